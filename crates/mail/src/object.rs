@@ -266,8 +266,8 @@ mod tests {
     }
 
     fn content() -> impl Strategy<Value = Vec<u8>> {
-        let pieces = ["\r", "\n", "\r\n", "A", ": ", "\0", "é", "Received:", "received"];
-        proptest::collection::vec(prop::sample::select(&pieces[..]), 0..60).prop_map(|p| p.concat().into_bytes())
+        const PIECES: &[&str] = &["\r", "\n", "\r\n", "A", ": ", "\0", "é", "Received:", "received"];
+        proptest::collection::vec(prop::sample::select(PIECES), 0..60).prop_map(|p| p.concat().into_bytes())
     }
 
     proptest! {
