@@ -1,1 +1,7 @@
-//! To be written.
+//! The queue: who holds custody of which message, what is to be done next, and when.
+//!
+//! Sans-I/O. [`Node`] takes [`port::Input`]s and the time, and answers with [`port::Action`]s. Every change of a row
+//! is a pure function that can be applied again to a newer version of the row; nothing is answered, sent or
+//! reported before the ledger has said that the change is durable.
+
+pub mod port;

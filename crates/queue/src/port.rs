@@ -1,0 +1,526 @@
+//! The border of the queue: what goes in, what comes out.
+//!
+//! [`Input`] carries requests of sessions and peers, answers of the ledger, events of running jobs and the
+//! passing of time; [`Action`] is everything that the edge must do. The edge decides nothing: `restante` carries
+//! actions out with real sockets and disks, `sim` with virtual ones.
+
+use std::time::Duration;
+
+use mail::ledger::{Batch, Claim, ContentFacts, Inbound, Key, Leg, ObjectRef, Outcome, Row, Source, Target};
+use mail::{Address, Domain, EnhancedStatus, Grant, InstanceId, MailParams, QueueId, Recipient, ReferenceId, Timestamp, Xuid};
+
+/// A request of the edge, answered by exactly one [`Action::Reply`] with the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallId(pub u64);
+
+/// A question to the ledger, answered by exactly one [`Input::Ledger`] with the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Token(pub u64);
+
+/// A job that the edge carries out; it ends with exactly one final [`JobEvent`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JobId(pub u64);
+
+/// What the edge tells the queue.
+#[derive(Debug)]
+pub enum Input {
+    /// Somebody wants something.
+    Call {
+        /// Number chosen by the edge, unique while it is open.
+        call: CallId,
+        /// What is wanted.
+        request: Request,
+    },
+    /// The ledger answers.
+    Ledger {
+        /// Which question.
+        token: Token,
+        /// The answer.
+        answer: LedgerAnswer,
+    },
+    /// A job has news.
+    Job {
+        /// Which job.
+        job: JobId,
+        /// The news.
+        event: JobEvent,
+    },
+    /// Time has passed: a [`Action::Wake`] is due, or the server has just started.
+    Tick,
+}
+
+/// What sessions, peers and operators want.
+#[derive(Debug)]
+pub enum Request {
+    /// Take a message by value. Reply: `Accepted` once it is durable.
+    Accept(Box<Acceptance>),
+    /// Take a verified reference. Reply: `Offer(..)`.
+    Offer(Box<Inbound>),
+    /// A repository request: which object may this grant fetch? Reply: `Object(..)`.
+    Locate {
+        /// XUID of the URI.
+        xuid: Xuid,
+        /// RCPT of the URI.
+        grant: Grant,
+    },
+    /// Claims of one peer. Reply: `Claims(..)`, one answer list per entry.
+    Claims {
+        /// The claiming store.
+        instance: InstanceId,
+        /// At most 1000.
+        claims: Vec<ClaimEntry>,
+    },
+    /// Receipts of one peer. Reply: `Receipts(..)`.
+    Receipts {
+        /// The reporting store.
+        instance: InstanceId,
+        /// At most 1000.
+        receipts: Vec<ReceiptEntry>,
+    },
+    /// An operator's command. Reply: `Commanded(..)`.
+    Command(Command),
+    /// A repository has served octets of an object: noted for `trace`. No reply.
+    Served {
+        /// The grant used.
+        grant: Grant,
+        /// Octets of the object sent.
+        octets: u64,
+    },
+}
+
+/// A message that arrived by value, its content stored but not yet synced.
+#[derive(Debug)]
+pub struct Acceptance {
+    /// Drawn by the session: it stands in the 250.
+    pub queue_id: QueueId,
+    /// Reverse-path.
+    pub mail_from: Option<Address>,
+    /// MAIL parameters.
+    pub params: MailParams,
+    /// Every accepted recipient with its destinations after aliases.
+    pub recipients: Vec<(Recipient, Vec<Target>)>,
+    /// The content.
+    pub object: ObjectRef,
+    /// What was found in it.
+    pub facts: ContentFacts,
+    /// Trace fields above it (empty where they are part of the object).
+    pub prefix: String,
+    /// Who handed it in.
+    pub source: Source,
+}
+
+/// One entry of a claims request, its JSON already checked.
+#[derive(Debug, Clone)]
+pub struct ClaimEntry {
+    /// The recipient domain.
+    pub to: Domain,
+    /// The reference.
+    pub id: ReferenceId,
+    /// The proof.
+    pub grant: Grant,
+    /// Indexes claimed.
+    pub indexes: Vec<u16>,
+    /// Indexes (also in `indexes`) refused after retrieval, with the outcome `failed`.
+    pub failed: Vec<(u16, Outcome)>,
+    /// Custody was taken without an answer.
+    pub acted: bool,
+}
+
+/// One entry of a receipts request.
+#[derive(Debug, Clone)]
+pub struct ReceiptEntry {
+    /// The recipient domain.
+    pub to: Domain,
+    /// The reference.
+    pub id: ReferenceId,
+    /// The proof.
+    pub grant: Grant,
+    /// Outcomes by index.
+    pub outcomes: Vec<(u16, Outcome)>,
+}
+
+/// The origin's word on one index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimAnswer {
+    /// Custody is the claimant's.
+    Granted,
+    /// Another store has it.
+    Taken,
+    /// Withdrawn, expired, refused or sent by value.
+    Gone,
+}
+
+/// Operators' commands on the queue.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Attempt nothing until released.
+    Hold(Selection),
+    /// Undo hold.
+    Release(Selection),
+    /// Attempt now.
+    Retry(Selection),
+    /// Give up now; the author is told.
+    Fail(Selection),
+    /// Recall: whatever is not claimed or delivered yet never will be. No report is written, the operator is told per recipient.
+    Withdraw(Selection),
+}
+
+/// What a command applies to.
+#[derive(Debug, Clone)]
+pub enum Selection {
+    /// All legs of one message.
+    Message(QueueId),
+    /// One leg.
+    Leg(QueueId, u32),
+}
+
+/// What a command did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commanded {
+    /// Per leg and recipient: what it is now, in a plain word or sentence.
+    pub recipients: Vec<(Key, Address, String)>,
+}
+
+/// Answers to [`Request`]s. None is released before what it says is durable.
+#[derive(Debug)]
+pub enum Reply {
+    /// The message is ours.
+    Accepted,
+    /// What became of an offer.
+    Offer(OfferAnswer),
+    /// What a grant may fetch.
+    Object(Located),
+    /// Per entry, in order; `None`: no such reference, grant or domain (no answer).
+    Claims(Vec<Option<Vec<(u16, ClaimAnswer)>>>),
+    /// Per entry, in order: indexes recorded; `None` as above.
+    Receipts(Vec<Option<Vec<u16>>>),
+    /// What a command did.
+    Commanded(Commanded),
+    /// The ledger cannot take it now: 451 or 503.
+    Unavailable,
+}
+
+/// What became of an offer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OfferAnswer {
+    /// New, durable, will be judged. The queue id stands in the reply.
+    Pending(QueueId),
+    /// Seen before, the identical one: still pending; lost receipts are sent again.
+    StillPending(QueueId),
+    /// Seen before: fetched and claimed, or done.
+    Done(QueueId),
+    /// Seen before with other content: 5yz.
+    Mismatch,
+}
+
+/// What a grant may fetch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Located {
+    /// This object.
+    Object(ObjectRef),
+    /// Nothing: no such grant, or not for this object. The same 404 for everybody.
+    Unknown,
+    /// The grant is right, but the reference was withdrawn, has expired or is done: 410.
+    Gone,
+}
+
+/// Answers of the ledger.
+#[derive(Debug)]
+pub enum LedgerAnswer {
+    /// To `Load` and `Find`: the rows that exist.
+    Rows(Vec<Row>),
+    /// To `Lease`: rows now ours, and when the next one is due.
+    Leased {
+        /// Rows.
+        rows: Vec<Row>,
+        /// Due time of the earliest row that was not leased.
+        next_due: Option<Timestamp>,
+    },
+    /// To `Commit`: durable.
+    Committed,
+    /// To `Commit`: nothing was written; these rows had another version.
+    Conflict(Vec<Key>),
+    /// To `ReadHead`: the first octets of an object.
+    Head(Vec<u8>),
+    /// The ledger failed (disk full, I/O error): nothing was done.
+    Failed(String),
+}
+
+/// What the edge must do.
+#[derive(Debug)]
+pub enum Action {
+    /// Answer a request.
+    Reply {
+        /// Which.
+        call: CallId,
+        /// The answer.
+        reply: Reply,
+    },
+    /// Read rows by key.
+    Load {
+        /// For the answer.
+        token: Token,
+        /// Which rows.
+        keys: Vec<Key>,
+    },
+    /// Read rows by secondary keys (`mail::ledger::by_*`), at most `limit` for each.
+    Find {
+        /// For the answer.
+        token: Token,
+        /// Secondary keys.
+        alternates: Vec<String>,
+        /// Most rows for each.
+        limit: usize,
+    },
+    /// Lease rows that are due.
+    Lease {
+        /// For the answer.
+        token: Token,
+        /// Rows due at or before this.
+        now: Timestamp,
+        /// Most rows.
+        limit: usize,
+        /// Until when they are ours.
+        until: Timestamp,
+    },
+    /// Write, all or nothing, durably.
+    Commit {
+        /// For the answer.
+        token: Token,
+        /// What.
+        batch: Batch,
+        /// Small objects made by the queue itself (reports), to be stored with the batch under the key that
+        /// `batch.objects` and the rows name; the edge fills nothing in.
+        created: Vec<(ObjectRef, Vec<u8>)>,
+    },
+    /// Read the first octets of an object.
+    ReadHead {
+        /// For the answer.
+        token: Token,
+        /// Which object.
+        object: ObjectRef,
+        /// Most octets.
+        limit: u64,
+    },
+    /// Start a job.
+    Start {
+        /// For its events.
+        job: JobId,
+        /// What to do.
+        work: Work,
+    },
+    /// Answer to [`JobEvent::Connected`] and [`JobEvent::OfferDeclined`]: how to go on in the open session.
+    Proceed {
+        /// Which job.
+        job: JobId,
+        /// How.
+        how: Proceed,
+    },
+    /// Send [`Input::Tick`] at this time (the latest of these replaces earlier ones).
+    Wake(Timestamp),
+}
+
+/// Jobs of the edge.
+#[derive(Debug, Clone)]
+pub enum Work {
+    /// Bring a leg's open recipients to its destination.
+    Deliver(Box<Delivery>),
+    /// Fetch an object. Ends with `Retrieved` or `RetrieveFailed`.
+    Retrieve(Box<Retrieval>),
+    /// Post claims to one repository host. Ends with `Claimed` or `PostFailed`.
+    PostClaims(Post<ClaimEntry>),
+    /// Post receipts to one repository host. Ends with `Reported` or `PostFailed`.
+    PostReceipts(Post<ReceiptEntry>),
+}
+
+/// A delivery attempt.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Names the leg, for names in a Maildir and for logs.
+    pub key: Key,
+    /// The leg as it is committed now.
+    pub leg: Leg,
+    /// Positions in `leg.recipients` to deliver to.
+    pub positions: Vec<u16>,
+    /// Time the whole attempt may take.
+    pub budget: Duration,
+}
+
+/// A retrieval: fetch these octets, check them, store and sync nothing beyond the store's own writer.
+#[derive(Debug, Clone)]
+pub struct Retrieval {
+    /// The signing domain, for budgets, pools and suspension.
+    pub d: Domain,
+    /// Repository host.
+    pub host: Domain,
+    /// URI with the grant.
+    pub uri: String,
+    /// Digest to check.
+    pub xuid: Xuid,
+    /// Octets to expect.
+    pub size: u64,
+    /// Time the whole retrieval may take.
+    pub budget: Duration,
+}
+
+/// Entries to post to one host.
+#[derive(Debug, Clone)]
+pub struct Post<T> {
+    /// Repository host.
+    pub host: Domain,
+    /// The signing domain whose repository it is.
+    pub d: Domain,
+    /// This store.
+    pub instance: InstanceId,
+    /// At most 1000.
+    pub entries: Vec<T>,
+}
+
+/// How to go on in an open session.
+#[derive(Debug, Clone)]
+pub enum Proceed {
+    /// An ordinary transaction, all positions at once.
+    ByValue,
+    /// Offer this. One entry of the outcome per RCPT, in this order.
+    Offer {
+        /// Argument of the TBR line.
+        uri: String,
+        /// The block, without the lone dot.
+        block: String,
+        /// Positions in the leg, in order of RCPT.
+        positions: Vec<u16>,
+    },
+    /// Nothing: end the job with `Delivered` and no outcomes.
+    Abandon,
+}
+
+/// News of a job.
+#[derive(Debug)]
+pub enum JobEvent {
+    /// `Deliver` over SMTP: connected and greeted; waits for [`Action::Proceed`].
+    Connected(Peer),
+    /// After `Proceed::Offer`: the peer answered 504; the session is open and waits for [`Action::Proceed`].
+    OfferDeclined {
+        /// Its reply.
+        text: String,
+    },
+    /// `Deliver` has ended.
+    Delivered(DeliveryEnd),
+    /// `Retrieve` has ended well: verified against XUID and size, stored, not yet synced.
+    Retrieved {
+        /// The object.
+        object: ObjectRef,
+        /// What was found in it.
+        facts: ContentFacts,
+        /// Octets received over the network for it.
+        octets: u64,
+    },
+    /// `Retrieve` has ended otherwise.
+    RetrieveFailed {
+        /// Whether trying again makes sense.
+        failure: RetrieveFailure,
+        /// One plain sentence.
+        text: String,
+    },
+    /// `PostClaims` has ended: answers in the order of the entries; `None`: no answer for that entry.
+    Claimed(Vec<Option<Vec<(u16, ClaimAnswer)>>>),
+    /// `PostReceipts` has ended: indexes recorded, in the order of the entries.
+    Reported(Vec<Option<Vec<u16>>>),
+    /// The post got no answer that counts.
+    PostFailed {
+        /// One plain sentence.
+        text: String,
+    },
+}
+
+/// Why a retrieval failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetrieveFailure {
+    /// Try again later.
+    Temporary,
+    /// 410: withdrawn or expired at the origin.
+    Gone,
+    /// 404: nothing there for this grant.
+    NotFound,
+    /// Wrong digest or size, also after a second try from zero: claim it as `failed`.
+    Corrupt,
+}
+
+/// What the peer of a delivery session is.
+#[derive(Debug, Clone, Default)]
+pub struct Peer {
+    /// Name and address, for the trace.
+    pub name: String,
+    /// EHLO said `TBR 1`, in a state where it may be used.
+    pub tbr: bool,
+}
+
+/// How a delivery ended.
+#[derive(Debug)]
+pub enum DeliveryEnd {
+    /// A transaction (or writing to mailboxes) took place; per position what came of it.
+    Transaction {
+        /// It was an offer (a 250 leaves custody here).
+        offer: bool,
+        /// Outcome of each position of the transaction.
+        outcomes: Vec<(u16, RecipientEnd)>,
+        /// Name of the peer or mailbox, for the trace.
+        peer: String,
+        /// Octets on the wire both ways from MAIL to the final reply, before TLS; for mailboxes those written.
+        octets: u64,
+    },
+    /// Nobody could be reached, or the session broke before anything was decided: try again.
+    Unreachable {
+        /// One plain sentence, the last error.
+        text: String,
+        /// Status for a report.
+        status: EnhancedStatus,
+    },
+    /// It can never work: no such domain, null MX.
+    Impossible {
+        /// One plain sentence.
+        text: String,
+        /// Status for a report.
+        status: EnhancedStatus,
+    },
+}
+
+/// What a transaction meant for one recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecipientEnd {
+    /// 2yz: delivered to a mailbox or taken by LMTP (`final_delivery`), handed to a next hop, or, for an offer,
+    /// accepted for judgement. `done`: a re-offer whose reply said that it was fetched or is done.
+    Accepted {
+        /// It is in the mailbox now.
+        final_delivery: bool,
+        /// The peer's words.
+        text: String,
+    },
+    /// 4yz.
+    Temporary {
+        /// The peer's status, or one of ours.
+        status: EnhancedStatus,
+        /// The peer's words.
+        text: String,
+        /// A reply to the TBR verb itself rather than to MAIL or RCPT.
+        to_offer: bool,
+    },
+    /// 5yz.
+    Permanent {
+        /// The peer's status, or one of ours.
+        status: EnhancedStatus,
+        /// The peer's words.
+        text: String,
+        /// A reply to the TBR verb itself rather than to MAIL or RCPT.
+        to_offer: bool,
+    },
+}
+
+/// Convenience for tests and the edge: the claim in a state, if any.
+pub fn claim_of(state: &mail::ledger::RecipientState) -> Option<&Claim> {
+    match state {
+        mail::ledger::RecipientState::Claimed(claim) => Some(claim),
+        mail::ledger::RecipientState::Done { claim, .. } => claim.as_ref(),
+        _ => None,
+    }
+}
