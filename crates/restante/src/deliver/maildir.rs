@@ -1,0 +1,143 @@
+//! Delivery into a Maildir: written to `tmp/`, synced, renamed into `new/`, directory synced.
+//!
+//! The file's name is made from the message and the recipient, not from chance: a delivery that is repeated after a
+//! crash finds the first copy, in `new/` or already moved to `cur/` by a reader, and adds no second one (TBR §6).
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// A mailbox and the name that one message has in it.
+#[derive(Debug, Clone)]
+pub struct Slot {
+    /// The Maildir itself: the directory that holds `tmp`, `new` and `cur`.
+    pub maildir: PathBuf,
+    /// Unique for message and recipient, the same at every try; no `/`, no `:`.
+    pub name: String,
+}
+
+/// A message being written into its slot.
+#[derive(Debug)]
+pub struct Writer {
+    slot: Slot,
+    file: BufWriter<File>,
+}
+
+/// Makes the three directories where they are missing.
+///
+/// # Errors
+/// Those of the file system.
+pub fn prepare(maildir: &Path) -> io::Result<()> {
+    for part in ["tmp", "new", "cur"] {
+        let directory = maildir.join(part);
+        if !directory.is_dir() {
+            fs::create_dir_all(&directory)?;
+            sync_up(&directory, 3)?;
+        }
+    }
+    Ok(())
+}
+
+impl Slot {
+    /// The copy that an earlier try left, wherever the reader has put it since.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn existing(&self) -> io::Result<Option<PathBuf>> {
+        let new = self.maildir.join("new").join(&self.name);
+        if new.try_exists()? {
+            return Ok(Some(new));
+        }
+        // A reader adds ":2,<flags>" and may add ",S=<size>"-like parts: compare up to the first of both.
+        for entry in fs::read_dir(self.maildir.join("cur"))? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let unique = name.to_str().and_then(|n| n.split([':', ',']).next());
+            if unique == Some(self.name.as_str()) {
+                return Ok(Some(entry.path()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Begins to write; what an earlier try left in `tmp/` is overwritten.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn create(self) -> io::Result<Writer> {
+        let file = File::create(self.maildir.join("tmp").join(&self.name))?;
+        Ok(Writer { slot: self, file: BufWriter::with_capacity(256 * 1024, file) })
+    }
+}
+
+impl Writer {
+    /// Adds octets.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn write(&mut self, octets: &[u8]) -> io::Result<()> {
+        self.file.write_all(octets)
+    }
+
+    /// Makes the message durable and visible, in this order.
+    ///
+    /// # Errors
+    /// Those of the file system; the message is then not in the mailbox, or is there and will be found.
+    pub fn finish(self) -> io::Result<PathBuf> {
+        let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        let new = self.slot.maildir.join("new");
+        let path = new.join(&self.slot.name);
+        fs::rename(self.slot.maildir.join("tmp").join(&self.slot.name), &path)?;
+        File::open(&new)?.sync_all()?;
+        Ok(path)
+    }
+}
+
+/// Syncs a directory and the ones above it that may have been made with it.
+fn sync_up(directory: &Path, levels: usize) -> io::Result<()> {
+    directory.ancestors().take(levels).filter(|d| !d.as_os_str().is_empty()).try_for_each(|d| File::open(d)?.sync_all())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(root: &Path) -> Slot {
+        Slot { maildir: root.join("bob"), name: "1.x.host".into() }
+    }
+
+    fn deliver(slot: Slot) -> PathBuf {
+        let mut writer = slot.create().unwrap();
+        writer.write(b"A: b\r\n").unwrap();
+        writer.finish().unwrap()
+    }
+
+    #[test]
+    fn a_repeat_finds_the_first_copy_in_new_and_in_cur() {
+        let root = tempfile::tempdir().unwrap();
+        let slot = slot(root.path());
+        prepare(&slot.maildir).unwrap();
+        assert_eq!(slot.existing().unwrap(), None);
+        let path = deliver(slot.clone());
+        assert_eq!(slot.existing().unwrap(), Some(path.clone()));
+        let seen = slot.maildir.join("cur/1.x.host:2,S");
+        fs::rename(path, &seen).unwrap();
+        assert_eq!(slot.existing().unwrap(), Some(seen));
+        fs::write(slot.maildir.join("cur/1.x.host2:2,S"), "").unwrap();
+        fs::remove_file(slot.maildir.join("cur/1.x.host:2,S")).unwrap();
+        assert_eq!(slot.existing().unwrap(), None);
+    }
+
+    #[test]
+    fn an_unfinished_write_is_invisible() {
+        let root = tempfile::tempdir().unwrap();
+        let slot = slot(root.path());
+        prepare(&slot.maildir).unwrap();
+        let mut writer = slot.clone().create().unwrap();
+        writer.write(b"A: b\r\n").unwrap();
+        drop(writer);
+        assert_eq!(slot.existing().unwrap(), None);
+        assert_eq!(fs::read(deliver(slot)).unwrap(), b"A: b\r\n");
+    }
+}

@@ -1,0 +1,261 @@
+//! Runs the queue: carries its actions out with the store, the couriers and the clock, and feeds back what happened.
+//!
+//! It decides nothing. One task owns the [`queue::Node`]; everything else talks to it through a [`Custody`] handle.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::rand::SystemRandom;
+use mail::Timestamp;
+use queue::port::{Action, CallId, Input, JobEvent, JobId, LedgerAnswer, Proceed, Reply, Request, Token, Work};
+use queue::{Entropy, Node};
+use store::{CommitError, Store};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+/// Most inputs taken in one turn before actions are carried out.
+const TURN: usize = 256;
+
+/// Carries out the jobs that leave the machine or touch mailboxes. `restante` has one; tests may have others.
+pub(crate) trait Courier: Send + Sync + 'static {
+    /// Does the work; sends interim events on `line`, waits there for the queue's word, and returns the final event.
+    fn run(&self, work: Work, line: JobLine) -> impl Future<Output = JobEvent> + Send;
+}
+
+/// A job's line to the queue.
+pub(crate) struct JobLine {
+    job: JobId,
+    inputs: mpsc::Sender<Envelope>,
+    words: mpsc::Receiver<Proceed>,
+}
+
+impl JobLine {
+    /// Tells the queue an interim event and waits for its word. `None` when the server stops.
+    pub(crate) async fn ask(&mut self, event: JobEvent) -> Option<Proceed> {
+        let input = Input::Job { job: self.job, event };
+        self.inputs.send(Envelope { input, answer: None }).await.ok()?;
+        self.words.recv().await
+    }
+}
+
+/// A handle to the running queue.
+#[derive(Clone)]
+pub struct Custody {
+    inputs: mpsc::Sender<Envelope>,
+}
+
+impl Custody {
+    /// Asks the queue; the answer comes when what it says is durable.
+    ///
+    /// `Reply::Unavailable` also stands for a queue that has stopped.
+    pub async fn ask(&self, request: Request) -> Reply {
+        let (answer, reply) = oneshot::channel();
+        // The call's number is drawn by the runtime, which knows the open ones.
+        let input = Input::Call { call: CallId(0), request };
+        if self.inputs.send(Envelope { input, answer: Some(answer) }).await.is_err() {
+            return Reply::Unavailable;
+        }
+        reply.await.unwrap_or(Reply::Unavailable)
+    }
+
+    /// Tells the queue something that has no answer.
+    pub async fn tell(&self, request: Request) {
+        let input = Input::Call { call: CallId(0), request };
+        // A queue that has stopped needs no news.
+        let _ = self.inputs.send(Envelope { input, answer: None }).await;
+    }
+}
+
+struct Envelope {
+    input: Input,
+    answer: Option<oneshot::Sender<Reply>>,
+}
+
+/// The queue with everything it needs to act.
+pub(crate) struct Runtime<C> {
+    node: Node,
+    store: Store,
+    courier: Arc<C>,
+    sender: mpsc::Sender<Envelope>,
+    inputs: mpsc::Receiver<Envelope>,
+    calls: HashMap<CallId, oneshot::Sender<Reply>>,
+    next_call: u64,
+    jobs: HashMap<JobId, mpsc::Sender<Proceed>>,
+    wake: Option<Timestamp>,
+}
+
+impl<C: Courier> Runtime<C> {
+    /// A runtime and the handle to it; nothing happens before [`Runtime::run`].
+    pub(crate) fn new(node: Node, store: Store, courier: Arc<C>) -> (Self, Custody) {
+        let (sender, inputs) = mpsc::channel(4096);
+        let custody = Custody { inputs: sender.clone() };
+        let (calls, jobs) = (HashMap::new(), HashMap::new());
+        (Self { node, store, courier, sender, inputs, calls, next_call: 0, jobs, wake: None }, custody)
+    }
+
+    /// Runs until `stop` resolves; then finishes nothing more: whatever is under way is repeated after the next start,
+    /// which is what the ledger is for.
+    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) {
+        tokio::pin!(stop);
+        self.feed(Envelope { input: Input::Tick, answer: None });
+        loop {
+            self.act();
+            let timer = tokio::time::sleep_until(deadline(self.wake));
+            tokio::select! {
+                biased;
+                () = &mut stop => return,
+                Some(envelope) = self.inputs.recv() => self.turn(envelope),
+                () = timer => {
+                    self.wake = None;
+                    self.feed(Envelope { input: Input::Tick, answer: None });
+                }
+            }
+        }
+    }
+
+    fn turn(&mut self, first: Envelope) {
+        self.feed(first);
+        for _ in 1..TURN {
+            let Ok(envelope) = self.inputs.try_recv() else { return };
+            self.feed(envelope);
+        }
+    }
+
+    fn feed(&mut self, envelope: Envelope) {
+        let input = match envelope.input {
+            Input::Call { request, .. } => {
+                self.next_call += 1;
+                let call = CallId(self.next_call);
+                if let Some(answer) = envelope.answer {
+                    self.calls.insert(call, answer);
+                }
+                Input::Call { call, request }
+            }
+            other => other,
+        };
+        if let Input::Job { job, event } = &input
+            && is_final(event)
+        {
+            self.jobs.remove(job);
+        }
+        self.node.handle(now(), input);
+    }
+
+    fn act(&mut self) {
+        while let Some(action) = self.node.poll_action() {
+            match action {
+                Action::Reply { call, reply } => {
+                    if let Some(answer) = self.calls.remove(&call) {
+                        // Whoever asked may have gone; what was committed stays committed.
+                        let _ = answer.send(reply);
+                    }
+                }
+                Action::Wake(at) => self.wake = Some(at),
+                Action::Start { job, work } => self.start(job, work),
+                Action::Proceed { job, how } => {
+                    if let Some(words) = self.jobs.get(&job) {
+                        let _ = words.try_send(how);
+                    }
+                }
+                other => self.ask_ledger(other),
+            }
+        }
+    }
+
+    fn start(&mut self, job: JobId, work: Work) {
+        let (words, receiver) = mpsc::channel(1);
+        self.jobs.insert(job, words);
+        let (courier, inputs) = (Arc::clone(&self.courier), self.sender.clone());
+        tokio::spawn(async move {
+            let line = JobLine { job, inputs: inputs.clone(), words: receiver };
+            let event = courier.run(work, line).await;
+            let _ = inputs.send(Envelope { input: Input::Job { job, event }, answer: None }).await;
+        });
+    }
+
+    fn ask_ledger(&self, action: Action) {
+        let (store, inputs) = (self.store.clone(), self.sender.clone());
+        tokio::spawn(async move {
+            if let Some((token, answer)) = consult(&store, action).await {
+                let _ = inputs.send(Envelope { input: Input::Ledger { token, answer }, answer: None }).await;
+            }
+        });
+    }
+}
+
+async fn consult(store: &Store, action: Action) -> Option<(Token, LedgerAnswer)> {
+    Some(match action {
+        Action::Load { token, keys } => (token, rows(store.load(keys).await)),
+        Action::Find { token, alternates, limit } => (token, find(store, &alternates, limit).await),
+        Action::Lease { token, now, limit, until } => {
+            let answer = match store.lease(now, limit, until).await {
+                Ok(leased) => LedgerAnswer::Leased { rows: leased.rows, next_due: leased.next_due },
+                Err(error) => LedgerAnswer::Failed(error.to_string()),
+            };
+            (token, answer)
+        }
+        Action::Commit { token, batch, created } => {
+            let answer = match store.commit_with(batch, created).await {
+                Ok(()) => LedgerAnswer::Committed,
+                Err(CommitError::Conflict(keys)) => LedgerAnswer::Conflict(keys),
+                Err(error) => LedgerAnswer::Failed(error.to_string()),
+            };
+            (token, answer)
+        }
+        Action::ReadHead { token, object, limit } => {
+            let answer = match store.read_all(&object, limit).await {
+                Ok(octets) => LedgerAnswer::Head(octets),
+                Err(error) => LedgerAnswer::Failed(error.to_string()),
+            };
+            (token, answer)
+        }
+        Action::Reply { .. } | Action::Start { .. } | Action::Proceed { .. } | Action::Wake(_) => return None,
+    })
+}
+
+fn rows(result: Result<Vec<mail::ledger::Row>, store::StoreError>) -> LedgerAnswer {
+    match result {
+        Ok(rows) => LedgerAnswer::Rows(rows),
+        Err(error) => LedgerAnswer::Failed(error.to_string()),
+    }
+}
+
+async fn find(store: &Store, alternates: &[String], limit: usize) -> LedgerAnswer {
+    let mut found = Vec::new();
+    for alternate in alternates {
+        match store.find(alternate, limit).await {
+            Ok(rows) => found.extend(rows),
+            Err(error) => return LedgerAnswer::Failed(error.to_string()),
+        }
+    }
+    LedgerAnswer::Rows(found)
+}
+
+fn is_final(event: &JobEvent) -> bool {
+    !matches!(event, JobEvent::Connected(_) | JobEvent::OfferDeclined { .. })
+}
+
+/// The time, read at the edge.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn deadline(wake: Option<Timestamp>) -> Instant {
+    // Without a wish, look again in a minute: a clock that was set back must not put the queue to sleep.
+    let wait = wake.map_or(Duration::from_secs(60), |at| at.since(now()).min(Duration::from_secs(60)));
+    Instant::now() + wait
+}
+
+/// Randomness of the operating system.
+#[derive(Debug, Default)]
+pub(crate) struct SystemEntropy(SystemRandom);
+
+impl Entropy for SystemEntropy {
+    fn fill(&mut self, octets: &mut [u8]) {
+        // aws-lc's generator fails only where the operating system has no randomness to give; going on with
+        // guessable grants would be worse than stopping.
+        aws_lc_rs::rand::SecureRandom::fill(&self.0, octets).expect("the operating system gives randomness");
+    }
+}
