@@ -1,0 +1,53 @@
+//! Postfix by itself: takes mail from swaks and from another Postfix, delivers it, refuses what it should.
+
+use std::time::Duration;
+
+use testbed::peers::{Postfix, PostfixConfig, clients};
+use testbed::{Sandbox, wait};
+
+fn config(name: &str, domain: &str) -> PostfixConfig {
+    PostfixConfig {
+        name: name.to_owned(),
+        domains: vec![domain.to_owned()],
+        users: vec!["alice".to_owned(), "bob".to_owned()],
+        ..PostfixConfig::default()
+    }
+}
+
+#[test]
+fn takes_mail_from_swaks_and_refuses_strangers() {
+    let sandbox = Sandbox::new().unwrap();
+    let client = sandbox.host("client.example", &[]).unwrap();
+    let postfix = Postfix::start(&sandbox, &config("mx.p.example", "p.example")).unwrap();
+
+    let arguments = ["--tls", "--tls-verify", "--tls-ca-path"];
+    let ca = sandbox.ca().certificate().to_str().unwrap();
+    let mut all = arguments.to_vec();
+    all.extend([ca, "--from", "x@client.example", "--to", "alice@p.example"]);
+    all.extend(["--server", "mx.p.example", "--header", "Subject: by swaks"]);
+    let output = clients::swaks(&client, &all).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    postfix.maildir("alice").wait_for_text("Subject: by swaks", wait::LONG).unwrap();
+
+    let output = clients::swaks(&client, &["--server", "mx.p.example", "--to", "nobody@p.example"]).unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains(" 550 5.1.1 "), "{said}");
+    let output = clients::swaks(&client, &["--server", "mx.p.example", "--to", "a@elsewhere.example"]).unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains(" 454 4.7.1 ") || said.contains(" 554 5.7.1 "), "{said}");
+}
+
+#[test]
+fn sends_by_mx_over_tls_to_another() {
+    let sandbox = Sandbox::new().unwrap();
+    let one = Postfix::start(&sandbox, &config("mx.p.example", "p.example")).unwrap();
+    let two = Postfix::start(&sandbox, &config("mx.q.example", "q.example")).unwrap();
+    one.inject("alice@p.example", &["bob@q.example"], b"Subject: by mx\n\nhello\n").unwrap();
+    let message = two.maildir("bob").wait_for_text("Subject: by mx", wait::LONG).unwrap();
+    let message = String::from_utf8(message).unwrap();
+    assert!(message.starts_with("Return-Path: <alice@p.example>\n"));
+    assert!(message.contains("with ESMTPS"), "{message}");
+    one.wait_for_empty_queue().unwrap();
+    assert!(one.host().cpu_time().unwrap() > Duration::ZERO);
+    assert!(one.host().resident_octets().unwrap() > 1_000_000);
+}
