@@ -194,6 +194,9 @@ pub struct Leg {
     /// Delivery attempts so far.
     #[serde(default)]
     pub attempts: u32,
+    /// No attempt before this.
+    #[serde(default)]
+    pub next_attempt: Timestamp,
     /// By value from now on: the peer cannot or will not take references for this leg.
     #[serde(default)]
     pub by_value: bool,
@@ -310,6 +313,10 @@ pub struct Offered {
     /// When the peer answered 250 to the offer; `None` while that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<Timestamp>,
+    /// Won back for sending by value (TBR §8): a claim is answered `gone` from now on. Only the question
+    /// whether the peer holds custody after all is still to be put, by offering once more.
+    #[serde(default)]
+    pub closed: bool,
 }
 
 /// Who claimed an index.
@@ -323,6 +330,9 @@ pub struct Claim {
     pub instance: InstanceId,
     /// When the claim was recorded.
     pub at: Timestamp,
+    /// The author has been told who holds the message, because no receipt came (TBR §6).
+    #[serde(default)]
+    pub told: bool,
 }
 
 /// A reference that this origin has signed. The grant is in it: ledger files are secret.
@@ -346,6 +356,9 @@ pub struct Issued {
     pub issued: Timestamp,
     /// Tag `e`.
     pub expires: Timestamp,
+    /// Indexes whose custody a store took without an answer (TBR §6), and which store: its receipts count too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub acted: Vec<(u16, InstanceId)>,
 }
 
 /// What became of a recipient: RFC 3464 §2.3.3 in the vocabulary of receipts.
@@ -441,9 +454,18 @@ pub struct Inbound {
     /// What was found in them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub facts: Option<ContentFacts>,
+    /// Set when the content was refused after retrieval: the claim carries this outcome, nothing is delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<Outcome>,
+    /// Legs made of it so far; the next one gets this number.
+    #[serde(default)]
+    pub legs: u32,
     /// Failed tries of the current phase.
     #[serde(default)]
     pub attempts: u32,
+    /// No try of the current phase before this.
+    #[serde(default)]
+    pub next_attempt: Timestamp,
     /// When receipts began to find no hearing, for the report by DSN after 24 h (TBR §6).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unheard_since: Option<Timestamp>,
@@ -479,6 +501,9 @@ pub struct InboundRecipient {
     /// Where it goes; empty for one that was refused at RCPT.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<Target>,
+    /// What became of its targets so far: the index is final when all of them are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outcomes: Vec<Outcome>,
     /// Where it stands.
     pub state: IndexState,
 }

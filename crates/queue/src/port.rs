@@ -21,6 +21,12 @@ pub struct Token(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JobId(pub u64);
 
+/// Where identifiers, grants and jitter come from: the system's generator, or a seeded one in tests.
+pub trait Entropy: Send {
+    /// Fills the buffer with random octets that nobody can predict.
+    fn fill(&mut self, octets: &mut [u8]);
+}
+
 /// What the edge tells the queue.
 #[derive(Debug)]
 pub enum Input {
@@ -207,7 +213,8 @@ pub enum OfferAnswer {
     Pending(QueueId),
     /// Seen before, the identical one: still pending; lost receipts are sent again.
     StillPending(QueueId),
-    /// Seen before: fetched and claimed, or done.
+    /// Seen before, and custody of every recipient that was not refused is here, or their outcome is known here.
+    /// An origin counts this word as the claim (TBR §8), so it is never said of an index that is taken or gone.
     Done(QueueId),
     /// Seen before with other content: 5yz.
     Mismatch,
@@ -272,7 +279,8 @@ pub enum Action {
         /// Most rows for each.
         limit: usize,
     },
-    /// Lease rows that are due.
+    /// Lease rows that are due, earliest first. A leased row does not come out again before `until`; a commit of
+    /// the row ends its lease, and so does a restart of the ledger's only node.
     Lease {
         /// For the answer.
         token: Token,
@@ -379,8 +387,12 @@ pub struct Post<T> {
 /// How to go on in an open session.
 #[derive(Debug, Clone)]
 pub enum Proceed {
-    /// An ordinary transaction, all positions at once.
-    ByValue,
+    /// An ordinary transaction for these recipients. Fewer than the delivery began with where some were
+    /// claimed or withdrawn meanwhile.
+    ByValue {
+        /// Positions in the leg, in order of RCPT.
+        positions: Vec<u16>,
+    },
     /// Offer this. One entry of the outcome per RCPT, in this order.
     Offer {
         /// Argument of the TBR line.
@@ -453,6 +465,8 @@ pub struct Peer {
     pub name: String,
     /// EHLO said `TBR 1`, in a state where it may be used.
     pub tbr: bool,
+    /// EHLO said `DSN`: the peer writes the reports of success that the author asked for.
+    pub dsn: bool,
 }
 
 /// How a delivery ended.
@@ -489,9 +503,10 @@ pub enum DeliveryEnd {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RecipientEnd {
     /// 2yz: delivered to a mailbox or taken by LMTP (`final_delivery`), handed to a next hop, or, for an offer,
-    /// accepted for judgement. `done`: a re-offer whose reply said that it was fetched or is done.
+    /// accepted for judgement.
     Accepted {
-        /// It is in the mailbox now.
+        /// It is in the mailbox now. For an offer: the reply said that it is done, custody is there
+        /// ([`OfferAnswer::Done`] at the other end).
         final_delivery: bool,
         /// The peer's words.
         text: String,
