@@ -30,3 +30,6 @@ pub use stored::{LineEnds, Stored, split_stored, split_stored_lf};
 pub use taglist::SyntaxError;
 pub use uri::Uri;
 pub use verify::{Matched, Outcome, Parsed, Receiver, Refusal, Session, Verified};
+
+#[cfg(test)]
+mod tests;
