@@ -1,0 +1,491 @@
+//! The configuration: TOML text in, a [`Config`] out whose every value has been checked, or all mistakes at once,
+//! each with file, line, column and what would be right.
+//!
+//! [`schema`] is the one table of fields: names, kinds, defaults and documentation. Reading goes by it, `restante config`
+//! prints it, `docs/configuration.md` is made from it. Files that the configuration names (certificates, keys, lists of
+//! recipients, aliases) are read by those who use them; `restante check config` reads them all.
+
+mod check;
+mod mistake;
+mod read;
+mod reference;
+mod schema;
+mod values;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ::reference::Selector;
+use mail::{Address, Domain};
+
+pub use mistake::{ConfigErrors, Mistake, Place};
+pub use reference::{document, reference};
+pub use values::{HostName, MaildirPattern, Network, format_duration, format_size, parse_duration, parse_size};
+
+/// Where the configuration is looked for unless told otherwise.
+pub const DEFAULT_PATH: &str = "/etc/restante/restante.toml";
+
+/// A checked configuration. Relative paths in the file have been resolved against the file's directory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The file that it was read from, for messages.
+    pub origin: PathBuf,
+    /// This server's name: banner, EHLO, Received.
+    pub hostname: Domain,
+    /// Everything that the server keeps: store, accounts, socket. Restart to change.
+    pub data_dir: PathBuf,
+    /// UNIX socket of the admin API. Restart to change.
+    pub admin_socket: PathBuf,
+    /// Logging.
+    pub log: Log,
+    /// Where to listen. Restart to change.
+    pub listeners: Vec<Listener>,
+    /// Certificates and versions.
+    pub tls: Tls,
+    /// Domains whose mail is ours.
+    pub domains: BTreeMap<Domain, LocalDomain>,
+    /// Next hops, by name.
+    pub relays: BTreeMap<String, Relay>,
+    /// LMTP servers, by name.
+    pub lmtp: BTreeMap<String, Lmtp>,
+    /// All mail for other domains goes there; a key of [`Config::relays`].
+    pub smart_host: Option<String>,
+    /// Who may send to other domains on relay listeners without authentication. Never everybody.
+    pub relay_from: Vec<Network>,
+    /// Who gets postmaster's mail of domains that name nobody for it.
+    pub postmaster: Option<Address>,
+    /// Name resolution. Restart to change.
+    pub resolver: Resolver,
+    /// Connections that this server makes.
+    pub outgoing: Outgoing,
+    /// By reference or by value, and the times of TBR.
+    pub transfer: Transfer,
+    /// Retry, expiry, reports.
+    pub queue: Queue,
+    /// What clients may ask for.
+    pub limits: Limits,
+    /// Where objects and rows are kept. Restart to change.
+    pub store: Store,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// A filter of `tracing`: `info`, or `info,restante::deliver=debug`.
+    pub level: String,
+    /// One JSON object a line.
+    pub json: bool,
+}
+
+/// `[[listener]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// What is spoken.
+    pub kind: ListenerKind,
+    /// Where; port 0 takes a free one, which the log and `GET /status` tell.
+    pub address: SocketAddr,
+    /// Offers are taken here (`250-TBR 1`); relay listeners only.
+    pub tbr: bool,
+    /// Offers are taken outside TLS too.
+    pub tbr_without_tls: bool,
+    /// AUTH is offered outside TLS too: for loopback and measuring.
+    pub auth_without_tls: bool,
+    /// Most connections at once.
+    pub max_connections: usize,
+    /// Most connections at once from one address (IPv6: from one /64).
+    pub max_connections_per_ip: usize,
+}
+
+/// What is spoken on a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ListenerKind {
+    /// SMTP between servers (port 25), with STARTTLS where there is a certificate.
+    Relay,
+    /// Message submission (RFC 6409, port 587): STARTTLS, then AUTH.
+    Submission,
+    /// Message submission in TLS from the first octet (RFC 8314, port 465).
+    Submissions,
+    /// The repository: HTTPS (port 443).
+    Repository,
+}
+
+impl ListenerKind {
+    /// As in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Relay => "relay",
+            Self::Submission => "submission",
+            Self::Submissions => "submissions",
+            Self::Repository => "repository",
+        }
+    }
+
+    /// Does it speak message submission?
+    pub fn is_submission(self) -> bool {
+        matches!(self, Self::Submission | Self::Submissions)
+    }
+}
+
+/// `[[certificate]]` and `[tls]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// Chosen by server name (SNI); the first serves whoever asks for no name or for one that none has.
+    pub certificates: Vec<CertificateFiles>,
+    /// Lowest version that listeners and connections accept.
+    pub min_version: TlsVersion,
+}
+
+/// One certificate with its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// PEM: the certificate, then its intermediates.
+    pub cert: PathBuf,
+    /// PEM: the private key.
+    pub key: PathBuf,
+}
+
+/// Versions of TLS in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// RFC 5246
+    V1_2,
+    /// RFC 8446
+    V1_3,
+}
+
+/// `[[domain]]`: a domain whose mail ends here, or passes here as its mail exchanger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalDomain {
+    /// Its name.
+    pub name: Domain,
+    /// Where its mail goes.
+    pub deliver: Deliver,
+    /// Who is in it.
+    pub recipients: Recipients,
+    /// Lower-case local part → addresses.
+    pub aliases: BTreeMap<String, Vec<Address>>,
+    /// More aliases, in the form of `aliases(5)`: `info: alice@a.example, bob`.
+    pub alias_file: Option<PathBuf>,
+    /// Who gets what nobody else gets.
+    pub catch_all: Option<Address>,
+    /// `alice+list` is for alice; `None`: no such thing.
+    pub subaddress_separator: Option<char>,
+    /// Present where the domain sends by reference.
+    pub tbr: Option<DomainTbr>,
+}
+
+/// Where the mail of a local domain goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deliver {
+    /// Into Maildirs.
+    Maildir(MaildirPattern),
+    /// To an LMTP server; a key of [`Config::lmtp`].
+    Lmtp(String),
+    /// To a next hop; a key of [`Config::relays`].
+    Relay(String),
+    /// Nowhere: for measuring.
+    Discard,
+}
+
+/// How the recipients of a local domain are known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recipients {
+    /// The addresses of the accounts.
+    Accounts,
+    /// One local part or address a line; `#` begins a comment.
+    File(PathBuf),
+    /// Lower-case local parts.
+    List(BTreeSet<String>),
+    /// The LMTP server or the next hop is asked at RCPT, its answer kept for a while.
+    Probe,
+    /// Everybody.
+    Any,
+}
+
+/// `[domain.tbr]`: how a domain signs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainTbr {
+    /// Name of the key.
+    pub selector: Selector,
+    /// PKCS#8 PEM, mode 0600.
+    pub key: PathBuf,
+    /// Host in the URIs of offers, published as `repo`.
+    pub repository: Domain,
+    /// The key signs for senders in subdomains too (`sub=y`).
+    pub subdomains: bool,
+}
+
+/// `[[relay]]`: a next hop by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relay {
+    /// Name within the configuration.
+    pub name: String,
+    /// Host: its addresses are looked up, not its MX records.
+    pub host: HostName,
+    /// Port.
+    pub port: u16,
+    /// TLS policy.
+    pub tls: RelayTls,
+    /// AUTH, after TLS only.
+    pub login: Option<Login>,
+    /// Messages go by reference where it speaks TBR.
+    pub tbr: bool,
+}
+
+/// AUTH to a next hop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// User name.
+    pub username: String,
+    /// The password is the file's first line. Read at every use.
+    pub password_file: PathBuf,
+}
+
+/// TLS towards a next hop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RelayTls {
+    /// STARTTLS where offered, whatever the certificate.
+    Opportunistic,
+    /// STARTTLS or nothing, whatever the certificate.
+    Required,
+    /// STARTTLS with a certificate for the host's name, or nothing.
+    Verified,
+    /// TLS from the first octet (port 465), with a certificate for the host's name.
+    Implicit,
+    /// In clear.
+    Off,
+}
+
+/// `[[lmtp]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lmtp {
+    /// Name within the configuration.
+    pub name: String,
+    /// Where it listens.
+    pub endpoint: LmtpEndpoint,
+}
+
+/// Where an LMTP server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LmtpEndpoint {
+    /// TCP.
+    Tcp(HostName, u16),
+    /// A UNIX socket.
+    Unix(PathBuf),
+}
+
+/// `[resolver]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resolver {
+    /// `/etc/resolv.conf`.
+    System,
+    /// These servers.
+    Servers(Vec<SocketAddr>),
+    /// No server at all: a zone file (RFC 1035 §5).
+    ZoneFile(PathBuf),
+}
+
+/// `[outgoing]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Port of mail exchangers.
+    pub smtp_port: u16,
+    /// Port of repositories and of domain documents.
+    pub https_port: u16,
+    /// Source address of IPv4 connections.
+    pub bind_ipv4: Option<Ipv4Addr>,
+    /// Source address of IPv6 connections.
+    pub bind_ipv6: Option<Ipv6Addr>,
+    /// Repositories and domain documents may be at private, loopback and link-local addresses.
+    pub allow_private_addresses: bool,
+    /// PEM: trusted instead of the system's CAs.
+    pub ca_file: Option<PathBuf>,
+    /// Most SMTP and LMTP connections at once.
+    pub max_connections: usize,
+    /// How long an idle connection is kept for the next message.
+    pub idle_timeout: Duration,
+    /// How long an answer to a probe of a recipient is believed.
+    pub probe_lifetime: Duration,
+}
+
+/// `[transfer]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transfer {
+    /// Where no peer says otherwise.
+    pub policy: TransferPolicy,
+    /// Peers with a policy of their own; subdomains do not inherit.
+    pub peers: BTreeMap<Domain, TransferPolicy>,
+    /// Smaller messages go by value, octets.
+    pub by_value_below: u64,
+    /// From `t` to `e` of references.
+    pub lifetime: Duration,
+    /// A claim that had no answer for this long is acted upon (TBR §6).
+    pub claim_patience: Duration,
+    /// Receipts without a hearing for this long become a report by mail (TBR §6).
+    pub receipt_patience: Duration,
+    /// After `e`, before the origin records the expiry.
+    pub expiry_grace: Duration,
+    /// Temporary refusals of offers for this long: by value (TBR §8).
+    pub fall_back_after_refusals: Duration,
+    /// No claim for this long after a 250: by value (TBR §8).
+    pub fall_back_without_claim: Duration,
+    /// Time for verifying an offer within the session.
+    pub verification_budget: Duration,
+    /// Retrieval waits for this long after the offer.
+    pub retrieval_delay: Duration,
+    /// Most retrievals at once.
+    pub max_retrievals: usize,
+    /// Most retrievals at once from one signing domain.
+    pub max_retrievals_per_domain: usize,
+    /// Accept offers, retrieve nothing: for maintenance and measuring.
+    pub pause_retrieval: bool,
+}
+
+impl Transfer {
+    /// What holds for mail to this domain.
+    pub fn policy_for(&self, domain: &Domain) -> TransferPolicy {
+        self.peers.get(domain).copied().unwrap_or(self.policy)
+    }
+}
+
+/// By reference or by value (TBR §8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransferPolicy {
+    /// By reference where the peer speaks TBR.
+    Prefer,
+    /// By reference or not now.
+    Require,
+    /// By value.
+    Never,
+}
+
+/// `[queue]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Queue {
+    /// Wait after the first failed attempt.
+    pub retry_first: Duration,
+    /// Longest wait between attempts.
+    pub retry_longest: Duration,
+    /// Each wait is this many times the one before.
+    pub retry_factor: f64,
+    /// Each wait is longer or shorter by up to this share, by chance.
+    pub retry_jitter: f64,
+    /// Age at which a message is given up.
+    pub expire_after: Duration,
+    /// Age at which the author is told of the delay, once; `None`: never.
+    pub report_delay_after: Option<Duration>,
+    /// Most connections to one destination.
+    pub max_per_destination: usize,
+    /// How long finished messages can be traced.
+    pub keep_finished: Duration,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest message, octets (SIZE).
+    pub message_size: u64,
+    /// Most recipients of a transaction, refused ones included.
+    pub recipients: usize,
+    /// Most transactions of a connection.
+    pub transactions: usize,
+    /// Most errors of a connection.
+    pub errors: usize,
+    /// Most failed AUTH attempts of a connection.
+    pub auth_failures: usize,
+    /// Longest a connection may last.
+    pub session_time: Duration,
+    /// Longest wait for a command; RFC 5321 §4.5.3.2.7 asks for 5 minutes.
+    pub command_timeout: Duration,
+    /// Received fields and hops beyond which a message loops.
+    pub hops: usize,
+}
+
+/// `[store]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Store {
+    /// Which.
+    pub kind: StoreKind,
+    /// Objects up to this size live in the ledger, octets.
+    pub inline_limit: u64,
+}
+
+/// Kinds of store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreKind {
+    /// Files and SQLite below [`Config::data_dir`].
+    Embedded,
+    /// Nothing survives the process: for tests and measuring.
+    Memory,
+}
+
+impl Config {
+    /// Reads and checks a file, with `RESTANTE_…` variables of the environment laid over it.
+    ///
+    /// # Errors
+    /// All mistakes that could be found; or that the file cannot be read.
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        let text = fs::read_to_string(path).map_err(|error| ConfigErrors::unreadable(path, explain(&error)))?;
+        let environment = schema::variables().filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)));
+        Self::parse_with(&text, path, &environment.collect())
+    }
+
+    /// Checks a text. `origin` names the file for messages, and its directory is what relative paths start from.
+    ///
+    /// # Errors
+    /// All mistakes that could be found.
+    pub fn parse(text: &str, origin: &Path) -> Result<Self, ConfigErrors> {
+        Self::parse_with(text, origin, &BTreeMap::new())
+    }
+
+    /// [`Config::parse`] with variables of the environment.
+    ///
+    /// # Errors
+    /// All mistakes that could be found.
+    pub fn parse_with(
+        text: &str,
+        origin: &Path,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<Self, ConfigErrors> {
+        check::config(text, origin, environment)
+    }
+
+    /// The local domain of this name.
+    pub fn domain(&self, name: &Domain) -> Option<&LocalDomain> {
+        self.domains.get(name)
+    }
+
+    /// Is the mail of this domain ours?
+    pub fn is_ours(&self, name: &Domain) -> bool {
+        self.domains.contains_key(name)
+    }
+
+    /// Where accounts are kept.
+    pub fn accounts_file(&self) -> PathBuf {
+        self.data_dir.join("accounts")
+    }
+
+    /// Where the embedded store lives.
+    pub fn store_dir(&self) -> PathBuf {
+        self.data_dir.join("store")
+    }
+
+    /// May this client relay to other domains without authentication?
+    pub fn may_relay(&self, client: IpAddr) -> bool {
+        self.relay_from.iter().any(|network| network.contains(client))
+    }
+}
+
+/// The usual reasons in the words of the field.
+fn explain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".into(),
+        io::ErrorKind::PermissionDenied => "it may not be read by this user".into(),
+        io::ErrorKind::InvalidData => "it is not UTF-8 text".into(),
+        _ => error.to_string(),
+    }
+}
