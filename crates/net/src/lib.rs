@@ -1,1 +1,9 @@
-//! To be written.
+//! The only owner of sockets: SMTP drivers, TLS, DNS, the repository's HTTPS server, retrieval, discovery.
+//!
+//! Protocols and decisions are elsewhere (`smtp`, `reference`, `queue`), objects and rows too (`store`): callers hand
+//! in traits and streams.
+
+pub mod discovery;
+pub mod lookup;
+pub mod repository;
+pub mod retrieval;

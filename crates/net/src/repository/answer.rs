@@ -1,0 +1,52 @@
+//! Responses without an object: refusals, JSON, `Retry-After`.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode};
+
+use super::Busy;
+use super::body::Body;
+
+/// A status and nothing else.
+pub(super) fn status<R: super::Repository>(status: StatusCode) -> Response<Body<R>> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// The one answer to everybody who may not know whether there is something: no field of it depends on the request.
+pub(super) fn not_found<R: super::Repository>() -> Response<Body<R>> {
+    let mut response = status(StatusCode::NOT_FOUND);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A refusal with a sentence for whoever debugs the client.
+pub(super) fn refused<R: super::Repository>(code: StatusCode, text: String) -> Response<Body<R>> {
+    let mut response = Response::new(Body::whole(Bytes::from(text)));
+    *response.status_mut() = code;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// A 429 or 503.
+pub(super) fn busy<R: super::Repository>(code: StatusCode, busy: Busy) -> Response<Body<R>> {
+    let mut response = status(code);
+    let seconds = busy.retry_after.as_millis().div_ceil(1000).clamp(1, 86_400);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(86_400)));
+    response
+}
+
+/// A JSON answer; caches may keep it for so long.
+pub(super) fn json<R: super::Repository>(body: Vec<u8>, max_age: Option<Duration>) -> Response<Body<R>> {
+    let mut response = Response::new(Body::whole(Bytes::from(body)));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let caching = max_age.map_or_else(|| "no-store".to_owned(), |age| format!("max-age={}", age.as_secs()));
+    if let Ok(value) = HeaderValue::try_from(caching) {
+        headers.insert(CACHE_CONTROL, value);
+    }
+    response
+}

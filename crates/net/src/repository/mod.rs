@@ -1,0 +1,133 @@
+//! The repository's HTTPS server (TBR §7): objects for grants, claims, receipts, the domain document.
+//!
+//! What exists and who may have it is asked of a [`Repository`]; this module owns sockets, HTTP and limits. Without a
+//! valid grant every request gets the same 404; nothing lists what there is; no grant is ever logged.
+
+mod answer;
+mod body;
+mod connection;
+mod guard;
+mod object;
+mod range;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::ops::Range;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use mail::{Domain, Grant, Xuid};
+use reference::DomainFacts;
+use reference::claims::{ClaimsAnswer, ClaimsRequest, ReceiptsAnswer, ReceiptsRequest};
+
+pub use server::serve;
+
+/// Octets of an object, in order. Chunks of 64 to 256 KiB serve best; they are written without a copy up to TLS.
+pub type Chunks = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
+
+/// What the server asks of the rest of the system. Every method may be called from many connections at once.
+pub trait Repository: Send + Sync + 'static {
+    /// Whatever [`Repository::read`] needs to find an object again.
+    type Handle: Send + 'static;
+
+    /// What may this grant fetch?
+    fn locate(&self, xuid: Xuid, grant: &Grant) -> impl Future<Output = Located<Self::Handle>> + Send;
+
+    /// Reads a range of an object that was located; it is not empty and lies within the size.
+    /// The stream must yield exactly that many octets: more or fewer break the connection.
+    fn read(&self, handle: Self::Handle, range: Range<u64>) -> impl Future<Output = io::Result<Chunks>> + Send;
+
+    /// Answers claims (TBR §8). Entries that match nothing are left out; an answer without entries becomes a 404.
+    /// Whatever is answered is durable.
+    fn claims(&self, request: ClaimsRequest) -> impl Future<Output = Result<ClaimsAnswer, Busy>> + Send;
+
+    /// Records receipts, likewise.
+    fn receipts(&self, request: ReceiptsRequest) -> impl Future<Output = Result<ReceiptsAnswer, Busy>> + Send;
+
+    /// The facts to publish at `https://tbr.<domain>/.well-known/tbr/domain`; `None` for a domain not served here.
+    /// [`DomainFacts::max_age`] becomes the document's and the response's.
+    fn document(&self, domain: &Domain) -> impl Future<Output = Option<DomainFacts>> + Send;
+
+    /// So many octets of an object were handed to the connection of somebody with this grant: for `trace`.
+    /// Called once for each retrieval, whole or broken off; must not block.
+    fn served(&self, grant: &Grant, octets: u64);
+}
+
+/// What a grant may fetch.
+#[derive(Debug)]
+pub enum Located<H> {
+    /// This object.
+    Object {
+        /// Its name, the one that was asked for: becomes digest and ETag.
+        xuid: Xuid,
+        /// Its size in octets.
+        size: u64,
+        /// For [`Repository::read`].
+        handle: H,
+    },
+    /// Nothing, for whatever reason: the same 404 for everybody.
+    Unknown,
+    /// The grant is right, but the reference was withdrawn or has expired: 410.
+    Gone,
+    /// It cannot be told or served now: 503.
+    Unavailable(Busy),
+    /// This grant is used too often: 429.
+    TooMany(Busy),
+}
+
+/// Not now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Busy {
+    /// When to come again, in whole seconds on the wire (rounded up, at least 1).
+    pub retry_after: Duration,
+}
+
+/// Limits on what peers can take. All apply to every listener by itself.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections at a time; further ones wait unaccepted.
+    pub connections: usize,
+    /// Connections at a time from one IPv4 address or IPv6 /64; further ones are closed at once.
+    pub connections_per_peer: usize,
+    /// Time for the TLS handshake.
+    pub handshake_time: Duration,
+    /// Time from the handshake or the end of a response to the end of the next request's header: keep-alive ends so.
+    pub header_time: Duration,
+    /// Largest request header in octets, request line included.
+    pub header_octets: usize,
+    /// Time for the body of a POST.
+    pub body_time: Duration,
+    /// Time for the [`Repository`] to answer; then 503.
+    pub answer_time: Duration,
+    /// Slowest rate, in octets a second, at which a client must take a response, averaged from the response's
+    /// beginning and after `rate_grace`; a slower one is cut off.
+    pub minimum_rate: u64,
+    /// See `minimum_rate`.
+    pub rate_grace: Duration,
+    /// Requests on one connection; the last one is answered with `Connection: close`.
+    pub requests: u32,
+    /// Time that open responses get after shutdown began.
+    pub drain_time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            connections_per_peer: 64,
+            handshake_time: Duration::from_secs(10),
+            header_time: Duration::from_secs(60),
+            header_octets: 8 * 1024,
+            body_time: Duration::from_secs(30),
+            answer_time: Duration::from_secs(30),
+            minimum_rate: 4 * 1024,
+            rate_grace: Duration::from_secs(30),
+            requests: 10_000,
+            drain_time: Duration::from_secs(10),
+        }
+    }
+}

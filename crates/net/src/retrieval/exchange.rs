@@ -1,0 +1,70 @@
+//! One request and the header of its response.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT_ENCODING, HOST, HeaderMap, HeaderValue, RETRY_AFTER};
+use hyper::{Request, Response};
+use mail::Domain;
+use tokio::time::timeout;
+
+use super::Shared;
+use super::connect::Connection;
+
+/// Longest wish of a repository that is granted.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// A response whose body is still to be read, and the connection that it comes over.
+pub(super) struct Answered {
+    pub(super) connection: Connection,
+    pub(super) response: Response<Incoming>,
+}
+
+impl Shared {
+    /// Sends a request to a host and awaits the header. `build` may be called twice: a kept connection that the host
+    /// has closed meanwhile is replaced by a new one, as RFC 9112 §9.3.1 has it for idempotent requests.
+    pub(super) async fn exchange(
+        &self,
+        host: &Domain,
+        build: impl Fn() -> Result<Request<Full<Bytes>>, hyper::http::Error>,
+    ) -> Result<Answered, String> {
+        let request = || address(build(), host);
+        let taken = self.pool.take(host).await.map_err(|error| error.to_string())?;
+        match self.send(taken.connection, request()?).await {
+            Err(_) if taken.reused => {
+                let taken = self.pool.connect(host).await.map_err(|error| error.to_string())?;
+                self.send(taken.connection, request()?).await
+            }
+            sent => sent,
+        }
+    }
+
+    async fn send(&self, mut connection: Connection, request: Request<Full<Bytes>>) -> Result<Answered, String> {
+        match timeout(self.config.head_time, connection.sender.send_request(request)).await {
+            Ok(Ok(response)) => Ok(Answered { connection, response }),
+            Ok(Err(error)) => Err(format!("the repository broke the connection: {error}")),
+            Err(_) => Err("the repository does not answer the request".to_owned()),
+        }
+    }
+}
+
+/// Fields that every request has.
+fn address(
+    request: Result<Request<Full<Bytes>>, hyper::http::Error>,
+    host: &Domain,
+) -> Result<Request<Full<Bytes>>, String> {
+    // The error's text could hold the URI, and that the grant.
+    let mut request = request.map_err(|_| "the request cannot be written".to_owned())?;
+    let host = HeaderValue::try_from(host.as_str()).map_err(|error| error.to_string())?;
+    request.headers_mut().insert(HOST, host);
+    request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    Ok(request)
+}
+
+/// `Retry-After` in seconds; dates are passed over.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
+}

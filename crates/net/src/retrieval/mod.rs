@@ -1,0 +1,168 @@
+//! The retrieval client (TBR §7): fetches objects from repositories that nobody here controls, posts claims and
+//! receipts to them.
+//!
+//! Every host is hostile until shown otherwise: its addresses are filtered, no redirect is followed, octets, time and
+//! concurrency are bounded, and what came is believed only by its digest. Which references deserve a fetch is judged
+//! before; where octets go is the caller's [`Sink`].
+
+mod address;
+mod connect;
+mod exchange;
+mod fetch;
+mod places;
+mod pool;
+mod post;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mail::Domain;
+use reference::Uri;
+
+use crate::lookup::Lookup;
+use places::Places;
+use pool::Pool;
+
+pub use address::is_public;
+
+/// Fetches and posts. Clones share one pool of connections and one set of budgets.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    pool: Pool,
+    places: Places,
+    config: Config,
+}
+
+/// What a client may do and take. Times are for one step each; a fetch as a whole has [`Fetch::budget`].
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Port of repositories (TBR §6.5): 443 unless a test network says otherwise.
+    pub port: u16,
+    /// May private, loopback and other special addresses be connected to? For test networks and closed sites.
+    pub allow_private: bool,
+    /// For a TCP connection to one address, and for its TLS handshake.
+    pub connect_time: Duration,
+    /// From sending a request to the end of the response's header.
+    pub head_time: Duration,
+    /// For a whole POST, or a domain document, connecting included.
+    pub exchange_time: Duration,
+    /// Slowest rate, in octets a second, averaged from the body's beginning and after `rate_grace`.
+    pub minimum_rate: u64,
+    /// See `minimum_rate`.
+    pub rate_grace: Duration,
+    /// How often a broken retrieval is taken up again, by range where that is safe.
+    pub resumptions: u32,
+    /// Wait before the first resumption; doubled for each further one.
+    pub resumption_wait: Duration,
+    /// Retrievals at a time.
+    pub concurrent: usize,
+    /// Retrievals at a time for signing domains under one registrable domain.
+    pub concurrent_per_domain: usize,
+    /// Idle connections kept, over all hosts.
+    pub idle_connections: usize,
+    /// Idle connections kept to one host.
+    pub idle_per_host: usize,
+    /// How long an idle connection is kept.
+    pub idle_time: Duration,
+    /// How long a connection is used at most, so that addresses are looked up again.
+    pub connection_age: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            port: 443,
+            allow_private: false,
+            connect_time: Duration::from_secs(10),
+            head_time: Duration::from_secs(30),
+            exchange_time: Duration::from_secs(60),
+            minimum_rate: 2 * 1024,
+            rate_grace: Duration::from_secs(20),
+            resumptions: 4,
+            resumption_wait: Duration::from_millis(250),
+            concurrent: 64,
+            concurrent_per_domain: 8,
+            idle_connections: 256,
+            idle_per_host: 8,
+            idle_time: Duration::from_secs(45),
+            connection_age: Duration::from_secs(600),
+        }
+    }
+}
+
+/// What to fetch.
+#[derive(Debug, Clone, Copy)]
+pub struct Fetch<'a> {
+    /// Where, what, and the grant.
+    pub uri: &'a Uri,
+    /// The signing domain whose repository it is, for budgets.
+    pub domain: &'a Domain,
+    /// Octets to expect: no more are taken.
+    pub size: u64,
+    /// Time the whole retrieval may take, waiting for its turn included.
+    pub budget: Duration,
+}
+
+/// Where a fetched object goes. Its errors are our own fault (disk full): the fetch ends as [`Outcome::Temporary`].
+pub trait Sink: Send {
+    /// Takes the next octets of the object.
+    fn write(&mut self, chunk: Bytes) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// Forgets all octets taken: the object comes again from its beginning.
+    fn restart(&mut self) -> impl Future<Output = io::Result<()>> + Send;
+}
+
+/// How a retrieval ended. Unless it is `Done` the sink's content is worthless.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The sink holds exactly the octets that the XUID names.
+    Done {
+        /// Octets of body received over the network, those fetched twice included.
+        octets: u64,
+    },
+    /// Try again later.
+    Temporary {
+        /// One plain sentence, without grant.
+        text: String,
+        /// The repository's wish, at most a day.
+        retry_after: Option<Duration>,
+    },
+    /// 410: withdrawn or expired.
+    Gone,
+    /// 404: nothing for this grant.
+    NotFound,
+    /// Wrong size or digest, also after a second try from zero.
+    Corrupt {
+        /// One plain sentence.
+        text: String,
+    },
+}
+
+/// A post that got no answer that counts (TBR §8): nothing may be concluded from it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct NoAnswer {
+    /// One plain sentence.
+    pub text: String,
+    /// The HTTP status, where there was one other than 200.
+    pub status: Option<u16>,
+    /// The repository's wish, at most a day.
+    pub retry_after: Option<Duration>,
+}
+
+impl Client {
+    /// A client that trusts what `tls` trusts (protocol versions included) and resolves names with `lookup`.
+    pub fn new(tls: Arc<rustls::ClientConfig>, lookup: Arc<dyn Lookup>, config: Config) -> Self {
+        let pool = Pool::new(connect::Connector::new(tls, lookup, &config), &config);
+        let places = Places::new(config.concurrent, config.concurrent_per_domain);
+        Self { shared: Arc::new(Shared { pool, places, config }) }
+    }
+}
