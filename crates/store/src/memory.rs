@@ -1,0 +1,184 @@
+//! The store in memory: the same promises, and a second opinion on the embedded one in tests.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use mail::ledger::{Batch, Key, ObjectKey, ObjectRef, Row, RowBody};
+use mail::{InstanceId, Timestamp, Xuid};
+
+use crate::check::{CheckReport, FaultKind};
+use crate::error::{CommitError, StoreError};
+use crate::object::{ObjectReader, Objects};
+use crate::schedule::Schedule;
+use crate::staged::{Content, Staged};
+use crate::{Counts, Leased};
+
+/// Everything, behind one lock that is never held across an await.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    pub(crate) instance: InstanceId,
+    pub(crate) objects: Arc<Objects>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// By the text of their keys.
+    rows: BTreeMap<String, Row>,
+    alternates: BTreeSet<(String, String)>,
+    /// Which rows name which object.
+    named: BTreeSet<(ObjectKey, String)>,
+    contents: HashMap<ObjectKey, Bytes>,
+    schedule: Schedule<String>,
+    batches: u64,
+}
+
+impl Memory {
+    pub(crate) fn new(instance: InstanceId) -> Self {
+        let objects = Objects::new(Staged::new(u64::MAX, 0), None, usize::MAX, 1);
+        Self { instance, objects, state: Mutex::default() }
+    }
+
+    pub(crate) fn read(&self, object: &ObjectRef, range: Range<u64>) -> Result<ObjectReader, StoreError> {
+        let octets = match self.objects.staged.content(&object.key) {
+            Some(Content::Inline(octets)) => Some(octets),
+            _ => self.lock().contents.get(&object.key).cloned(),
+        };
+        let octets = octets.ok_or_else(|| StoreError::MissingObject(object.key.clone()))?;
+        ObjectReader::of_octets(object, octets, range)
+    }
+
+    pub(crate) fn load(&self, keys: &[Key]) -> Vec<Row> {
+        let state = self.lock();
+        keys.iter().filter_map(|key| state.rows.get(&key.to_string()).cloned()).collect()
+    }
+
+    pub(crate) fn find(&self, alternate: &str, limit: usize) -> Vec<Row> {
+        let state = self.lock();
+        let from = (alternate.to_owned(), String::new());
+        let keys = state.alternates.range(from..).take_while(|(a, _)| a == alternate).take(limit);
+        keys.filter_map(|(_, key)| state.rows.get(key).cloned()).collect()
+    }
+
+    pub(crate) fn list(&self, prefix: &str, after: &str, limit: usize) -> Vec<Row> {
+        let state = self.lock();
+        let from = state.rows.range(prefix.max(after).to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
+        from.filter(|(key, _)| *key != after).take(limit).map(|(_, row)| row.clone()).collect()
+    }
+
+    pub(crate) fn lease(&self, now: Timestamp, limit: usize, until: Timestamp) -> Leased {
+        let mut state = self.lock();
+        let keys = state.schedule.lease(now, limit, until);
+        let rows = keys.iter().filter_map(|key| state.rows.get(key).cloned()).collect();
+        Leased { rows, next_due: state.schedule.next() }
+    }
+
+    pub(crate) fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+        let mut state = self.lock();
+        let conflicts = state.conflicts(&batch);
+        if !conflicts.is_empty() {
+            return Err(CommitError::Conflict(conflicts));
+        }
+        for object in batch.put.iter().filter_map(Row::object) {
+            if !state.is_named(&object.key) && self.objects.staged.waiting(&object.key).is_none() {
+                return Err(StoreError::MissingObject(object.key.clone()).into());
+            }
+        }
+        let mut dropped = Vec::new();
+        for mut row in batch.put {
+            if let Some(object) = row.object()
+                && let Some(Content::Inline(octets)) = self.objects.staged.take(&object.key)
+            {
+                state.contents.insert(object.key.clone(), octets);
+            }
+            row.version += 1;
+            dropped.extend(state.replace(&row.key.to_string(), Some(row)));
+        }
+        for (key, _) in batch.delete {
+            dropped.extend(state.replace(&key.to_string(), None));
+        }
+        for object in dropped {
+            if !state.is_named(&object) {
+                state.contents.remove(&object);
+            }
+        }
+        state.batches += 1;
+        Ok(())
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let state = self.lock();
+        let legs = state.rows.values().filter(|row| matches!(row.body, RowBody::Leg(_))).count() as u64;
+        let (staged, staged_octets) = self.objects.staged.size();
+        Counts {
+            legs,
+            inbound: state.rows.len() as u64 - legs,
+            scheduled: state.schedule.len() as u64,
+            leased: state.schedule.leased() as u64,
+            staged: staged as u64,
+            staged_octets,
+            batches: state.batches,
+            ..Counts::default()
+        }
+    }
+
+    pub(crate) fn check(&self) -> CheckReport {
+        let state = self.lock();
+        let mut report = CheckReport { rows: state.rows.len() as u64, ..CheckReport::default() };
+        for (key, octets) in &state.contents {
+            report.objects += 1;
+            report.octets += octets.len() as u64;
+            if !state.is_named(key) {
+                report.note(FaultKind::OrphanObject, key.0.clone(), "no row names it".into(), false);
+            }
+        }
+        for row in state.rows.values() {
+            let Some(object) = row.object() else { continue };
+            match state.contents.get(&object.key) {
+                Some(octets) if Xuid::of(octets) == object.xuid => {}
+                Some(_) => report.note(FaultKind::DamagedObject, row.key.to_string(), "wrong digest".into(), false),
+                None => report.note(FaultKind::MissingObject, row.key.to_string(), "no such object".into(), false),
+            }
+        }
+        report
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn conflicts(&self, batch: &Batch) -> Vec<Key> {
+        let version = |key: &Key| self.rows.get(&key.to_string()).map_or(0, |row| row.version);
+        let put = batch.put.iter().map(|row| (&row.key, row.version));
+        let all = put.chain(batch.delete.iter().map(|(key, read_at)| (key, *read_at)));
+        all.filter(|(key, read_at)| version(key) != *read_at).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Puts or removes a row with all that hangs on it; answers with the object that it named before.
+    fn replace(&mut self, text: &str, row: Option<Row>) -> Option<ObjectKey> {
+        let old = self.rows.remove(text);
+        for alternate in old.as_ref().map(Row::alternates).unwrap_or_default() {
+            self.alternates.remove(&(alternate, text.to_owned()));
+        }
+        let old_object = old.as_ref().and_then(Row::object).map(|object| object.key.clone());
+        if let Some(object) = &old_object {
+            self.named.remove(&(object.clone(), text.to_owned()));
+        }
+        let due = |row: &Option<Row>| row.as_ref().and_then(|row| row.due);
+        self.schedule.moved(text.to_owned(), due(&old), due(&row));
+        if let Some(row) = row {
+            self.alternates.extend(row.alternates().into_iter().map(|a| (a, text.to_owned())));
+            self.named.extend(row.object().map(|object| (object.key.clone(), text.to_owned())));
+            self.rows.insert(text.to_owned(), row);
+        }
+        old_object
+    }
+
+    fn is_named(&self, object: &ObjectKey) -> bool {
+        self.named.range((object.clone(), String::new())..).next().is_some_and(|(key, _)| key == object)
+    }
+}
