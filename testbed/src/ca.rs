@@ -45,7 +45,7 @@ impl Ca {
         &self.certificate
     }
 
-    /// A new key with a certificate for all of `names` (DNS names or IP addresses).
+    /// A new key (ECDSA P-256) with a certificate for all of `names` (DNS names or IP addresses).
     ///
     /// # Errors
     /// When a name cannot stand in a certificate.

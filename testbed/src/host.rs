@@ -42,7 +42,6 @@ const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
     opensmtpq:x:2005:2005::/var/lib/opensmtpd/empty:/usr/sbin/nologin\n\
     dovecot:x:2006:2006::/usr/lib/dovecot:/usr/sbin/nologin\n\
     dovenull:x:2007:2007::/nonexistent:/usr/sbin/nologin\n\
-    vmail:x:2008:2008::/tmp:/usr/sbin/nologin\n\
     knot:x:2009:2009::/var/lib/knot:/usr/sbin/nologin\n\
     unbound:x:2010:2010::/var/lib/unbound:/usr/sbin/nologin\n\
     nobody:x:65534:65534::/nonexistent:/usr/sbin/nologin\n";
@@ -471,7 +470,9 @@ fn write_room(room: &Path, name: &str) -> Result<()> {
     }
     std::os::unix::fs::chown(room.join("mail"), Some(VMAIL), Some(VMAIL))?;
     let etc = room.join("etc");
-    fs::write(etc.join("passwd"), PASSWD)?;
+    // OpenSMTPD looks for forwarding in the home of whom it delivers as.
+    let vmail = format!("vmail:x:{VMAIL}:{VMAIL}::{}:/usr/sbin/nologin\n", room.join("mail").display());
+    fs::write(etc.join("passwd"), format!("{PASSWD}{vmail}"))?;
     fs::write(etc.join("group"), GROUP)?;
     fs::write(etc.join("hostname"), format!("{name}\n"))?;
     fs::write(etc.join("mailname"), format!("{name}\n"))?;

@@ -51,3 +51,31 @@ fn sends_by_mx_over_tls_to_another() {
     assert!(one.host().cpu_time().unwrap() > Duration::ZERO);
     assert!(one.host().resident_octets().unwrap() > 1_000_000);
 }
+
+#[test]
+fn relays_from_smtp_source_to_smtp_sink_as_benchmarks_do() {
+    let sandbox = Sandbox::new().unwrap();
+    let settings = PostfixConfig {
+        name: "mx.p.example".to_owned(),
+        relay_host: Some("[127.0.0.1]:2525".to_owned()),
+        stock_timers: true,
+        parameters: vec![("in_flow_delay".to_owned(), "0".to_owned())],
+        ..PostfixConfig::default()
+    };
+    let postfix = Postfix::start(&sandbox, &settings).unwrap();
+    let host = postfix.host();
+    let dump = host.room().join("mail/received");
+    let dump = dump.to_str().unwrap();
+    let sink = ["/usr/sbin/smtp-sink", "-u", "vmail", "-D", dump, "0.0.0.0:2525", "50"];
+    let mut sink = host.spawn("smtp-sink", &sink).unwrap();
+    host.wait_for_port(2525, &mut sink).unwrap();
+    let source = ["smtp-source", "-s", "4", "-m", "20", "-l", "4096"];
+    let ends = ["-f", "a@x.example", "-t", "b@y.example", "127.0.0.1:25"];
+    host.run(&[&source[..], &ends[..]].concat()).unwrap();
+    wait::until("20 messages at the sink", wait::LONG, || {
+        let text = std::fs::read_to_string(dump).ok()?;
+        (text.matches("\nX-Mail-Args: <a@x.example>").count() == 20).then_some(())
+    })
+    .unwrap();
+    assert!(sink.is_alive());
+}

@@ -1,0 +1,68 @@
+//! nginx as a file server over TLS 1.3, to measure retrieval against.
+//!
+//! It leaves the files and the clients to the measurement.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::host::{Host, Process};
+use crate::packages::PackageSet;
+use crate::sandbox::Sandbox;
+
+/// A running nginx that serves the files of [`Nginx::files`].
+#[derive(Debug)]
+pub struct Nginx {
+    process: Process,
+    host: Host,
+}
+
+impl Nginx {
+    /// Starts nginx on a host of its own, at port 443; it listens when this returns.
+    ///
+    /// # Errors
+    /// When the packages cannot be had or nginx does not start.
+    pub fn start(sandbox: &Sandbox, name: &str) -> Result<Self> {
+        let host = sandbox.host(name, &[PackageSet::Nginx])?;
+        sandbox.certify(&host)?;
+        fs::create_dir_all(host.room().join("files"))?;
+        let file = host.room().join("nginx.conf");
+        fs::write(&file, configuration(&host))?;
+        let file = file.display().to_string();
+        host.run(&["mkdir", "-p", "/var/log/nginx"])?;
+        let mut process = host.spawn("nginx", &["/usr/sbin/nginx", "-c", &file])?;
+        host.wait_for_port(443, &mut process)?;
+        Ok(Self { process, host })
+    }
+
+    /// The machine it runs on.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The process that has started all others.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// The folder whose files it serves.
+    #[must_use]
+    pub fn files(&self) -> PathBuf {
+        self.host.room().join("files")
+    }
+}
+
+fn configuration(host: &Host) -> String {
+    let room = host.room().display();
+    format!(
+        "daemon off;\nuser root;\nworker_processes auto;\nerror_log {room}/log/nginx-error.log;\n\
+         pid /run/nginx.pid;\nevents {{ worker_connections 1024; }}\n\
+         http {{\n  access_log off;\n  sendfile on;\n  default_type application/octet-stream;\n  server {{\n    \
+         listen 443 ssl;\n    server_name {name};\n    ssl_protocols TLSv1.3;\n    \
+         ssl_certificate {room}/tls/cert.pem;\n    ssl_certificate_key {room}/tls/key.pem;\n    \
+         root {room}/files;\n  }}\n}}\n",
+        name = host.name(),
+    )
+}
