@@ -1,1 +1,0 @@
-//! Golden vectors: see below.

@@ -1,0 +1,163 @@
+//! Claims, receipts, stored messages.
+
+use mail::ReferenceId;
+use serde_json::{Value, json};
+
+use super::{bad, ok};
+use crate::hop::{Chain, HopMode};
+use crate::tests::vectors::{File, judge};
+use crate::tests::{NOW, OBJECT, facts_of, grant, reference, relayed};
+
+/// The shortest entry, as JSON text.
+fn entry(rest: &str) -> String {
+    let id = ReferenceId([0x49; 16]);
+    format!("{{\"to\":\"b.example\",\"i\":\"{id}\",\"grant\":\"{}\",{rest}}}", grant().reveal())
+}
+
+fn wrap(list: &str, entries: &str) -> String {
+    format!("{{\"v\":1,\"instance\":\"AQEBAQEBAQEBAQEBAQEBAQ\",\"{list}\":[{entries}]}}")
+}
+
+pub(super) fn claims() -> File {
+    let request = |rest: &str| json!({ "kind": "claims request", "body": wrap("claims", &entry(rest)) });
+    let answer = |text: &str| {
+        let id = ReferenceId([0x49; 16]);
+        let body = format!("{{\"v\":1,\"claims\":[{{\"i\":\"{id}\",\"answers\":[{text}]}}]}}");
+        json!({ "kind": "claims answer", "body": body })
+    };
+    let changed = |from: &str, to: &str| json!({ "kind": "claims request", "body": wrap("claims", &entry("\"n\":[0]")).replace(from, to) });
+    let failed = |n: u16, status: &str| {
+        request(&format!("\"n\":[0,2],\"failed\":[{{\"n\":{n},\"status\":\"{status}\",\"text\":\"no\"}}]"))
+    };
+    File {
+        name: "claims.json",
+        title: "Claims and their answers",
+        about: &[
+            "input.body is the body of POST /.well-known/tbr/claims, or of the answer.",
+            "outcome.understood_as is what is left of it: unknown members and words dropped, texts cleaned.",
+            "Invalid requests are answered 400, over 256 KiB 413; invalid answers are no answer.",
+        ],
+        judge: judge::body,
+        cases: vec![
+            ok("one recipient", request("\"n\":[0]")),
+            ok("several, one refused after retrieval", failed(2, "5.7.1")),
+            ok("acted upon without an answer", request("\"n\":[0],\"acted\":true")),
+            ok("a member of the future", request("\"n\":[0],\"new\":{}")),
+            ok(
+                "two domains in one request",
+                json!({
+                    "kind": "claims request",
+                    "body": wrap("claims", &[entry("\"n\":[0]"), entry("\"n\":[0]").replace("b.ex", "c.ex")].join(",")),
+                }),
+            ),
+            ok(
+                "a text with line ends and marks",
+                request("\"n\":[0],\"failed\":[{\"n\":0,\"status\":\"5.7.1\",\"text\":\"a\\r\\nBcc: x\\u202e\"}]"),
+            ),
+            bad("no recipient", "indexes", request("\"n\":[]")),
+            bad("recipients not ascending", "indexes", request("\"n\":[1,0]")),
+            bad("recipient repeated", "indexes", request("\"n\":[0,0]")),
+            bad("index over 999", "indexes", request("\"n\":[1000]")),
+            bad("negative index", "well-formed", request("\"n\":[-1]")),
+            bad("refused but not claimed", "indexes", failed(1, "5.7.1")),
+            bad("refused for now", "status", failed(2, "4.7.1")),
+            bad("another revision", "well-formed", changed("\"v\":1", "\"v\":2")),
+            bad("grant too short", "well-formed", changed(&grant().reveal(), "AAAA")),
+            bad("domain not a name", "well-formed", changed("b.example", "b..example")),
+            bad("no instance", "well-formed", changed("\"instance\"", "\"instanze\"")),
+            bad("member twice", "well-formed", changed("\"v\":1", "\"v\":1,\"v\":1")),
+            ok("granted", answer("{\"n\":0,\"is\":\"granted\"}")),
+            ok("taken and gone", answer("{\"n\":0,\"is\":\"taken\"},{\"n\":2,\"is\":\"gone\"}")),
+            ok("a word of the future is no answer", answer("{\"n\":0,\"is\":\"later\"},{\"n\":1,\"is\":\"granted\"}")),
+            bad("no word", "well-formed", answer("{\"n\":0}")),
+        ],
+    }
+}
+
+pub(super) fn receipts() -> File {
+    let request = |outcome: &str| json!({ "kind": "receipts request", "body": wrap("receipts", &entry(&format!("\"outcomes\":[{outcome}]"))) });
+    let outcome = |action: &str, status: &str| {
+        request(&format!("{{\"n\":0,\"action\":\"{action}\",\"status\":\"{status}\",\"text\":\"x\",\"at\":{NOW}}}"))
+    };
+    let answer = |text: &str| json!({ "kind": "receipts answer", "body": text });
+    let id = ReferenceId([0x49; 16]);
+    File {
+        name: "receipts.json",
+        title: "Receipts and their answers",
+        about: &[
+            "input.body is the body of POST /.well-known/tbr/receipts, or of the answer.",
+            "outcome.understood_as is what is left of it: unknown members dropped, texts cleaned.",
+            "Invalid requests are answered 400, over 256 KiB 413; invalid answers are no answer.",
+        ],
+        judge: judge::body,
+        cases: vec![
+            ok("delivered", outcome("delivered", "2.0.0")),
+            ok("relayed", outcome("relayed", "2.0.0")),
+            ok("expanded", outcome("expanded", "2.0.0")),
+            ok("delayed", outcome("delayed", "4.4.1")),
+            ok("failed", outcome("failed", "5.2.2")),
+            ok("failed after a temporary error lasted too long", outcome("failed", "4.4.7")),
+            ok(
+                "already reported to the author",
+                request("{\"n\":0,\"action\":\"failed\",\"status\":\"5.2.2\",\"at\":1800000000,\"reported\":true}"),
+            ),
+            bad("delivered with a failure's status", "status", outcome("delivered", "5.0.0")),
+            bad("delayed with a permanent status", "status", outcome("delayed", "5.0.0")),
+            bad("failed with a success's status", "status", outcome("failed", "2.0.0")),
+            bad("unknown action", "well-formed", outcome("bounced", "5.0.0")),
+            bad("no status code", "well-formed", outcome("failed", "5.0")),
+            bad("no outcome", "indexes", request("")),
+            bad("outcome repeated", "indexes", {
+                let one = "{\"n\":0,\"action\":\"delivered\",\"status\":\"2.0.0\",\"at\":1}";
+                request(&format!("{one},{one}"))
+            }),
+            bad("no time", "well-formed", request("{\"n\":0,\"action\":\"delivered\",\"status\":\"2.0.0\"}")),
+            ok("recorded", answer(&format!("{{\"v\":1,\"receipts\":[{{\"i\":\"{id}\",\"recorded\":[0]}}]}}"))),
+            bad("answer without list", "well-formed", answer("{\"v\":1}")),
+        ],
+    }
+}
+
+pub(super) fn stored() -> File {
+    let trace = "Return-Path: <alice@a.example>\r\nReceived: from a.example\r\n\tby b.example; Fri, 15 Jan 2027\r\n";
+    let message = format!("{trace}{}{OBJECT}", reference().encode());
+    let facts: Value = serde_json::from_slice(&facts_of("a.example").to_document().unwrap()).unwrap();
+    let of = |message: String| json!({ "message": message, "line_ends": "crlf", "now": NOW, "facts": facts });
+    let not_shown = "not shown";
+    let chain: Chain = relayed(HopMode::Value([9; 16]));
+    File {
+        name: "stored.json",
+        title: "Stored messages",
+        about: &[
+            "input.message is a mailbox copy: trace fields, TBR-Hop fields, TBR-Reference, object.",
+            "input.facts is what the origin publishes, if it is still to be had.",
+            "Valid means: what stands below the topmost TBR-Reference is what the origin signed. Expiry does not matter.",
+            "Of a copy with LF line ends the object is hashed with CRLF line ends, and the outcome says so.",
+        ],
+        judge: judge::stored,
+        cases: vec![
+            ok("as delivered", of(message.clone())),
+            ok(
+                "years later",
+                json!({ "message": message, "line_ends": "crlf", "now": NOW + 100_000_000, "facts": facts }),
+            ),
+            ok("more trace fields on top", of(format!("X-Folder: in\r\n{message}"))),
+            ok("a hop above the reference", of(format!("{trace}{}{OBJECT}", chain.encode()))),
+            ok(
+                "LF copy",
+                json!({
+                    "message": message.replace("\r\n", "\n"), "line_ends": "lf", "now": NOW, "facts": facts,
+                }),
+            ),
+            bad("one letter changed", not_shown, of(message.replace("counter", "Counter"))),
+            bad("a field added below the reference", not_shown, of(message.replace("From: ", "X-A: b\r\nFrom: "))),
+            bad("last line cut off", not_shown, of(message.replace(".A line that begins with a dot.\r\n", ""))),
+            bad("reference changed", not_shown, of(message.replace("to=b.example", "to=c.example"))),
+            bad("keys not to be had", not_shown, json!({ "message": message, "line_ends": "crlf", "now": NOW })),
+            bad("no reference", "no TBR-Reference", of(OBJECT.to_owned())),
+            bad("reference in the body only", "no TBR-Reference", of(format!("A: b\r\n\r\n{message}"))),
+            bad("malformed reference", "TBR-Reference", of(message.replace("v=1;", ""))),
+            bad("LF copy taken for the original", "not well-formed", of(message.replace("\r\n", "\n"))),
+        ],
+    }
+}
