@@ -1,4 +1,4 @@
-//! The offer: the arguments of the `TBR` line, and the block of header fields that follows it (TBR §4).
+//! The offer: the arguments of the `TBR` line, and the block of header fields that follows it (TBR §3).
 //!
 //! The SMTP machine has already cut both out of the session: the line without verb and CRLF, the block without the
 //! final dot. What they mean for the session is `verify`'s.
@@ -8,7 +8,7 @@ use crate::reference::{self, Reference};
 use crate::taglist::{MAX_LINE, SyntaxError};
 use crate::uri::{Uri, UriError};
 
-/// Most octets of a block that a server must take (TBR §4.4).
+/// Most octets of a block that a server must take (TBR §3.4).
 pub const MAX_BLOCK: usize = 64 * 1024;
 
 /// The arguments of a `TBR` line: forwarding count and URI.

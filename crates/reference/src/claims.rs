@@ -1,4 +1,4 @@
-//! Claims and receipts as they travel: JSON bodies of `POST /.well-known/tbr/claims` and `…/receipts` (TBR §8).
+//! Claims and receipts as they travel: JSON bodies of `POST /.well-known/tbr/claims` and `…/receipts` (TBR §6).
 //!
 //! Both sides use these types; limits hold for reading and for writing. Who may claim, and who wins, is the queue's;
 //! HTTP is `net`'s. Members that are not known are passed over, so that later revisions can add some.

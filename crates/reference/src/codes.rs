@@ -167,7 +167,7 @@ pub const ALL: &[Code] = &[
     DELIVERED,
 ];
 
-/// What a client learns from the reply to its offer (TBR §4.6).
+/// What a client learns from the reply to its offer (TBR §3.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OfferReply {
     /// 250: on disk there, custody here.

@@ -1,4 +1,4 @@
-//! `TBR-Hop`: what one relay states on top of a reference (TBR §9), and the chain that hops and reference form.
+//! `TBR-Hop`: what one relay states on top of a reference (TBR §7), and the chain that hops and reference form.
 //!
 //! Here: model, encoding, signing, and the pure rules that hold a chain together. Sessions, clocks against *now* and
 //! key windows are `verify`'s; what a relay does is the queue's.
@@ -14,11 +14,11 @@ use crate::uri::Uri;
 
 /// The field's name.
 pub const FIELD: &str = "TBR-Hop";
-/// Most hops of one message (TBR §4.4).
+/// Most hops of one message (TBR §3.4).
 pub const MAX_HOPS: u16 = 100;
 const KNOWN: &[&str] = &["v", "n", "d", "s", "a", "i", "p", "to", "f", "rh", "g", "at", "t", "e", "b"];
 
-/// How a relay passed the message on (TBR §9).
+/// How a relay passed the message on (TBR §7).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HopMode {
     /// It took custody and serves the object itself, at this host (tag `at`).
@@ -174,7 +174,7 @@ fn read_mode(tags: &mut TagReader<'_>) -> Result<HopMode, SyntaxError> {
     Ok(HopMode::Reference)
 }
 
-/// How hops and reference fail to form a chain (TBR §9.4). The number is that of the hop at fault.
+/// How hops and reference fail to form a chain (TBR §7.2). The number is that of the hop at fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ChainError {
     /// Over [`MAX_HOPS`].
@@ -200,7 +200,7 @@ pub enum ChainError {
     Mode(u16),
 }
 
-/// Hops, newest first, and the reference below them: linked as §9.4 asks, signatures not checked.
+/// Hops, newest first, and the reference below them: linked as §7.2 asks, signatures not checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chain {
     hops: Vec<Hop>,
@@ -252,7 +252,7 @@ impl Chain {
         if matches!(link.mode(), Some(HopMode::Value(_))) { None } else { Some(link) }
     }
 
-    /// Did the origin (or the custodian at its bottom) delegate every hop, so that a pass may name the origin (§10)?
+    /// Did the origin (or the custodian at its bottom) delegate every hop, so that a pass may name the origin (§9)?
     pub fn only_delegated(&self) -> bool {
         self.hops.iter().all(|hop| hop.statement.mode == HopMode::Reference)
     }

@@ -21,7 +21,7 @@ pub enum SignatureVerdict {
     OutsideWindow,
     /// The key has been revoked.
     Revoked,
-    /// The key was not to be had: below a custodian this is a temporary error, never a refusal (TBR §9.4).
+    /// The key was not to be had: below a custodian this is a temporary error, never a refusal (TBR §7.2).
     Unknown,
 }
 
@@ -41,7 +41,7 @@ pub fn judge_chain<'k>(chain: &Chain, key_of: &dyn Fn(Link<'_>) -> Option<&'k Ke
     chain.links().map(|link| judge_link(link, key_of(link))).collect()
 }
 
-/// Was a message that came by value under a `TBR-Hop` sent to this session (TBR §9.3)? The topmost hop must carry an
+/// Was a message that came by value under a `TBR-Hop` sent to this session (TBR §7.3)? The topmost hop must carry an
 /// opener, cover this sender and this one recipient, and be unexpired. Its signature is judged separately.
 pub fn sent_by_value_to(chain: &Chain, session: &Session<'_>, now: Timestamp) -> bool {
     let link = chain.topmost();

@@ -1,4 +1,4 @@
-//! What a domain publishes of itself: DNS records and the JSON document (TBR §6).
+//! What a domain publishes of itself: DNS records and the JSON document (TBR §5).
 //!
 //! Parsing and writing only. Asking DNS, fetching the document, caching and pinning are the caller's; so is judging
 //! how sure an answer is: it comes in as an [`Assurance`].
@@ -26,13 +26,13 @@ pub const MAX_DOCUMENT: usize = 64 * 1024;
 pub const MAX_HOSTS: usize = 8;
 /// Most keys of a document.
 pub const MAX_KEYS: usize = 64;
-/// Longest time for which a document may be pinned (TBR §6.3).
+/// Longest time for which a document may be pinned (TBR §5.3).
 pub const MAX_MAX_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Shortest time for which a document is believed, so that nobody is made to fetch without pause.
 pub const MIN_MAX_AGE: Duration = Duration::from_secs(60);
 const DEFAULT_MAX_AGE: u64 = 3600;
 
-/// How sure it is that facts are the domain's own (TBR §6.4). Unsigned DNS alone is no assurance at all.
+/// How sure it is that facts are the domain's own (TBR §5.4). Unsigned DNS alone is no assurance at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Assurance {

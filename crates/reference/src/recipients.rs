@@ -1,4 +1,4 @@
-//! The recipients hash `rh` (TBR §5.4): binds a reference to the exact recipients of one transaction without naming
+//! The recipients hash `rh` (TBR §4.4): binds a reference to the exact recipients of one transaction without naming
 //! them to whoever reads the field.
 
 use std::fmt;
@@ -24,7 +24,7 @@ impl RecipientsHash {
         Self::with_secret(grant.as_bytes(), id, recipients)
     }
 
-    /// The same under the opener of a by-value hop, which takes the grant's place (tag `g`, TBR §9.3).
+    /// The same under the opener of a by-value hop, which takes the grant's place (tag `g`, TBR §7.3).
     pub fn compute_opened<'a, I>(opener: &[u8; 16], id: &ReferenceId, recipients: I) -> Self
     where
         I: IntoIterator<Item = &'a Address>,

@@ -1,4 +1,4 @@
-//! `TBR-Reference`: the origin's signed statement about one object for one recipient domain (TBR §5).
+//! `TBR-Reference`: the origin's signed statement about one object for one recipient domain (TBR §4).
 //!
 //! Model, encoding, signing and the bare signature check. Whether a reference may be believed in a session is decided
 //! by `verify`; the fields above it (`TBR-Hop`) are `hop`'s.
@@ -44,7 +44,7 @@ pub struct Statement {
 }
 
 impl Statement {
-    /// The text that is signed, without the label before it (TBR §5.3).
+    /// The text that is signed, without the label before it (TBR §4.3).
     pub fn canonical(&self) -> String {
         canonical_text(&self.tags())
     }
@@ -135,7 +135,7 @@ impl Reference {
         key.verifies(&signature_input(FIELD, &self.statement.canonical()), &self.signature)
     }
 
-    /// What an offer is recognised by when it comes again (TBR §5.5).
+    /// What an offer is recognised by when it comes again (TBR §4.5).
     pub fn idempotence_key(&self, uri: &Uri) -> IdempotenceKey {
         IdempotenceKey::compute(&self.statement.canonical(), &self.signature, uri)
     }

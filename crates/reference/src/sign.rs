@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::taglist::SyntaxError;
 
-/// A signature algorithm (tag `a`, TBR §5.2). Revision 1 has one.
+/// A signature algorithm (tag `a`, TBR §4.2). Revision 1 has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Algorithm {

@@ -1,4 +1,4 @@
-//! A stored message: trace fields, then `TBR-Hop` fields, then `TBR-Reference`, then the object (TBR §7.6).
+//! A stored message: trace fields, then `TBR-Hop` fields, then `TBR-Reference`, then the object (TBR §4.6).
 //!
 //! Finds the topmost `TBR-Reference` in the head of a message, and says where the object below it begins, so that a
 //! mailbox copy can be checked years later. Reading files and hashing the object are the caller's; the verdict is

@@ -1,4 +1,4 @@
-//! The strict tag list of `TBR-Reference`, `TBR-Hop` (TBR §5.2): `name=value` pairs in a fixed order, each once.
+//! The strict tag list of `TBR-Reference`, `TBR-Hop` (TBR §4.2): `name=value` pairs in a fixed order, each once.
 //!
 //! White space, folded or not, may stand before a tag and anywhere inside a base64url value, nowhere else. What the
 //! values mean is left to `reference` and `hop`.
@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use mail::{Domain, Timestamp, base64url};
 
-/// Most octets of one field's value, white space included: room for a post-quantum signature (TBR §13).
+/// Most octets of one field's value, white space included: room for a post-quantum signature (TBR §4.2).
 pub const MAX_FIELD: usize = 32 * 1024;
 /// Most octets of one encoded line, without CRLF (RFC 5322 §2.1.1).
 pub const MAX_LINE: usize = 998;
@@ -214,7 +214,7 @@ impl Tag {
     }
 }
 
-/// The canonical text: the tags joined by `;` without white space (TBR §5.3).
+/// The canonical text: the tags joined by `;` without white space (TBR §4.3).
 pub(crate) fn canonical_text(tags: &[Tag]) -> String {
     let mut text = String::with_capacity(512);
     for tag in tags {

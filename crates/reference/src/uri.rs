@@ -1,4 +1,4 @@
-//! The eXAM URI: where an object is fetched, and the grant that permits it (TBR §4.2).
+//! The eXAM URI: where an object is fetched, and the grant that permits it (TBR §4.1).
 //!
 //! One exact form, so that a URI can be compared octet by octet and nothing in it can name another port, path or user.
 

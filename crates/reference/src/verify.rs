@@ -1,4 +1,4 @@
-//! The ordered checks of an offer (TBR §4.5), cheapest first, network last. Pure: look-ups happen between the stages,
+//! The ordered checks of an offer (TBR §3.5), cheapest first, network last. Pure: look-ups happen between the stages,
 //! made by the caller.
 //!
 //! 1. *Syntax* ([`Parsed::new`]): line and block are well-formed, the count is the number of hops, the URI names the
@@ -32,9 +32,9 @@ use crate::sign::{Selector, VerifyingKey};
 use crate::taglist::SyntaxError;
 use crate::uri::Uri;
 
-/// How far the clocks of two domains may differ (TBR §4.5).
+/// How far the clocks of two domains may differ (TBR §3.5).
 pub const CLOCK_SKEW: Duration = Duration::from_secs(300);
-/// Longest lifetime of a field, and greatest age of a reference (TBR §5.2).
+/// Longest lifetime of a field, and greatest age of a reference (TBR §4.2).
 pub const MAX_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Whose fault a refusal is: who has to change something.
