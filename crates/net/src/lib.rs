@@ -4,6 +4,8 @@
 //! in traits and streams.
 
 pub mod discovery;
+pub mod dns;
 pub mod lookup;
 pub mod repository;
 pub mod retrieval;
+pub mod tls;

@@ -1,0 +1,137 @@
+//! Zone-file answers, and what they mean to mail. Name servers are covered with the real ones elsewhere.
+
+use std::path::PathBuf;
+
+use super::*;
+
+const ZONE: &str = "
+; a world of its own
+$ORIGIN b.example.
+@            IN MX 20 mx2
+             IN MX 10 mx1
+             IN MX 10 mx3.b.example.
+mx1          A    192.0.2.1
+             A    192.0.2.2
+             AAAA 2001:db8::1
+mx2   60 IN  AAAA 2001:db8::2
+_tbr         TXT  \"v=TBR1; \" \"repo=tbr.b.example\"
+_tbr         TXT  other
+alias        CNAME mx1
+loop1        CNAME loop2
+loop2        CNAME loop1
+_25._tcp.mx1 TLSA 3 1 1 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff
+*.wild       A    192.0.2.9
+$ORIGIN .
+nomail.example MX 0 .
+plain.example  A  192.0.2.3
+odd.example    MX 10 bad!host.example
+1.2.0.192.in-addr.arpa PTR mx1.b.example
+";
+
+struct File {
+    folder: tempfile::TempDir,
+}
+
+impl File {
+    fn new(text: &str) -> Self {
+        let file = Self { folder: tempfile::tempdir().unwrap() };
+        file.write(text);
+        file
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("zone")
+    }
+
+    fn write(&self, text: &str) {
+        std::fs::write(self.path(), text).unwrap();
+    }
+
+    fn resolver(&self) -> Result<Resolver, SourceError> {
+        Resolver::new(&Source::ZoneFile(self.path()))
+    }
+}
+
+fn d(name: &str) -> Domain {
+    Domain::parse(name).unwrap()
+}
+
+async fn mx(resolver: &Resolver, name: &str) -> Result<Exchanges, DnsError> {
+    resolver.mx(&d(name)).await.map(|answer| answer.value)
+}
+
+#[tokio::test]
+async fn mx_in_order_of_preference_and_shuffled_among_equals() {
+    let file = File::new(ZONE);
+    let resolver = file.resolver().unwrap();
+    let mut firsts = std::collections::BTreeSet::new();
+    for _ in 0..100 {
+        let Exchanges::Hosts(hosts) = mx(&resolver, "b.example").await.unwrap() else { panic!("null") };
+        assert_eq!((hosts.len(), &hosts[2]), (3, &d("mx2.b.example")));
+        firsts.insert(hosts[0].clone());
+    }
+    assert_eq!(firsts.len(), 2);
+}
+
+#[tokio::test]
+async fn null_implicit_and_missing() {
+    let file = File::new(ZONE);
+    let resolver = file.resolver().unwrap();
+    assert_eq!(mx(&resolver, "nomail.example").await, Ok(Exchanges::Null));
+    assert_eq!(mx(&resolver, "plain.example").await, Ok(Exchanges::Hosts(vec![d("plain.example")])));
+    assert_eq!(mx(&resolver, "no.example").await, Err(DnsError::NoSuchDomain));
+    assert!(matches!(mx(&resolver, "odd.example").await, Err(DnsError::Temporary(_))));
+    // A name that only has names below it exists (RFC 8020).
+    assert_eq!(resolver.txt(&d("_tcp.mx1.b.example")).await, Err(DnsError::NoRecords));
+}
+
+#[tokio::test]
+async fn addresses_of_both_families_take_turns() {
+    let file = File::new(ZONE);
+    let resolver = file.resolver().unwrap();
+    let of = async |name| {
+        resolver.addresses(&d(name)).await.map(|a| a.value.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    assert_eq!(of("mx1.b.example").await.unwrap(), ["2001:db8::1", "192.0.2.1", "192.0.2.2"]);
+    assert_eq!(of("alias.b.example").await.unwrap(), of("mx1.b.example").await.unwrap());
+    assert_eq!(of("mx2.b.example").await.unwrap(), ["2001:db8::2"]);
+    assert_eq!(of("x.wild.b.example").await.unwrap(), ["192.0.2.9"]);
+    assert_eq!(of("wild.b.example").await, Err(DnsError::NoRecords));
+    assert_eq!(of("mx3.b.example").await, Err(DnsError::NoSuchDomain));
+    assert!(matches!(of("loop1.b.example").await, Err(DnsError::Temporary(_))));
+}
+
+#[tokio::test]
+async fn texts_are_joined() {
+    let file = File::new(ZONE);
+    let texts = file.resolver().unwrap().txt(&d("_tbr.b.example")).await.unwrap();
+    assert_eq!(texts.value, ["v=TBR1; repo=tbr.b.example", "other"]);
+    assert!(!texts.secure);
+}
+
+#[tokio::test]
+async fn a_reload_takes_effect_or_leaves_all_as_it_was() {
+    let file = File::new("a.example A 192.0.2.1\n");
+    let resolver = file.resolver().unwrap();
+    let clone = resolver.clone();
+    file.write("a.example A 192.0.2.2\n");
+    resolver.reload().unwrap();
+    file.write("a.example A 192.0.2.256\n");
+    assert!(resolver.reload().is_err());
+    let found = clone.addresses(&d("a.example")).await.unwrap().value;
+    assert_eq!(found, ["192.0.2.2".parse::<IpAddr>().unwrap()]);
+}
+
+#[tokio::test]
+async fn mistakes_are_named_with_their_line() {
+    for (text, line) in [
+        ("a.example A 192.0.2.1\nb.example A 300.1.1.1\n", 2),
+        ("a.example WHAT 1\n", 1),
+        ("a.example TXT (\n  a\n  b )\n\nb.example MX ten mx\nc.example A 192.0.2.1", 5),
+    ] {
+        let error = File::new(text).resolver().unwrap_err().to_string();
+        assert!(error.contains(&format!("line {line}:")), "{error}");
+    }
+    let missing = Resolver::new(&Source::ZoneFile("/nowhere/zone".into())).unwrap_err().to_string();
+    assert!(missing.contains("/nowhere/zone"), "{missing}");
+}

@@ -1,0 +1,177 @@
+//! The operator's certificates: read from PEM files, chosen by the name that a client asks for (SNI), and
+//! read again when the files change, as tools that renew certificates expect.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+use super::{TlsError, provider};
+
+/// How often a handshake looks at the files' times.
+const CHECK_EVERY: Duration = Duration::from_secs(5);
+
+/// One certificate chain with its key, both PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The server's certificate first, then the intermediates.
+    pub certificate: PathBuf,
+    /// Its private key (PKCS #8, PKCS #1 or SEC 1).
+    pub key: PathBuf,
+}
+
+/// Certificates that follow their files. Implements rustls' [`ResolvesServerCert`].
+pub struct Certificates {
+    files: Vec<CertificateFiles>,
+    loaded: RwLock<Loaded>,
+    started: Instant,
+    /// Milliseconds after `started` at which the files are looked at again.
+    next_check: AtomicU64,
+}
+
+struct Loaded {
+    /// In the order of configuration.
+    keys: Vec<Arc<CertifiedKey>>,
+    stamps: Vec<Stamp>,
+}
+
+/// What tells that a file has changed: its time and its length.
+type Stamp = Option<(SystemTime, u64)>;
+
+impl Certificates {
+    /// Reads all files. The first entry serves clients that name no host, or an unknown one.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the file and what to do.
+    pub fn load(files: &[CertificateFiles]) -> Result<Arc<Self>, TlsError> {
+        if files.is_empty() {
+            return Err(TlsError::NoCertificate);
+        }
+        let loaded = RwLock::new(Loaded { stamps: stamps(files), keys: read_all(files)? });
+        let (started, next_check) = (Instant::now(), AtomicU64::new(in_millis(CHECK_EVERY)));
+        Ok(Arc::new(Self { files: files.to_vec(), loaded, started, next_check }))
+    }
+
+    /// Reads the files again if their times or lengths have changed; tells whether it did. Handshakes do so by
+    /// themselves every few seconds.
+    ///
+    /// # Errors
+    /// [`TlsError`]: what was loaded before stays in use.
+    pub fn reload_if_changed(&self) -> Result<bool, TlsError> {
+        let now = stamps(&self.files);
+        if self.loaded.read().unwrap_or_else(PoisonError::into_inner).stamps == now {
+            return Ok(false);
+        }
+        let keys = read_all(&self.files);
+        let mut loaded = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
+        // Remembered in case of failure too: one warning for each change is enough.
+        loaded.stamps = now;
+        loaded.keys = keys?;
+        Ok(true)
+    }
+
+    fn check_now_and_then(&self) {
+        let now = in_millis(self.started.elapsed());
+        let due = self.next_check.load(Ordering::Relaxed);
+        let next = now.saturating_add(in_millis(CHECK_EVERY));
+        if now < due || self.next_check.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+            return;
+        }
+        match self.reload_if_changed() {
+            Ok(false) => {}
+            Ok(true) => tracing::info!("certificates have been read again"),
+            Err(error) => tracing::warn!(%error, "changed certificates cannot be used, the earlier ones stay"),
+        }
+    }
+
+    fn choose(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
+        let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
+        let name = name.and_then(|name| ServerName::try_from(name).ok());
+        let fits = name.and_then(|name| loaded.keys.iter().find(|key| is_for(key, &name)));
+        fits.or(loaded.keys.first()).cloned()
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.check_now_and_then();
+        self.choose(hello.server_name())
+    }
+}
+
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.files).finish()
+    }
+}
+
+fn in_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn is_for(key: &CertifiedKey, name: &ServerName<'_>) -> bool {
+    let parsed = key.end_entity_cert().and_then(ParsedCertificate::try_from);
+    parsed.is_ok_and(|certificate| rustls::client::verify_server_name(&certificate, name).is_ok())
+}
+
+fn stamps(files: &[CertificateFiles]) -> Vec<Stamp> {
+    let paths = files.iter().flat_map(|pair| [&pair.certificate, &pair.key]);
+    paths.map(|path| std::fs::metadata(path).and_then(|m| Ok((m.modified()?, m.len()))).ok()).collect()
+}
+
+fn read_all(files: &[CertificateFiles]) -> Result<Vec<Arc<CertifiedKey>>, TlsError> {
+    files.iter().map(|pair| read(pair).map(Arc::new)).collect()
+}
+
+fn read(files: &CertificateFiles) -> Result<CertifiedKey, TlsError> {
+    let chain = read_chain(&files.certificate)?;
+    let octets = read_file(&files.key)?;
+    warn_if_exposed(&files.key);
+    let key = PrivateKeyDer::from_pem_slice(&octets).map_err(|error| TlsError::Content {
+        path: files.key.clone(),
+        problem: format!("no private key can be read from it ({error})"),
+        remedy: "it must be PEM with an unencrypted PRIVATE KEY",
+    })?;
+    CertifiedKey::from_der(chain, key, &provider()).map_err(|error| TlsError::Content {
+        path: files.key.clone(),
+        problem: format!("the key cannot be used with {} ({error})", files.certificate.display()),
+        remedy: "name the key that belongs to the certificate",
+    })
+}
+
+/// The certificates of a PEM file, at least one.
+pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let octets = read_file(path)?;
+    let content = |problem| TlsError::Content {
+        path: path.to_owned(),
+        problem,
+        remedy: "it must be PEM with at least one CERTIFICATE",
+    };
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&octets).collect();
+    let chain = chain.map_err(|error| content(format!("it cannot be read as PEM ({error})")))?;
+    if chain.is_empty() {
+        return Err(content("it holds no certificate".into()));
+    }
+    Ok(chain)
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|error| TlsError::Unreadable { path: path.to_owned(), error })
+}
+
+#[cfg(unix)]
+fn warn_if_exposed(key: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    if std::fs::metadata(key).is_ok_and(|m| m.permissions().mode() & 0o004 != 0) {
+        tracing::warn!(path = %key.display(), "every user of this machine can read the private key; chmod o= it");
+    }
+}
+
+#[cfg(not(unix))]
+fn warn_if_exposed(_: &Path) {}

@@ -1,0 +1,138 @@
+//! Certificates follow their files and are chosen by name; clients believe whom they are told to.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, ServerConnection};
+
+use super::trust::client_config;
+use super::*;
+
+pub(crate) struct Ca {
+    pub(crate) folder: tempfile::TempDir,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Ca {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let ca = Self { folder: tempfile::tempdir().unwrap(), issuer };
+        std::fs::write(ca.ca_file(), ca.issuer.pem()).unwrap();
+        ca
+    }
+
+    pub(crate) fn ca_file(&self) -> PathBuf {
+        self.folder.path().join("ca.pem")
+    }
+
+    /// Writes a certificate and key for `name`, into files called `file`.
+    pub(crate) fn issue(&self, name: &str, file: &str) -> CertificateFiles {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let path = |end| self.folder.path().join(format!("{file}.{end}"));
+        let files = CertificateFiles { certificate: path("pem"), key: path("key") };
+        std::fs::write(&files.certificate, certificate.pem()).unwrap();
+        std::fs::write(&files.key, key.serialize_pem()).unwrap();
+        files
+    }
+}
+
+/// Does a handshake succeed? In memory.
+fn handshake(
+    server: &Arc<rustls::ServerConfig>,
+    client: &Arc<ClientConfig>,
+    name: &str,
+) -> Result<Vec<u8>, rustls::Error> {
+    let mut server = ServerConnection::new(Arc::clone(server)).unwrap();
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let mut client = ClientConnection::new(Arc::clone(client), name).unwrap();
+    while client.is_handshaking() || server.is_handshaking() {
+        let mut wire = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut wire).unwrap();
+        }
+        server.read_tls(&mut wire.as_slice()).unwrap();
+        server.process_new_packets()?;
+        let mut wire = Vec::new();
+        while server.wants_write() {
+            server.write_tls(&mut wire).unwrap();
+        }
+        client.read_tls(&mut wire.as_slice()).unwrap();
+        client.process_new_packets()?;
+    }
+    Ok(client.peer_certificates().unwrap()[0].to_vec())
+}
+
+fn touch(path: &Path) {
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(SystemTime::now() + Duration::from_secs(10)).unwrap();
+}
+
+#[test]
+fn clients_believe_their_ca_or_anybody() {
+    let (ca, stranger) = (Ca::new(), Ca::new());
+    let certificates = Certificates::load(&[ca.issue("mx.b.example", "mx")]).unwrap();
+    let server = server_config(certificates, Versions::From12, &[]).unwrap();
+    let ours = ClientTls::new(&Trust::CaFile(ca.ca_file())).unwrap();
+    let theirs = ClientTls::new(&Trust::CaFile(stranger.ca_file())).unwrap();
+    assert!(handshake(&server, &ours.verified, "mx.b.example").is_ok());
+    assert!(handshake(&server, &ours.verified, "mx.c.example").is_err());
+    assert!(handshake(&server, &theirs.verified, "mx.b.example").is_err());
+    assert!(handshake(&server, &theirs.opportunistic, "mx.c.example").is_ok());
+    let only13 = client_config(&Trust::CaFile(ca.ca_file()), Versions::Only13, &[]).unwrap();
+    assert!(handshake(&server, &only13, "mx.b.example").is_ok());
+}
+
+#[test]
+fn the_name_asked_for_chooses_the_certificate() {
+    let ca = Ca::new();
+    let files = [ca.issue("mx.a.example", "a"), ca.issue("*.b.example", "b")];
+    let server = server_config(Certificates::load(&files).unwrap(), Versions::From12, &[]).unwrap();
+    let client = ClientTls::new(&Trust::CaFile(ca.ca_file())).unwrap();
+    assert!(handshake(&server, &client.verified, "mx.a.example").is_ok());
+    assert!(handshake(&server, &client.verified, "mx.b.example").is_ok());
+    let first = handshake(&server, &client.opportunistic, "mx.a.example").unwrap();
+    assert_eq!(handshake(&server, &client.opportunistic, "mx.c.example").unwrap(), first);
+}
+
+#[test]
+fn certificates_follow_their_files() {
+    let ca = Ca::new();
+    let files = ca.issue("mx.a.example", "mx");
+    let certificates = Certificates::load(std::slice::from_ref(&files)).unwrap();
+    let server = server_config(Arc::clone(&certificates), Versions::From12, &[]).unwrap();
+    let client = ClientTls::new(&Trust::CaFile(ca.ca_file())).unwrap().opportunistic;
+    let before = handshake(&server, &client, "mx.a.example").unwrap();
+    assert!(!certificates.reload_if_changed().unwrap());
+
+    ca.issue("mx.a.example", "mx");
+    touch(&files.key);
+    assert!(certificates.reload_if_changed().unwrap());
+    let after = handshake(&server, &client, "mx.a.example").unwrap();
+    assert_ne!(before, after);
+
+    std::fs::write(&files.key, "garbage").unwrap();
+    assert!(certificates.reload_if_changed().is_err());
+    assert!(!certificates.reload_if_changed().unwrap());
+    assert_eq!(handshake(&server, &client, "mx.a.example").unwrap(), after);
+}
+
+#[test]
+fn errors_say_which_file_and_what_to_do() {
+    let ca = Ca::new();
+    let (a, b) = (ca.issue("a.example", "a"), ca.issue("b.example", "b"));
+    let mixed = CertificateFiles { certificate: a.certificate.clone(), key: b.key.clone() };
+    let swapped = CertificateFiles { certificate: a.key.clone(), key: a.certificate.clone() };
+    for (files, words) in [(mixed, ["b.key", "belongs to"]), (swapped, ["a.key", "CERTIFICATE"])] {
+        let error = Certificates::load(&[files]).unwrap_err().to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    }
+    let error = ClientTls::new(&Trust::CaFile(b.key)).unwrap_err().to_string();
+    assert!(error.contains("b.key"), "{error}");
+    assert!(matches!(Certificates::load(&[]), Err(TlsError::NoCertificate)));
+}
