@@ -1,1 +1,8 @@
-//! To be written.
+//! Restante: a mail server that sends messages by reference (TBR) to those who understand it, and by value to all others.
+//!
+//! This library is everything that the binary does: configuration, command line, and the edge where the protocol and
+//! the queue, both pure, meet sockets and disks.
+
+pub mod config;
+pub mod keys;
+pub mod routing;

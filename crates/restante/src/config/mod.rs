@@ -10,6 +10,8 @@ mod mistake;
 mod read;
 mod reference;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -335,8 +337,6 @@ pub struct Transfer {
     pub fall_back_without_claim: Duration,
     /// Time for verifying an offer within the session.
     pub verification_budget: Duration,
-    /// Retrieval waits for this long after the offer.
-    pub retrieval_delay: Duration,
     /// Most retrievals at once.
     pub max_retrievals: usize,
     /// Most retrievals at once from one signing domain.
@@ -366,12 +366,10 @@ pub enum TransferPolicy {
 /// `[queue]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Queue {
-    /// Wait after the first failed attempt.
+    /// Wait after the first failed attempt; it doubles from then on.
     pub retry_first: Duration,
     /// Longest wait between attempts.
     pub retry_longest: Duration,
-    /// Each wait is this many times the one before.
-    pub retry_factor: f64,
     /// Each wait is longer or shorter by up to this share, by chance.
     pub retry_jitter: f64,
     /// Age at which a message is given up.

@@ -1,0 +1,385 @@
+//! From the tables of the file to a [`Config`]: each value by itself, then what they mean together.
+//!
+//! Every function reads all of its fields before it gives up, so that all mistakes are found at once.
+
+mod peers;
+mod raw;
+mod tuning;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use mail::{Address, Domain};
+use toml::de::{DeTable, Error};
+
+use super::mistake::Found;
+use super::read::{At, Cursor, Reading};
+use super::values::MaildirPattern;
+use super::{
+    CertificateFiles, Config, ConfigErrors, Deliver, DomainTbr, Listener, ListenerKind, Lmtp, LocalDomain, Log,
+    Recipients, Relay, Tls, TlsVersion,
+};
+use raw::{AliasTargets, RawDeliver, RawRecipients, TrustedNetwork};
+
+/// Checks a text.
+///
+/// # Errors
+/// All mistakes that could be found.
+pub(super) fn config(
+    text: &str,
+    origin: &Path,
+    environment: &BTreeMap<String, String>,
+) -> Result<Config, ConfigErrors> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        let found = errors.iter().map(|error| syntax_mistake(text, error)).collect();
+        return Err(ConfigErrors::locate(origin, text, found));
+    }
+    let base = std::path::absolute(origin).unwrap_or_else(|_| origin.to_owned());
+    let base = base.parent().unwrap_or(Path::new("/"));
+    let reading = Reading { base, environment, found: RefCell::default() };
+    let config = whole(Cursor::root(&reading, table.get_ref()), origin);
+    let found = reading.found.into_inner();
+    match config {
+        Some(config) if found.is_empty() => Ok(config),
+        _ => Err(ConfigErrors::locate(origin, text, found)),
+    }
+}
+
+fn syntax_mistake(text: &str, error: &Error) -> Found {
+    // At the end of a line there is nothing to point at: point at its last character.
+    let span = error.span().map(|span| if text[..span.start].ends_with('\n') { span.start - 1..span.start } else { span });
+    Found { span, message: format!("this is not TOML: {}", error.message()), help: None }
+}
+
+fn whole(root: Cursor<'_>, origin: &Path) -> Option<Config> {
+    let hostname = root.get("hostname");
+    let data_dir: Option<PathBuf> = root.get("data_dir");
+    let relay_from: Option<Vec<TrustedNetwork>> = root.get("relay_from");
+    let smart_host: Option<At<String>> = root.at("smart_host");
+    let postmaster: Option<Address> = root.get("postmaster");
+    let admin = root.child("admin");
+    let admin_socket: Option<PathBuf> = admin.get("socket");
+    admin.finish();
+    let log = log(root.child("log"));
+    let (relays, lmtp) = (peers::relays(&root), peers::lmtp(&root));
+    let listeners = listeners(&root);
+    let tls = tls(&root);
+    let domains = domains(&root, data_dir.as_deref());
+    let (resolver, outgoing) = (peers::resolver(root.child("resolver")), peers::outgoing(root.child("outgoing")));
+    let (transfer, queue) = (tuning::transfer(root.child("transfer")), tuning::queue(root.child("queue")));
+    let (limits, store) = (tuning::limits(root.child("limits")), tuning::store(root.child("store")));
+
+    check_listeners(&listeners, tls.as_ref());
+    check_repository(&listeners, &domains);
+    check_routes(&domains, &relays, &lmtp);
+    check_postmaster(&domains, postmaster.is_some());
+    if let Some(name) = smart_host.as_ref().filter(|name| !relays.contains_key(&name.value)) {
+        root.mistake("smart_host", format!("there is no [[relay]] named `{}`", name.value), &names_of(&relays));
+    }
+    root.finish();
+    let (listeners, domains) = (finish_all(listeners), finish_all(domains));
+    let data_dir = data_dir?;
+    Some(Config {
+        origin: origin.to_owned(),
+        hostname: hostname?,
+        admin_socket: admin_socket.unwrap_or_else(|| data_dir.join("admin.sock")),
+        data_dir,
+        log: log?,
+        listeners,
+        tls: tls?,
+        domains: domains.into_iter().map(|domain| (domain.name.clone(), domain)).collect(),
+        relays,
+        lmtp,
+        smart_host: smart_host.map(|name| name.value),
+        relay_from: relay_from?.into_iter().map(|network| network.0).collect(),
+        postmaster,
+        resolver: resolver?,
+        outgoing: outgoing?,
+        transfer: transfer?,
+        queue: queue?,
+        limits: limits?,
+        store: store?,
+    })
+}
+
+fn log(table: Cursor<'_>) -> Option<Log> {
+    let level: Option<String> = table.get("level");
+    let json = table.get("json");
+    let broken = level.as_deref().and_then(|level| tracing_subscriber::EnvFilter::try_new(level).err());
+    if let Some(error) = broken {
+        table.mistake("level", format!("this is no log filter: {error}"), "write it like \"info\" or \"info,net=debug\"");
+    }
+    table.finish();
+    Some(Log { level: level?, json: json? })
+}
+
+fn tls(root: &Cursor<'_>) -> Option<Tls> {
+    let read = |table: Cursor<'_>| {
+        let (cert, key) = (table.get("cert"), table.get("key"));
+        table.finish();
+        Some(CertificateFiles { cert: cert?, key: key? })
+    };
+    let certificates = root.children("certificate").into_iter().filter_map(read).collect();
+    let table = root.child("tls");
+    let min_version = table.choice("min_version", &[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)]);
+    table.finish();
+    Some(Tls { certificates, min_version: min_version? })
+}
+
+/// What was read, with its table for mistakes that show later.
+type Read<'a, T> = Vec<(Cursor<'a>, T)>;
+
+/// Ends the reading of these tables.
+fn finish_all<T>(read: Read<'_, T>) -> Vec<T> {
+    let finish = |(table, item): (Cursor<'_>, T)| {
+        table.finish();
+        item
+    };
+    read.into_iter().map(finish).collect()
+}
+
+/// Reads all tables of a list; one that has mistakes is finished here, having no value.
+fn read_all<'a, T>(tables: Vec<Cursor<'a>>, read: impl Fn(&Cursor<'a>) -> Option<T>) -> Read<'a, T> {
+    let mut good = Vec::new();
+    for table in tables {
+        match read(&table) {
+            Some(item) => good.push((table, item)),
+            None => table.finish(),
+        }
+    }
+    good
+}
+
+fn listeners<'a>(root: &Cursor<'a>) -> Read<'a, Listener> {
+    read_all(root.children("listener"), listener)
+}
+
+fn listener(table: &Cursor<'_>) -> Option<Listener> {
+    const KINDS: [(&str, ListenerKind); 4] = [
+        ("relay", ListenerKind::Relay),
+        ("submission", ListenerKind::Submission),
+        ("submissions", ListenerKind::Submissions),
+        ("repository", ListenerKind::Repository),
+    ];
+    let kind = table.choice("kind", &KINDS);
+    let address = table.get("address");
+    let (tbr, tbr_without_tls) = (table.get::<bool>("tbr"), table.get("tbr_without_tls"));
+    let auth_without_tls = table.get("auth_without_tls");
+    let max_connections = tuning::at_least(table, "max_connections", 1);
+    let max_connections_per_ip = tuning::at_least(table, "max_connections_per_ip", 1);
+    let kind = kind?;
+    let misplaced = |field: &'static str, only: &str| {
+        if table.has(field) && table.get::<bool>(field) == Some(true) {
+            let message = format!("`{field}` means nothing on a {} listener", kind.as_str());
+            table.mistake(field, message, &format!("leave it out: it is for {only} listeners"));
+        }
+    };
+    if kind != ListenerKind::Relay {
+        misplaced("tbr", "relay");
+        misplaced("tbr_without_tls", "relay");
+    }
+    if !kind.is_submission() {
+        misplaced("auth_without_tls", "submission");
+    }
+    Some(Listener {
+        kind,
+        address: address?,
+        tbr: tbr? && kind == ListenerKind::Relay,
+        tbr_without_tls: tbr_without_tls?,
+        auth_without_tls: auth_without_tls?,
+        max_connections: max_connections?,
+        max_connections_per_ip: max_connections_per_ip?,
+    })
+}
+
+/// What listeners need of each other and of the certificates.
+fn check_listeners(listeners: &Read<'_, Listener>, tls: Option<&Tls>) {
+    let certified = tls.is_none_or(|tls| !tls.certificates.is_empty());
+    let mut seen = BTreeSet::new();
+    for (table, listener) in listeners {
+        let needs = match listener.kind {
+            ListenerKind::Submissions | ListenerKind::Repository => true,
+            ListenerKind::Submission => !listener.auth_without_tls,
+            ListenerKind::Relay => false,
+        };
+        if needs && !certified {
+            let message = format!("a {} listener needs a certificate", listener.kind.as_str());
+            table.mistake("kind", message, "add [[certificate]] with `cert` and `key`");
+        }
+        if listener.address.port() != 0 && !seen.insert(listener.address) {
+            table.mistake("address", "another listener has this address", "give each its own port");
+        }
+    }
+}
+
+/// Messages sent by reference are fetched from here.
+fn check_repository(listeners: &Read<'_, Listener>, domains: &Read<'_, LocalDomain>) {
+    if listeners.iter().any(|(_, listener)| listener.kind == ListenerKind::Repository) {
+        return;
+    }
+    for (table, _) in domains.iter().filter(|(_, domain)| domain.tbr.is_some()) {
+        let message = "this domain sends by reference, but nobody could fetch its messages";
+        table.mistake("tbr", message, "add [[listener]] with kind = \"repository\", or leave [domain.tbr] out");
+    }
+}
+
+fn domains<'a>(root: &Cursor<'a>, data_dir: Option<&Path>) -> Read<'a, LocalDomain> {
+    let domains = read_all(root.children("domain"), |table| domain(table, data_dir));
+    let mut seen = BTreeSet::new();
+    for (table, domain) in &domains {
+        if !seen.insert(&domain.name) {
+            table.mistake("name", format!("`{}` is configured twice", domain.name), "put all of it into one [[domain]]");
+        }
+    }
+    domains
+}
+
+fn domain(table: &Cursor<'_>, data_dir: Option<&Path>) -> Option<LocalDomain> {
+    let name: Option<Domain> = table.get("name");
+    let deliver: Option<RawDeliver> = table.get("deliver");
+    let maildir = maildir(table, data_dir);
+    let recipients: Option<RawRecipients> = table.get("recipients");
+    let aliases: Option<BTreeMap<String, AliasTargets>> = table.get("aliases");
+    let alias_file = table.get("alias_file");
+    let catch_all = table.get("catch_all");
+    let separator = separator(table);
+    let tbr = table.optional_child("tbr");
+    let tbr = tbr.map(|table| domain_tbr(table, name.as_ref()));
+    let name = name?;
+    let (deliver, recipients) = (deliver?, recipients?);
+    if recipients == RawRecipients::Probe && !matches!(deliver, RawDeliver::Lmtp(_) | RawDeliver::Relay(_)) {
+        let help = "probing asks an LMTP server or a next hop; here use \"accounts\", a list, a file, or \"any\"";
+        table.mistake("recipients", "there is nobody to ask", help);
+    }
+    if table.has("maildir") && deliver != RawDeliver::Maildir {
+        table.mistake("maildir", "this domain is not delivered into Maildirs", "leave it out, or set deliver = \"maildir\"");
+    }
+    Some(LocalDomain {
+        deliver: match deliver {
+            RawDeliver::Maildir => Deliver::Maildir(maildir?),
+            RawDeliver::Lmtp(name) => Deliver::Lmtp(name),
+            RawDeliver::Relay(name) => Deliver::Relay(name),
+            RawDeliver::Discard => Deliver::Discard,
+        },
+        recipients: known_recipients(table, recipients, &name),
+        aliases: complete_aliases(table, aliases?, &name),
+        alias_file,
+        catch_all,
+        subaddress_separator: separator?,
+        tbr: match tbr {
+            Some(tbr) => Some(tbr?),
+            None => None,
+        },
+        name,
+    })
+}
+
+fn maildir(table: &Cursor<'_>, data_dir: Option<&Path>) -> Option<MaildirPattern> {
+    // The place of a relative pattern was found by `PathBuf`; the default one is in the data directory.
+    let written: Option<PathBuf> = table.get("maildir");
+    let base = data_dir.unwrap_or(Path::new("/"));
+    let path = written.unwrap_or_else(|| base.join("mail/{domain}/{user}"));
+    let pattern = MaildirPattern::parse(&path.to_string_lossy(), base);
+    pattern.map_err(|message| table.mistake("maildir", message, "{user} and {domain} stand for the mailbox")).ok()
+}
+
+fn separator(table: &Cursor<'_>) -> Option<Option<char>> {
+    let text: String = table.get("subaddress_separator")?;
+    let mut characters = text.chars();
+    match (characters.next(), characters.next()) {
+        (None, _) => Some(None),
+        (Some(c), None) if c.is_ascii_punctuation() && !"@\"\\./<>,;:()[]".contains(c) => Some(Some(c)),
+        _ => {
+            table.mistake("subaddress_separator", format!("`{text}` cannot part a name"), "one character, such as \"+\"");
+            None
+        }
+    }
+}
+
+fn domain_tbr(table: Cursor<'_>, domain: Option<&Domain>) -> Option<DomainTbr> {
+    let (selector, key) = (table.get("selector"), table.get("key"));
+    let repository: Option<Domain> = table.get("repository");
+    let subdomains = table.get("subdomains");
+    let repository = repository.or_else(|| ::reference::keys::default_host(domain?).ok());
+    table.finish();
+    Some(DomainTbr { selector: selector?, key: key?, repository: repository?, subdomains: subdomains? })
+}
+
+/// Local parts in lower case; an address of another domain is a mistake.
+fn known_recipients(table: &Cursor<'_>, raw: RawRecipients, domain: &Domain) -> Recipients {
+    match raw {
+        RawRecipients::Accounts => Recipients::Accounts,
+        RawRecipients::File(path) => Recipients::File(path),
+        RawRecipients::Probe => Recipients::Probe,
+        RawRecipients::Any => Recipients::Any,
+        RawRecipients::List(targets) => {
+            let addresses = targets.complete(domain);
+            if let Some(other) = addresses.iter().find(|address| address.host() != domain.as_str()) {
+                let message = format!("`{other}` is not in {domain}");
+                table.mistake("recipients", message, "list local parts, such as \"alice\"; for others use `aliases`");
+            }
+            Recipients::List(addresses.iter().map(crate::routing::local_key).collect())
+        }
+    }
+}
+
+fn complete_aliases(
+    table: &Cursor<'_>,
+    raw: BTreeMap<String, AliasTargets>,
+    domain: &Domain,
+) -> BTreeMap<String, Vec<Address>> {
+    let mut aliases = BTreeMap::new();
+    for (name, targets) in raw {
+        match Address::new(&name, domain) {
+            Ok(address) => drop(aliases.insert(crate::routing::local_key(&address), targets.complete(domain))),
+            Err(error) => {
+                let help = "the name is what stands before the @, in quotes if it has dots";
+                table.mistake("aliases", format!("`{name}` cannot be an alias: {error}"), help);
+            }
+        }
+    }
+    aliases
+}
+
+/// Do the names of next hops and LMTP servers exist?
+fn check_routes(domains: &Read<'_, LocalDomain>, relays: &BTreeMap<String, Relay>, lmtp: &BTreeMap<String, Lmtp>) {
+    for (table, domain) in domains {
+        let missing = match &domain.deliver {
+            Deliver::Relay(name) if !relays.contains_key(name) => Some(("relay", name, names_of(relays))),
+            Deliver::Lmtp(name) if !lmtp.contains_key(name) => Some(("lmtp", name, names_of(lmtp))),
+            _ => None,
+        };
+        if let Some((kind, name, help)) = missing {
+            table.mistake("deliver", format!("there is no [[{kind}]] named `{name}`"), &help);
+        }
+    }
+}
+
+fn names_of<T>(known: &BTreeMap<String, T>) -> String {
+    if known.is_empty() {
+        return "none is configured: add one".into();
+    }
+    format!("configured: {}", known.keys().cloned().collect::<Vec<_>>().join(", "))
+}
+
+/// Mail for postmaster must go somewhere (RFC 5321 §4.5.1). Mailboxes that are made on demand always can.
+fn check_postmaster(domains: &Read<'_, LocalDomain>, fallback: bool) {
+    for (table, domain) in domains {
+        let listed = match &domain.recipients {
+            Recipients::List(list) => list.contains("postmaster"),
+            // What the last two hold is seen when they are read: `routing` says so then.
+            Recipients::Probe | Recipients::Any | Recipients::Accounts | Recipients::File(_) => true,
+        };
+        let on_demand = matches!(domain.deliver, Deliver::Maildir(_) | Deliver::Discard);
+        let aliased = domain.aliases.contains_key("postmaster") || domain.catch_all.is_some();
+        let by_file = domain.alias_file.is_some();
+        if !(listed || on_demand || aliased || by_file || fallback) {
+            let message = format!("mail for postmaster@{} has nowhere to go", domain.name);
+            let help = "every domain must accept it: set `postmaster = \"alice@a.example\"` at the top of the file, or \
+                        add an alias for postmaster";
+            table.mistake("name", message, help);
+        }
+    }
+}

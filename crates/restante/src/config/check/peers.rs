@@ -1,0 +1,126 @@
+//! Whom this server connects to: next hops, LMTP servers, resolvers, and how.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::tuning::at_least;
+use crate::config::read::{Cursor, Server};
+use crate::config::values::HostName;
+use crate::config::{Lmtp, LmtpEndpoint, Login, Outgoing, Relay, RelayTls, Resolver};
+
+/// `[[relay]]`, by name.
+pub(super) fn relays(root: &Cursor<'_>) -> BTreeMap<String, Relay> {
+    by_name(root.children("relay"), relay, |relay| &relay.name)
+}
+
+/// `[[lmtp]]`, by name.
+pub(super) fn lmtp(root: &Cursor<'_>) -> BTreeMap<String, Lmtp> {
+    by_name(root.children("lmtp"), lmtp_server, |server| &server.name)
+}
+
+fn by_name<'a, T>(
+    tables: Vec<Cursor<'a>>,
+    read: impl Fn(&Cursor<'a>) -> Option<T>,
+    name: impl Fn(&T) -> &String,
+) -> BTreeMap<String, T> {
+    let mut named = BTreeMap::new();
+    for table in tables {
+        if let Some(item) = read(&table) {
+            if named.contains_key(name(&item)) {
+                table.mistake("name", format!("`{}` is configured twice", name(&item)), "give each its own name");
+            }
+            named.insert(name(&item).clone(), item);
+        }
+        table.finish();
+    }
+    named
+}
+
+fn relay(table: &Cursor<'_>) -> Option<Relay> {
+    const TLS: [(&str, RelayTls); 5] = [
+        ("verified", RelayTls::Verified),
+        ("implicit", RelayTls::Implicit),
+        ("required", RelayTls::Required),
+        ("opportunistic", RelayTls::Opportunistic),
+        ("off", RelayTls::Off),
+    ];
+    let name = table.get("name");
+    let (host, port) = (table.get("host"), table.get("port"));
+    let tls = table.choice("tls", &TLS);
+    let login = login(table, tls);
+    let tbr = table.get("tbr");
+    Some(Relay { name: name?, host: host?, port: port?, tls: tls?, login, tbr: tbr? })
+}
+
+fn login(table: &Cursor<'_>, tls: Option<RelayTls>) -> Option<Login> {
+    let username: Option<String> = table.get("username");
+    let password_file: Option<PathBuf> = table.get("password_file");
+    match (&username, &password_file) {
+        (Some(_), None) => table.mistake("username", "there is no password for it", "add `password_file`"),
+        (None, Some(_)) => table.mistake("password_file", "there is no user name for it", "add `username`"),
+        _ => {}
+    }
+    let safe = tls.is_none_or(|tls| matches!(tls, RelayTls::Verified | RelayTls::Implicit));
+    if username.is_some() && !safe {
+        let message = "the password could be read or given to a stranger on the way";
+        table.mistake("tls", message, "with `username`, set tls = \"verified\" or \"implicit\"");
+    }
+    Some(Login { username: username?, password_file: password_file? })
+}
+
+fn lmtp_server(table: &Cursor<'_>) -> Option<Lmtp> {
+    let name = table.get("name");
+    let host: Option<HostName> = table.get("host");
+    let port: Option<u16> = table.get("port");
+    let socket: Option<PathBuf> = table.get("socket");
+    let written = (table.has("host"), table.has("port"), table.has("socket"));
+    let endpoint = match (host, port, socket) {
+        (Some(host), Some(port), None) => Some(LmtpEndpoint::Tcp(host, port)),
+        (None, None, Some(path)) => Some(LmtpEndpoint::Unix(path)),
+        _ => None,
+    };
+    if !matches!(written, (true, true, false) | (false, false, true)) {
+        table.mistake("name", "it is not clear where this LMTP server listens", "set `host` and `port`, or `socket`");
+    }
+    Some(Lmtp { name: name?, endpoint: endpoint? })
+}
+
+/// `[resolver]`
+pub(super) fn resolver(table: Cursor<'_>) -> Option<Resolver> {
+    let servers: Option<Vec<Server>> = table.get("servers");
+    let zone_file: Option<PathBuf> = table.get("zone_file");
+    if table.has("servers") && table.has("zone_file") {
+        table.mistake("zone_file", "names come from servers or from a file, not from both", "leave one of them out");
+    }
+    if servers.as_ref().is_some_and(Vec::is_empty) {
+        table.mistake("servers", "there is no server to ask", "leave `servers` out to use /etc/resolv.conf");
+    }
+    table.finish();
+    Some(match (servers, zone_file) {
+        (_, Some(path)) => Resolver::ZoneFile(path),
+        (Some(servers), None) => Resolver::Servers(servers.into_iter().map(|server| server.0).collect()),
+        (None, None) => Resolver::System,
+    })
+}
+
+/// `[outgoing]`
+pub(super) fn outgoing(table: Cursor<'_>) -> Option<Outgoing> {
+    let (smtp_port, https_port) = (table.get("smtp_port"), table.get("https_port"));
+    let (bind_ipv4, bind_ipv6) = (table.get("bind_ipv4"), table.get("bind_ipv6"));
+    let allow_private_addresses = table.get("allow_private_addresses");
+    let ca_file = table.get("ca_file");
+    let max_connections = at_least(&table, "max_connections", 1);
+    let (idle_timeout, probe_lifetime) = (table.get("idle_timeout"), table.get("probe_lifetime"));
+    table.finish();
+    Some(Outgoing {
+        smtp_port: smtp_port?,
+        https_port: https_port?,
+        bind_ipv4,
+        bind_ipv6,
+        allow_private_addresses: allow_private_addresses?,
+        ca_file,
+        max_connections: max_connections?,
+        idle_timeout: idle_timeout?,
+        probe_lifetime: probe_lifetime?,
+    })
+}

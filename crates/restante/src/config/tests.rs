@@ -1,0 +1,217 @@
+//! Mistakes as their authors see them; the printed forms of the schema.
+
+use super::*;
+
+const FILE: &str = "/etc/restante/restante.toml";
+
+fn parse(text: &str) -> Result<Config, ConfigErrors> {
+    Config::parse(text, Path::new(FILE))
+}
+
+/// What is printed for a text with mistakes.
+fn complaint(text: &str) -> String {
+    parse(text).unwrap_err().to_string()
+}
+
+/// The messages alone.
+fn messages(text: &str) -> Vec<String> {
+    parse(text).unwrap_err().mistakes.into_iter().map(|mistake| mistake.message).collect()
+}
+
+/// `#` without a space hides a setting: this shows all of them.
+fn uncommented(sample: &str) -> String {
+    let show = |line: &str| match line.strip_prefix('#') {
+        Some(setting) if !setting.starts_with(' ') => setting.to_owned(),
+        _ => line.to_owned(),
+    };
+    sample.lines().map(show).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_smallest_configuration_has_all_defaults() {
+    let config = parse("hostname = \"mx.a.example\"").unwrap();
+    assert_eq!(config.data_dir, Path::new("/var/lib/restante"));
+    assert_eq!(config.admin_socket, Path::new("/var/lib/restante/admin.sock"));
+    assert_eq!(config.limits.message_size, 50_000_000);
+    assert_eq!(config.transfer.claim_patience, Duration::from_secs(3600));
+    assert_eq!(config.queue.report_delay_after, Some(Duration::from_secs(4 * 3600)));
+    assert_eq!(config.resolver, Resolver::System);
+    assert!(config.relay_from.is_empty() && config.listeners.is_empty() && config.domains.is_empty());
+}
+
+#[test]
+fn the_printed_reference_parses_as_it_is_and_with_everything_set() {
+    let sample = reference();
+    let plain = parse(&sample).unwrap();
+    assert_eq!(plain, parse("hostname = \"mx.a.example\"").unwrap(), "it sets nothing but what must be set");
+    let full = parse(&uncommented(&sample)).map_err(|errors| errors.to_string()).unwrap();
+    assert_eq!((full.listeners.len(), full.domains.len(), full.relays.len(), full.lmtp.len()), (3, 1, 1, 1));
+    assert_eq!(full.transfer.policy_for(&"b.example".parse().unwrap()), TransferPolicy::Require);
+    assert!(full.domains.values().all(|domain| domain.tbr.is_some()));
+    for line in sample.lines() {
+        assert!(line.chars().count() <= 120, "{line}");
+    }
+}
+
+#[test]
+fn the_manual_is_made_from_the_schema() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
+    if std::env::var_os("RESTANTE_WRITE_DOCS").is_some() {
+        fs::write(&path, document()).unwrap();
+    }
+    let written = fs::read_to_string(&path).unwrap();
+    assert!(written == document(), "docs/configuration.md is not what the schema says; see its first lines");
+}
+
+#[test]
+fn an_unknown_field_shows_its_place_and_what_was_meant() {
+    let text = "hostname = \"mx.a.example\"\n\n[queue]\nretry_frist = \"5m\"\n";
+    assert_eq!(
+        complaint(text),
+        "error: [queue] has no `retry_frist`\n \
+         --> /etc/restante/restante.toml:4:1\n  \
+           |\n\
+         4 | retry_frist = \"5m\"\n  \
+           | ^^^^^^^^^^^\n  \
+           = help: did you mean `retry_first`?\n"
+    );
+}
+
+#[test]
+fn several_mistakes_are_reported_at_once_in_order() {
+    let text = "hostname = \"mx a\"\nrelay_from = [\"127.0.0.0/8\", \"0.0.0.0/0\"]\n\
+                [[listener]]\nkind = \"submissoin\"\naddress = \"25\"\n[limits]\nmessage_size = \"50 XB\"\nrecipients = 5\n";
+    assert_eq!(
+        messages(text),
+        [
+            "`mx a` is not a domain name: a domain name holds a character that is not allowed there",
+            "`0.0.0.0/0` would make this server an open relay: name your own networks only",
+            "`submissoin` is not known here",
+            "`25` is not an address with a port, like \"0.0.0.0:25\" or \"[::]:25\"",
+            "`50 XB` is not a size; write it like \"64 KiB\", \"50 MB\" or \"1 GB\"",
+            "`5` is out of range",
+        ]
+    );
+    let places: Vec<_> = parse(text).unwrap_err().mistakes.iter().map(|m| m.place.clone().unwrap()).collect();
+    assert_eq!((places[1].line, places[1].column, places[1].length), (2, 30, 11));
+}
+
+#[test]
+fn the_marks_stand_below_what_is_wrong() {
+    assert_eq!(
+        complaint("hostname = \"mx.a.example\"\n[[listener]]\nkind = \"submissoin\"\naddress = \"[::]:465\"\n"),
+        "error: `submissoin` is not known here\n \
+         --> /etc/restante/restante.toml:3:8\n  \
+           |\n\
+         3 | kind = \"submissoin\"\n  \
+           |        ^^^^^^^^^^^^\n  \
+           = help: did you mean \"submission\"? Known: \"relay\", \"submission\", \"submissions\", \"repository\"\n"
+    );
+}
+
+#[test]
+fn what_is_not_toml_is_shown_too() {
+    let shown = complaint("hostname = \"mx.a.example\"\n[queue\nretry_first = 5\n");
+    assert!(shown.starts_with("error: this is not TOML: "), "{shown}");
+    assert!(shown.contains("restante.toml:2:"), "{shown}");
+    for odd in ["\u{feff}x", "a = \"\u{e9}", "=", "[[", "a = 'x\n", "\u{e9} = 1"] {
+        assert!(parse(odd).is_err(), "{odd:?}");
+    }
+}
+
+#[test]
+fn a_missing_field_says_what_to_write() {
+    let shown = complaint("");
+    assert!(shown.contains("the top of the file lacks `hostname`"), "{shown}");
+    assert!(shown.contains("help: add a line such as: hostname = \"mx.a.example\""), "{shown}");
+    let lacks = messages("hostname = \"a\"\n[[relay]]\nport = 26");
+    assert_eq!(lacks, ["[[relay]] lacks `name`", "[[relay]] lacks `host`"]);
+}
+
+#[test]
+fn fields_and_tables_in_the_wrong_place() {
+    let one = |text: &str| {
+        let errors = parse(&format!("hostname = \"a\"\n{text}")).unwrap_err();
+        assert_eq!(errors.mistakes.len(), 1, "{errors}");
+        let mistake = errors.mistakes.into_iter().next().unwrap();
+        (mistake.message, mistake.help.unwrap_or_default())
+    };
+    assert_eq!(one("claim_patience = \"1h\"").1, "`claim_patience` belongs into [transfer]");
+    assert_eq!(one("[listener]\nkind = \"relay\"").1, "write: [[listener]]");
+    assert_eq!(one("queue = 5").1, "write: [queue]");
+    assert_eq!(one("[limitz]").1, "did you mean `limits`?");
+    assert_eq!(one("[log]\njson = \"yes\"").0, "this is a string, not true or false");
+    assert!(one("[log]\nlevel = \"a=b=c\"").0.starts_with("this is no log filter: "));
+}
+
+#[test]
+fn what_needs_something_else_says_so() {
+    let with = |text: &str| messages(&format!("hostname = \"a\"\n{text}"));
+    let domain = |rest: &str| with(&format!("[[domain]]\nname = \"a.example\"\n{rest}"));
+    assert_eq!(with("smart_host = \"p\""), ["there is no [[relay]] named `p`"]);
+    assert_eq!(domain("deliver = \"lmtp:d\"\npostmaster = 1")[0], "there is no [[lmtp]] named `d`");
+    assert_eq!(domain("recipients = \"probe\""), ["there is nobody to ask"]);
+    assert_eq!(domain("[domain.tbr]\nselector = \"k\"\nkey = \"k.pem\"").len(), 1);
+    assert_eq!(
+        domain("deliver = \"discard\"\n[[domain]]\nname = \"A.example\"\ndeliver = \"discard\""),
+        ["`a.example` is configured twice"]
+    );
+    assert_eq!(
+        domain("deliver = \"relay:r\"\nrecipients = { list = [\"bob\"] }\n[[relay]]\nname = \"r\"\nhost = \"r.example\""),
+        ["mail for postmaster@a.example has nowhere to go"]
+    );
+    assert_eq!(
+        with("[[listener]]\nkind = \"submissions\"\naddress = \"[::]:465\""),
+        ["a submissions listener needs a certificate"]
+    );
+    assert_eq!(
+        with("[[listener]]\nkind = \"repository\"\naddress = \"[::]:443\"\ntbr = true\n[[certificate]]\ncert='c'\nkey='k'"),
+        ["`tbr` means nothing on a repository listener"]
+    );
+    assert_eq!(
+        with("[[relay]]\nname = \"r\"\nhost = \"r.example\"\ntls = \"opportunistic\"\nusername = \"u\"\npassword_file = \"p\""),
+        ["the password could be read or given to a stranger on the way"]
+    );
+    assert_eq!(with("[[lmtp]]\nname = \"d\"\nhost = \"::1\"").len(), 1);
+    assert_eq!(with("[resolver]\nservers = [\"::1\"]\nzone_file = \"z\"").len(), 1);
+    assert_eq!(with("[transfer]\nlifetime = \"31d\""), ["`31d` is out of range"]);
+    assert!(parse("hostname = \"a\"\n[[listener]]\nkind = \"relay\"\naddress = \"[::1]:0\"").is_ok());
+}
+
+#[test]
+fn domains_are_completed() {
+    let text = "hostname = \"a\"\npostmaster = \"alice@a.example\"\ndata_dir = \"data\"\n\
+                [[domain]]\nname = \"A.Example\"\nrecipients = { list = [\"Bob\", \"carol@a.example\"] }\n\
+                subaddress_separator = \"\"\naliases = { Info = [\"bob\", \"x@b.example\"], \"a.b\" = \"bob\" }\n\
+                maildir = \"mail/{user}\"\n[[domain]]\nname = \"b.example\"\n";
+    let config = parse(text).unwrap();
+    let a = config.domain(&"a.example".parse().unwrap()).unwrap();
+    assert_eq!(a.recipients, Recipients::List(["bob".to_owned(), "carol".to_owned()].into()));
+    assert_eq!(a.aliases["info"], ["bob@a.example".parse().unwrap(), "x@b.example".parse().unwrap()]);
+    assert_eq!(a.aliases["a.b"].len(), 1);
+    assert_eq!(a.subaddress_separator, None);
+    let Deliver::Maildir(pattern) = &a.deliver else { panic!("{a:?}") };
+    assert_eq!(pattern.as_str(), "/etc/restante/mail/{user}");
+    let b = config.domain(&"b.example".parse().unwrap()).unwrap();
+    let Deliver::Maildir(pattern) = &b.deliver else { panic!("{b:?}") };
+    assert_eq!(pattern.as_str(), "/etc/restante/data/mail/{domain}/{user}");
+    assert_eq!(b.subaddress_separator, Some('+'));
+}
+
+#[test]
+fn the_environment_overrides_and_is_named_in_mistakes() {
+    let with = |variable: &str, value: &str| {
+        let environment = BTreeMap::from([(variable.to_owned(), value.to_owned())]);
+        Config::parse_with("hostname = \"a\"", Path::new(FILE), &environment)
+    };
+    assert_eq!(with("RESTANTE_HOSTNAME", "mx.b.example").unwrap().hostname.as_str(), "mx.b.example");
+    assert_eq!(with("RESTANTE_ADMIN_SOCKET", "/run/x").unwrap().admin_socket, Path::new("/run/x"));
+    let message = with("RESTANTE_HOSTNAME", "").unwrap_err().to_string();
+    assert!(message.contains("(from the environment variable RESTANTE_HOSTNAME)"), "{message}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_says_so() {
+    let error = Config::load(Path::new("/nonexistent/restante.toml")).unwrap_err().to_string();
+    assert!(error.contains("there is no such file") && error.contains("restante config"), "{error}");
+}
