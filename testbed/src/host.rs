@@ -75,6 +75,8 @@ pub struct Host {
     holder: Child,
     lifeline: Option<ChildStdin>,
     init: u32,
+    /// What keeps the host alive: process 1 and what it waits for.
+    keepers: Vec<u32>,
     _sandbox: Arc<TempDir>,
 }
 
@@ -118,7 +120,7 @@ impl Host {
         if let Some(stdout) = holder.stdout.take() {
             BufReader::new(stdout).read_line(&mut line)?;
         }
-        let host = Self {
+        let mut host = Self {
             name: plan.name.to_owned(),
             init: line.trim().parse().unwrap_or(0),
             room,
@@ -126,6 +128,7 @@ impl Host {
             ipv6,
             holder,
             lifeline,
+            keepers: Vec::new(),
             _sandbox: plan.sandbox,
         };
         ensure!(
@@ -134,6 +137,7 @@ impl Host {
             host.name,
             fs::read_to_string(host.room.join("log/host.log"))?
         );
+        host.keepers = host.processes()?;
         Ok(host)
     }
 
@@ -320,6 +324,22 @@ impl Host {
             });
             thread.join().map_err(|_| anyhow!("the work panicked"))?
         })
+    }
+
+    /// Sends SIGKILL to everything that was started on the host, as when a machine loses power. It does not wait for their end.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be read.
+    pub fn kill_all(&self) -> Result<()> {
+        for id in self.processes()? {
+            if !self.keepers.contains(&id)
+                && let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw)
+            {
+                // It may have ended by itself.
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+        Ok(())
     }
 
     /// All processes of the host, as the outside counts.

@@ -37,8 +37,8 @@ ip address add "$IPV6/64" dev eth0 nodad
 ip link set eth0 up
 mount -t proc proc /proc
 
-echo "$outside"
 exec 3<&0
 cat <&3 > /dev/null &
+echo "$outside"
 # The shell also reaps whatever daemons leave behind.
 wait "$!"

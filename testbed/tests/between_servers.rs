@@ -9,14 +9,14 @@ fn users() -> Vec<String> {
     vec!["alice".to_owned(), "bob".to_owned()]
 }
 
-fn postfix(sandbox: &Sandbox) -> Postfix {
+fn postfix(sandbox: &Sandbox) -> anyhow::Result<Postfix> {
     let config = PostfixConfig {
         name: "mx.p.example".to_owned(),
         domains: vec!["p.example".to_owned()],
         users: users(),
         ..PostfixConfig::default()
     };
-    Postfix::start(sandbox, &config).unwrap()
+    Postfix::start(sandbox, &config)
 }
 
 fn assert_whole(message: &[u8]) {
@@ -27,7 +27,7 @@ fn assert_whole(message: &[u8]) {
 #[test]
 fn exim_and_postfix() {
     let sandbox = Sandbox::new().unwrap();
-    let postfix = postfix(&sandbox);
+    let postfix = postfix(&sandbox).unwrap();
     let config = EximConfig {
         name: "mx.e.example".to_owned(),
         domains: vec!["e.example".to_owned()],
@@ -55,7 +55,7 @@ fn exim_and_postfix() {
 #[test]
 fn opensmtpd_and_postfix() {
     let sandbox = Sandbox::new().unwrap();
-    let postfix = postfix(&sandbox);
+    let postfix = postfix(&sandbox).unwrap();
     let config = OpenSmtpdConfig {
         name: "mx.o.example".to_owned(),
         domains: vec!["o.example".to_owned()],
