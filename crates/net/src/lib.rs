@@ -9,3 +9,6 @@ pub mod lookup;
 pub mod repository;
 pub mod retrieval;
 pub mod tls;
+
+#[cfg(test)]
+mod testing;

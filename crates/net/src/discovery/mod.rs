@@ -4,14 +4,25 @@
 //! `tbr.<domain>` is connected to, and not before its TXT record was seen: whoever makes up a reference makes nobody
 //! contact a third party. What a key is good for is `reference`'s to judge.
 
+mod ask;
+mod flights;
+mod memory;
+mod plan;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use mail::{Domain, Timestamp};
 use reference::{Assurance, DomainFacts, Selector};
+use tokio::time::timeout;
 
 use crate::lookup::Lookup;
 use crate::retrieval::Client;
+use flights::Flights;
+use memory::Memory;
+use plan::Step;
 
 /// Finds facts of domains. Clones share one set of caches.
 #[derive(Clone)]
@@ -32,7 +43,7 @@ pub struct Found {
 /// Why nothing is known of a domain.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// It has no `_tbr` record, or is a name under which strangers register.
+    /// It has no `_tbr` record.
     #[error("{0} publishes no TBR record")]
     NotPublished(Domain),
     /// It publishes something that cannot be used: records or document malformed, or speaking for another domain.
@@ -69,11 +80,11 @@ pub enum Failure {
 pub struct Config {
     /// How long one question may keep a session waiting (TBR §4: 5 s in all).
     pub session_budget: Duration,
-    /// How long a look-up may take in the background.
-    pub lookup_budget: Duration,
-    /// Look-ups at a time.
+    /// How long each step of a look-up may take in the background: a question to DNS, a document.
+    pub step_time: Duration,
+    /// Domains looked up at a time.
     pub concurrent: usize,
-    /// Domains, and consents, that are remembered.
+    /// Domains, keys, and consents that are remembered, of each so many.
     pub capacity: u64,
     /// Longest time for which a document counts after it was fetched, when it cannot be fetched again (at most 7 days).
     pub pin: Duration,
@@ -83,51 +94,91 @@ pub struct Config {
     pub failure: Duration,
     /// Shortest time between two fetches of one document that unknown selectors cause.
     pub refetch: Duration,
+    /// Unknown selectors of one domain that DNS is asked for within `refetch`.
+    pub misses: u32,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             session_budget: Duration::from_secs(5),
-            lookup_budget: Duration::from_secs(60),
+            step_time: Duration::from_secs(20),
             concurrent: 64,
             capacity: 100_000,
             pin: Duration::from_secs(7 * 24 * 3600),
             negative: Duration::from_secs(600),
             failure: Duration::from_secs(60),
             refetch: Duration::from_secs(300),
+            misses: 16,
         }
     }
 }
 
 struct Shared {
-    _lookup: Arc<dyn Lookup>,
-    _client: Client,
-    _config: Config,
+    lookup: Arc<dyn Lookup>,
+    client: Client,
+    config: Config,
+    memory: Memory,
+    domains: Flights<Domain, (Selector, Result<Found, Failure>)>,
+    consents: Flights<Domain, Result<bool, Failure>>,
 }
 
 impl Discovery {
     /// Asks DNS with `lookup` and fetches documents with `client`, under that client's rules on addresses and trust.
     pub fn new(lookup: Arc<dyn Lookup>, client: Client, config: Config) -> Self {
-        Self { shared: Arc::new(Shared { _lookup: lookup, _client: client, _config: config }) }
+        let memory = Memory::new(&config);
+        let (domains, consents) = (Flights::new(config.concurrent), Flights::new(config.concurrent));
+        Self { shared: Arc::new(Shared { lookup, client, config, memory, domains, consents }) }
     }
 
     /// The facts of a signing domain, with the key of this name where it has one. Answers within
-    /// [`Config::session_budget`]; a slower look-up goes on in the background.
+    /// [`Config::session_budget`]; a slower look-up goes on in the background. Call within a tokio runtime.
     ///
     /// # Errors
     /// [`Failure`].
     pub async fn find(&self, domain: &Domain, selector: &Selector, now: Timestamp) -> Result<Found, Failure> {
-        let _ = (selector, now, &self.shared);
-        Err(Failure::NotPublished(domain.clone()))
+        let found = timeout(self.shared.config.session_budget, self.find_in_time(domain, selector, now));
+        found.await.unwrap_or_else(|_| Err(Failure::StillLooking(domain.clone())))
     }
 
-    /// Does a host outside the signing domain consent to serve it? `name` is [`reference::verify::Consent::name`].
+    /// Does a host outside the signing domain consent to serve it? `name` is [`reference::verify::Consent::name`];
+    /// ask only once the signature was found good. Budget as for [`Discovery::find`].
     ///
     /// # Errors
     /// [`Failure::Bogus`], [`Failure::Temporary`], [`Failure::StillLooking`].
     pub async fn consents(&self, name: &Domain, now: Timestamp) -> Result<bool, Failure> {
-        let _ = now;
-        Err(Failure::Temporary { domain: name.clone(), text: "not asked".to_owned() })
+        if let Some(answer) = self.shared.memory.consent(name, now) {
+            return answer;
+        }
+        let (shared, asked) = (Arc::clone(&self.shared), name.clone());
+        let flight = self.shared.consents.join(name, async move { shared.ask_consent(&asked, now).await });
+        match timeout(self.shared.config.session_budget, flight).await {
+            Ok(Some(answer)) => answer,
+            Ok(None) => Err(busy(name)),
+            Err(_) => Err(Failure::StillLooking(name.clone())),
+        }
     }
+
+    async fn find_in_time(&self, domain: &Domain, selector: &Selector, now: Timestamp) -> Result<Found, Failure> {
+        loop {
+            if let Step::Done(result) = self.shared.plan(domain, selector, now) {
+                return result;
+            }
+            let (shared, asked) = (Arc::clone(&self.shared), (domain.clone(), selector.clone()));
+            let flight = self.shared.domains.join(domain, async move {
+                let result = shared.look_up(&asked.0, &asked.1, now).await;
+                (asked.1, result)
+            });
+            match flight.await {
+                Some((found, result)) if found == *selector => return result,
+                // Somebody asked for another key of the domain: what that brought to light may do.
+                Some(_) => {}
+                None => return Err(busy(domain)),
+            }
+        }
+    }
+}
+
+fn busy(domain: &Domain) -> Failure {
+    Failure::Temporary { domain: domain.clone(), text: "too many look-ups are under way".to_owned() }
 }

@@ -12,7 +12,9 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mail::Domain;
-use reference::claims::{BodyError, CLAIMS_PATH, ClaimsAnswer, ClaimsRequest, MAX_BODY, RECEIPTS_PATH, ReceiptsRequest};
+use reference::claims::{
+    BodyError, CLAIMS_PATH, ClaimsAnswer, ClaimsRequest, MAX_BODY, RECEIPTS_PATH, ReceiptsRequest,
+};
 use reference::{keys, uri};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -42,9 +44,11 @@ impl<R: Repository> Service<R> {
         let _ = stream.set_nodelay(true);
         let handshake = timeout(self.limits.handshake_time, self.acceptor.accept(stream));
         let stream = tokio::select! {
-            Ok(Ok(stream)) = handshake => stream,
+            finished = handshake => match finished {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(_)) | Err(_) => return,
+            },
             () = shutdown.cancelled() => return,
-            else => return,
         };
         let sni = stream.get_ref().1.server_name().and_then(|name| Domain::parse(name).ok());
         let requests = Arc::new(AtomicU32::new(0));

@@ -94,16 +94,7 @@ pub(super) struct Paced<S> {
 impl<S> Paced<S> {
     pub(super) fn new(inner: S, pace: Pace, responses: Arc<AtomicU32>) -> Self {
         let timer = Box::pin(sleep_until(Instant::now()));
-        Self {
-            inner,
-            pace,
-            responses,
-            current: 0,
-            written: 0,
-            waited: Duration::ZERO,
-            stalled_at: None,
-            timer,
-        }
+        Self { inner, pace, responses, current: 0, written: 0, waited: Duration::ZERO, stalled_at: None, timer }
     }
 
     /// Books the result of a write or flush.

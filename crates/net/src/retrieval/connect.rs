@@ -17,8 +17,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::address::{is_public, is_unicast};
 use super::Config;
+use super::address::{is_public, is_unicast};
 use crate::lookup::Lookup;
 
 /// Most addresses of one host that are tried.

@@ -6,8 +6,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, RANGE,
-    TRANSFER_ENCODING,
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, RANGE, TRANSFER_ENCODING,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use mail::id::XuidHasher;
@@ -91,7 +90,11 @@ impl<'a> Retrieval<'a> {
                 Attempt::Complete => "the octets are not those that the reference names".to_owned(),
                 Attempt::Wrong(text) => text,
                 Attempt::Broken(text) => {
-                    breaks += u32::from(self.received - before < WORTHWHILE);
+                    if self.received - before < WORTHWHILE {
+                        breaks += 1;
+                    } else {
+                        wait = config.resumption_wait;
+                    }
                     if breaks > config.resumptions || self.is_over_cap() {
                         return temporary(text);
                     }
@@ -115,10 +118,11 @@ impl<'a> Retrieval<'a> {
     }
 
     async fn attempt(&mut self, sink: &mut impl Sink) -> Attempt {
-        if self.held > 0 && (self.etag.is_none() || self.no_ranges) {
-            if let Err(outcome) = self.restart(sink).await {
-                return Attempt::Final(outcome);
-            }
+        if self.held > 0
+            && (self.etag.is_none() || self.no_ranges)
+            && let Err(outcome) = self.restart(sink).await
+        {
+            return Attempt::Final(outcome);
         }
         let answered = match self.shared.exchange(&self.fetch.uri.host, || self.request()).await {
             Ok(answered) => answered,
@@ -145,10 +149,10 @@ impl<'a> Retrieval<'a> {
 
     /// 200: from zero, also where a range was asked for (another representation, or no ranges there).
     async fn whole(&mut self, answered: Answered, sink: &mut impl Sink) -> Attempt {
-        if self.held > 0 {
-            if let Err(outcome) = self.restart(sink).await {
-                return Attempt::Final(outcome);
-            }
+        if self.held > 0
+            && let Err(outcome) = self.restart(sink).await
+        {
+            return Attempt::Final(outcome);
         }
         self.etag = strong_etag(answered.response.headers());
         self.body(answered, sink).await

@@ -1,1 +1,532 @@
-//! Tests.
+//! The client against repositories that lie, break, stall and lead astray.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mail::{Domain, EnhancedStatus, Grant, InstanceId, ReferenceId, Timestamp, Xuid};
+use reference::Uri;
+use reference::claims::{
+    ClaimEntry, ClaimsRequest, MAX_BODY, ReceiptEntry, ReceiptsRequest, Revision1, Text, WireOutcome, Word,
+};
+
+use super::{Client, Config, Fetch, Outcome, Sink};
+use crate::testing::{Authority, Play, Script, Scripted, Table, domain, header};
+
+const HOST: &str = "tbr.a.example";
+
+/// A sink in memory.
+#[derive(Default)]
+struct Memory {
+    octets: Vec<u8>,
+    restarts: usize,
+}
+
+impl Sink for Memory {
+    async fn write(&mut self, chunk: Bytes) -> io::Result<()> {
+        self.octets.extend_from_slice(&chunk);
+        Ok(())
+    }
+
+    async fn restart(&mut self) -> io::Result<()> {
+        self.octets.clear();
+        self.restarts += 1;
+        Ok(())
+    }
+}
+
+fn config(port: u16) -> Config {
+    Config {
+        port,
+        allow_private: true,
+        resumptions: 3,
+        resumption_wait: Duration::ZERO,
+        rate_grace: Duration::from_secs(20),
+        ..Config::default()
+    }
+}
+
+/// A client and the one scripted repository that it talks to.
+struct World {
+    server: Scripted,
+    client: Client,
+    table: Arc<Table>,
+    object: Vec<u8>,
+    uri: Uri,
+}
+
+impl World {
+    async fn new(object: &[u8], script: Script) -> Self {
+        Self::with(object, script, |_| {}).await
+    }
+
+    async fn with(object: &[u8], script: Script, change: impl FnOnce(&mut Config)) -> Self {
+        let authority = Authority::new();
+        let server = Scripted::new(authority.server(&[HOST]), script).await;
+        let table = Table::new();
+        let mut config = config(server.port);
+        change(&mut config);
+        let client = Client::new(authority.client(), Arc::clone(&table) as _, config);
+        let grant = Grant::new(&[7; 16]).unwrap();
+        let uri = Uri { host: domain(HOST), xuid: Xuid::of(object), grant };
+        Self { server, client, table, object: object.to_vec(), uri }
+    }
+
+    async fn fetch(&self) -> (Outcome, Memory) {
+        self.fetch_within(Duration::from_secs(60)).await
+    }
+
+    async fn fetch_within(&self, budget: Duration) -> (Outcome, Memory) {
+        let mut sink = Memory::default();
+        let signer = domain("a.example");
+        let fetch = Fetch { uri: &self.uri, domain: &signer, size: self.object.len() as u64, budget };
+        (self.client.fetch(fetch, &mut sink).await, sink)
+    }
+
+    async fn expect_done(&self, octets: usize) {
+        let (outcome, sink) = self.fetch().await;
+        assert_eq!(outcome, Outcome::Done { octets: octets as u64 });
+        assert!(sink.octets == self.object);
+    }
+
+    async fn expect_temporary(&self, part: &str) {
+        let (outcome, _) = self.fetch().await;
+        assert_temporary(&outcome, part);
+    }
+
+    async fn expect_corrupt(&self, part: &str, requests: usize) {
+        let (outcome, _) = self.fetch().await;
+        let Outcome::Corrupt { text } = outcome else { panic!("{outcome:?}") };
+        assert!(text.contains(part), "{text}");
+        assert_eq!(self.server.requests().len(), requests);
+    }
+}
+
+fn assert_temporary(outcome: &Outcome, part: &str) {
+    let Outcome::Temporary { text, .. } = outcome else { panic!("{outcome:?}") };
+    assert!(text.contains(part), "{text}");
+    assert!(!text.contains(&Grant::new(&[7; 16]).unwrap().reveal()));
+}
+
+fn object(size: usize) -> Vec<u8> {
+    b"A: b\r\n".iter().copied().cycle().take(size).collect()
+}
+
+fn whole(size: usize) -> String {
+    format!("200 OK\nETag: \"x\"\nContent-Length: {size}")
+}
+
+#[tokio::test]
+async fn an_object_is_fetched_and_the_connection_used_again() {
+    let content = object(200_000);
+    let body = content.clone();
+    let world = World::new(&content, Box::new(move |_, _| Play::response(&whole(body.len()), &body))).await;
+    world.expect_done(200_000).await;
+    world.expect_done(200_000).await;
+    assert_eq!(world.server.connections(), 1);
+    let request = world.server.requests().remove(0);
+    assert!(request.starts_with(&format!("GET {} HTTP/1.1\r\n", world.uri.path_and_query())));
+    assert_eq!(header(&request, "host"), Some(HOST));
+    assert_eq!(header(&request, "accept-encoding"), Some("identity"));
+    assert_eq!(header(&request, "range"), None);
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_the_host_closed_is_replaced() {
+    let content = object(100);
+    let body = content.clone();
+    // Each connection serves one request and is then cut without a word.
+    let script = move |_: usize, _: &str| Play::cut_after(&whole(body.len()), &body);
+    let world = World::with(&content, Box::new(script), |c| c.resumptions = 0).await;
+    world.expect_done(100).await;
+    world.expect_done(100).await;
+    assert_eq!(world.server.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_break_is_resumed_by_range_under_the_same_etag() {
+    let content = object(300_000);
+    let body = content.clone();
+    let script = move |_: usize, request: &str| match header(request, "range") {
+        None => Play::cut_after(&whole(body.len()), &body[..100_000]),
+        Some(range) => {
+            assert_eq!(header(request, "if-range"), Some("\"x\""));
+            let from: usize = range.strip_prefix("bytes=").unwrap().strip_suffix('-').unwrap().parse().unwrap();
+            let (all, rest) = (body.len(), body.len() - from);
+            let head = format!(
+                "206 Partial Content\nETag: \"x\"\nContent-Range: bytes {from}-{}/{all}\nContent-Length: {rest}",
+                all - 1
+            );
+            Play::response(&head, &body[from..])
+        }
+    };
+    let world = World::new(&content, Box::new(script)).await;
+    let (outcome, sink) = world.fetch().await;
+    assert_eq!(outcome, Outcome::Done { octets: 300_000 });
+    assert!(sink.octets == content);
+    assert_eq!((sink.restarts, world.server.requests().len()), (0, 2));
+}
+
+#[tokio::test]
+async fn without_a_strong_etag_a_break_means_from_zero() {
+    for etag in ["", "\nETag: W/\"x\""] {
+        let content = object(1000);
+        let body = content.clone();
+        let head = format!("200 OK{etag}\nContent-Length: 1000");
+        let script = move |n: usize, request: &str| {
+            assert_eq!(header(request, "range"), None);
+            if n == 0 { Play::cut_after(&head, &body[..500]) } else { Play::response(&head, &body) }
+        };
+        let world = World::new(&content, Box::new(script)).await;
+        let (outcome, sink) = world.fetch().await;
+        assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+        assert!(sink.octets == content && sink.restarts == 1);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_the_range_asked_for_means_from_zero() {
+    for head in [
+        "206 Partial Content\nETag: \"x\"\nContent-Range: bytes 400-999/1000\nContent-Length: 600",
+        "206 Partial Content\nETag: \"x\"\nContent-Range: bytes 500-998/1000\nContent-Length: 500",
+        "206 Partial Content\nETag: \"y\"\nContent-Range: bytes 500-999/1000\nContent-Length: 500",
+        "206 Partial Content\nETag: \"x\"\nContent-Length: 500",
+        "416 Range Not Satisfiable\nContent-Length: 0",
+    ] {
+        let content = object(1000);
+        let body = content.clone();
+        let script = move |n: usize, request: &str| match n {
+            0 => Play::cut_after(&whole(1000), &body[..500]),
+            1 => Play::response(head, &body[500..]),
+            _ => {
+                assert_eq!(header(request, "range"), None);
+                Play::response(&whole(1000), &body)
+            }
+        };
+        let world = World::new(&content, Box::new(script)).await;
+        let (outcome, sink) = world.fetch().await;
+        assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?} {head}");
+        assert!(sink.octets == content && sink.restarts == 1, "{head}");
+    }
+}
+
+#[tokio::test]
+async fn a_200_to_a_range_begins_again() {
+    let content = object(1000);
+    let body = content.clone();
+    let script = move |n: usize, _: &str| match n {
+        0 => Play::cut_after(&whole(1000), &[b'z'; 500]),
+        _ => Play::response("200 OK\nETag: \"y\"\nContent-Length: 1000", &body),
+    };
+    World::new(&content, Box::new(script)).await.expect_done(1500).await;
+}
+
+#[tokio::test]
+async fn a_repository_that_keeps_breaking_is_given_up() {
+    let content = object(1000);
+    let script = |_: usize, _: &str| Play::cut_after(&whole(1000), b"A: b\r\n");
+    let world = World::new(&content, Box::new(script)).await;
+    world.expect_temporary("broke").await;
+    assert_eq!(world.server.requests().len(), 4);
+}
+
+#[tokio::test]
+async fn octets_received_are_capped_even_if_every_attempt_brings_many() {
+    let content = object(100_000);
+    let body = content.clone();
+    let script = move |_: usize, _: &str| Play::cut_after("200 OK\nContent-Length: 100000", &body[..90_000]);
+    let world = World::new(&content, Box::new(script)).await;
+    world.expect_temporary("broke").await;
+    // 4 × 100,000 + 64 KiB are passed by the sixth.
+    assert_eq!(world.server.requests().len(), 6);
+}
+
+#[tokio::test]
+async fn a_length_that_is_not_the_signed_one_is_refused_before_the_body() {
+    for length in ["999", "1001", "1000000000000"] {
+        let script = move |_: usize, _: &str| {
+            vec![Play::Write(crate::testing::response(&format!("200 OK\nContent-Length: {length}"), b"")), Play::Stall]
+        };
+        World::new(&object(1000), Box::new(script)).await.expect_corrupt(length, 2).await;
+    }
+}
+
+#[tokio::test]
+async fn an_endless_body_is_cut_at_the_signed_size() {
+    let script = |_: usize, _: &str| {
+        let head = crate::testing::response("200 OK\nTransfer-Encoding: chunked", b"");
+        vec![Play::Write(head), Play::Forever(b"6\r\nA: b\r\n\r\n".repeat(100))]
+    };
+    World::new(&object(1000), Box::new(script)).await.expect_corrupt("more than 1000", 2).await;
+}
+
+#[tokio::test]
+async fn a_body_that_ends_early_is_wrong() {
+    let script = |_: usize, _: &str| {
+        Play::response("200 OK\nTransfer-Encoding: chunked", b"6\r\nA: b\r\n\r\n0\r\n\r\n")
+    };
+    World::new(&object(1000), Box::new(script)).await.expect_corrupt("6 of 1000", 2).await;
+}
+
+#[tokio::test]
+async fn a_wrong_digest_is_fetched_once_more_then_believed_wrong() {
+    let content = object(1000);
+    let (wrong, right) = (vec![b'x'; 1000], content.clone());
+    let always = wrong.clone();
+    let world = World::new(&content, Box::new(move |_, _| Play::response(&whole(1000), &always))).await;
+    world.expect_corrupt("not those", 2).await;
+
+    let once = move |n: usize, _: &str| Play::response(&whole(1000), if n == 0 { &wrong } else { &right });
+    let world = World::new(&content, Box::new(once)).await;
+    let (outcome, sink) = world.fetch().await;
+    assert_eq!(outcome, Outcome::Done { octets: 2000 });
+    assert!(sink.octets == content && sink.restarts == 1);
+}
+
+#[tokio::test]
+async fn statuses_have_their_outcomes() {
+    for (head, expected) in [
+        ("404 Not Found\nContent-Length: 0", Outcome::NotFound),
+        ("410 Gone\nContent-Length: 0", Outcome::Gone),
+        (
+            "429 Too Many Requests\nRetry-After: 7\nContent-Length: 0",
+            Outcome::Temporary {
+                text: "the repository answers 429".to_owned(),
+                retry_after: Some(Duration::from_secs(7)),
+            },
+        ),
+        (
+            "503 Service Unavailable\nRetry-After: 99999999\nContent-Length: 0",
+            Outcome::Temporary {
+                text: "the repository answers 503".to_owned(),
+                retry_after: Some(Duration::from_secs(86_400)),
+            },
+        ),
+        (
+            "206 Partial Content\nContent-Range: bytes 0-99/100\nContent-Length: 100",
+            Outcome::Temporary { text: "the repository answers 206".to_owned(), retry_after: None },
+        ),
+    ] {
+        let world = World::new(&object(100), Box::new(move |_, _| Play::response(head, &object(100)))).await;
+        assert_eq!(world.fetch().await.0, expected);
+        assert_eq!(world.server.requests().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn redirects_are_not_followed() {
+    for status in ["301 Moved Permanently", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"] {
+        let head = format!("{status}\nLocation: https://{HOST}/elsewhere\nContent-Length: 0");
+        let world = World::new(&object(10), Box::new(move |_, _| Play::response(&head, b""))).await;
+        world.expect_temporary("redirects are not followed").await;
+        assert_eq!(world.server.requests().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_coding_that_was_not_asked_for_is_refused() {
+    let content = object(10);
+    let body = content.clone();
+    let head = "200 OK\nContent-Encoding: gzip\nContent-Length: 10";
+    let world = World::new(&content, Box::new(move |_, _| Play::response(head, &body))).await;
+    world.expect_temporary("content coding").await;
+}
+
+#[tokio::test]
+async fn private_addresses_are_not_connected_to() {
+    let content = object(10);
+    let body = content.clone();
+    let script = move |_: usize, _: &str| Play::response(&whole(10), &body);
+    let world = World::with(&content, Box::new(script), |c| c.allow_private = false).await;
+    for addresses in [
+        ["127.0.0.1"].as_slice(),
+        &["::ffff:127.0.0.1"],
+        &["10.0.0.1", "192.168.0.1", "fe80::1", "169.254.169.254", "100.64.0.1", "fd00::1", "0.0.0.0"],
+    ] {
+        world.table.set_host(HOST, addresses);
+        world.expect_temporary("may not be connected to").await;
+    }
+    assert_eq!(world.server.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_name_or_from_nobody_is_refused() {
+    let content = object(10);
+    let authority = Authority::new();
+    for (tls, trust) in [
+        (authority.server(&["tbr.other.example"]), authority.client()),
+        (Authority::new().server(&[HOST]), authority.client()),
+    ] {
+        let body = content.clone();
+        let server = Scripted::new(tls, Box::new(move |_, _| Play::response(&whole(10), &body))).await;
+        let client = Client::new(trust, Table::new(), config(server.port));
+        let uri = Uri { host: domain(HOST), xuid: Xuid::of(&content), grant: Grant::new(&[7; 16]).unwrap() };
+        let signer = domain("a.example");
+        let fetch = Fetch { uri: &uri, domain: &signer, size: 10, budget: Duration::from_secs(60) };
+        assert_temporary(&client.fetch(fetch, &mut Memory::default()).await, "certificate");
+        assert_eq!(server.requests().len(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_repository_slower_than_the_minimum_rate_is_left() {
+    let content = object(1000);
+    let script = |_: usize, _: &str| vec![Play::Write(crate::testing::response(&whole(1000), b"A: b\r\n")), Play::Stall];
+    let slow = |c: &mut Config| (c.rate_grace, c.resumptions) = (Duration::from_millis(50), 0);
+    World::with(&content, Box::new(script), slow).await.expect_temporary("too slow").await;
+}
+
+#[tokio::test]
+async fn a_repository_that_does_not_answer_is_left() {
+    let silent = |c: &mut Config| (c.head_time, c.resumptions) = (Duration::from_millis(50), 0);
+    let world = World::with(&object(10), Box::new(|_, _| vec![Play::Stall]), silent).await;
+    world.expect_temporary("does not answer").await;
+}
+
+#[tokio::test]
+async fn the_budget_ends_every_retrieval() {
+    let script = |_: usize, _: &str| vec![Play::Write(crate::testing::response(&whole(1000), b"A: b\r\n")), Play::Stall];
+    let world = World::new(&object(1000), Box::new(script)).await;
+    let (outcome, _) = world.fetch_within(Duration::from_millis(100)).await;
+    assert_temporary(&outcome, "takes too long");
+}
+
+#[tokio::test]
+async fn one_domain_has_no_more_than_its_places() {
+    let stall = |c: &mut Config| c.concurrent_per_domain = 1;
+    let world = World::with(&object(10), Box::new(|_, _| vec![Play::Stall]), stall).await;
+    let first = world.fetch();
+    let second = async {
+        while world.server.requests().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        world.fetch_within(Duration::from_millis(100)).await
+    };
+    tokio::select! {
+        _ = first => panic!("the first has no answer"),
+        (outcome, _) = second => assert_temporary(&outcome, "takes too long"),
+    }
+    assert_eq!(world.server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_sink_that_fails_is_our_own_fault() {
+    struct Full;
+    impl Sink for Full {
+        async fn write(&mut self, _: Bytes) -> io::Result<()> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+        async fn restart(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let content = object(10);
+    let body = content.clone();
+    let world = World::new(&content, Box::new(move |_, _| Play::response(&whole(10), &body))).await;
+    let signer = domain("a.example");
+    let fetch = Fetch { uri: &world.uri, domain: &signer, size: 10, budget: Duration::from_secs(60) };
+    assert_temporary(&world.client.fetch(fetch, &mut Full).await, "cannot be written here");
+}
+
+const ID: ReferenceId = ReferenceId([1; 16]);
+
+fn claims() -> ClaimsRequest {
+    let grant = Grant::new(&[7; 16]).unwrap();
+    let entry =
+        ClaimEntry { to: domain("b.example"), i: ID, grant, n: vec![0, 2], failed: Vec::new(), acted: false };
+    ClaimsRequest { v: Revision1, instance: InstanceId([2; 16]), claims: vec![entry] }
+}
+
+fn receipts() -> ReceiptsRequest {
+    let outcome = WireOutcome {
+        n: 0,
+        action: mail::ledger::Action::Delivered,
+        status: EnhancedStatus::success(0, 0),
+        text: Text::default(),
+        at: Timestamp::from_secs(1).as_secs(),
+        reported: false,
+    };
+    let grant = Grant::new(&[7; 16]).unwrap();
+    let entry = ReceiptEntry { to: domain("b.example"), i: ID, grant, outcomes: vec![outcome] };
+    ReceiptsRequest { v: Revision1, instance: InstanceId([2; 16]), receipts: vec![entry] }
+}
+
+fn json(body: &str) -> Vec<Play> {
+    Play::response(&format!("200 OK\nContent-Type: application/json\nContent-Length: {}", body.len()), body.as_bytes())
+}
+
+fn host() -> Domain {
+    domain(HOST)
+}
+
+#[tokio::test]
+async fn claims_and_receipts_get_their_answers() {
+    let script = |_: usize, request: &str| match request.split(' ').nth(1) {
+        Some("/.well-known/tbr/claims") => {
+            json(&format!(r#"{{"v":1,"claims":[{{"i":"{ID}","answers":[{{"n":2,"is":"granted"}}]}}]}}"#))
+        }
+        _ => json(&format!(r#"{{"v":1,"receipts":[{{"i":"{ID}","recorded":[0]}}]}}"#)),
+    };
+    let world = World::new(b"x", Box::new(script)).await;
+    let answer = world.client.post_claims(&host(), &claims()).await.unwrap();
+    assert_eq!(answer.claims[0].answers[0].is, Word::Granted);
+    let answer = world.client.post_receipts(&host(), &receipts()).await.unwrap();
+    assert_eq!(answer.receipts[0].recorded, [0]);
+    assert_eq!(world.server.connections(), 1);
+    let sent = world.server.requests().remove(0);
+    let (head, body) = sent.split_once("\r\n\r\n").unwrap();
+    assert_eq!(header(head, "content-type"), Some("application/json"));
+    assert_eq!(ClaimsRequest::parse(body.as_bytes()).unwrap(), claims());
+}
+
+#[tokio::test]
+async fn whatever_is_not_a_well_formed_answer_is_none() {
+    let other = ReferenceId([9; 16]);
+    let granted = |i: ReferenceId, n: u16| format!(r#"{{"i":"{i}","answers":[{{"n":{n},"is":"granted"}}]}}"#);
+    let good = format!(r#"{{"v":1,"claims":[{}]}}"#, granted(ID, 0));
+    let length = good.len();
+    let cases: Vec<(&str, Vec<u8>)> = vec![
+        ("status", crate::testing::response(&format!("201 Created\nContent-Type: application/json\nContent-Length: {length}"), good.as_bytes())),
+        ("status", crate::testing::response("404 Not Found\nContent-Length: 0", b"")),
+        ("status", crate::testing::response("500 Oops\nContent-Length: 0", b"")),
+        ("status", crate::testing::response("302 Found\nLocation: /x\nContent-Length: 0", b"")),
+        ("type", crate::testing::response(&format!("200 OK\nContent-Type: text/html\nContent-Length: {length}"), good.as_bytes())),
+        ("type", crate::testing::response(&format!("200 OK\nContent-Length: {length}"), good.as_bytes())),
+    ];
+    let bodies = [
+        "{}".to_owned(),
+        "granted".to_owned(),
+        good.replace("\"v\":1", "\"v\":2"),
+        format!(r#"{{"v":1,"claims":[{}]}}"#, granted(other, 0)),
+        format!(r#"{{"v":1,"claims":[{}]}}"#, granted(ID, 1)),
+        format!(r#"{{"v":1,"claims":[{},{}]}}"#, granted(ID, 0), granted(ID, 0).replace("granted", "gone")),
+        format!("{good}{}", " ".repeat(MAX_BODY)),
+    ];
+    let as_response = |body: &String| {
+        let head = format!("200 OK\nContent-Type: application/json\nContent-Length: {}", body.len());
+        ("body", crate::testing::response(&head, body.as_bytes()))
+    };
+    for (what, octets) in cases.into_iter().chain(bodies.iter().map(as_response)) {
+        let shown = String::from_utf8_lossy(&octets[..octets.len().min(300)]).into_owned();
+        let world = World::new(b"x", Box::new(move |_, _| vec![Play::Write(octets.clone())])).await;
+        let none = world.client.post_claims(&host(), &claims()).await.expect_err(&shown);
+        assert_eq!(none.status.is_some(), what == "status", "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_post_that_hangs_or_never_ends_is_given_up() {
+    let head = "200 OK\nContent-Type: application/json\nTransfer-Encoding: chunked";
+    let endless = move |_: usize, _: &str| {
+        vec![Play::Write(crate::testing::response(head, b"")), Play::Forever(b"4\r\n    \r\n".repeat(1000))]
+    };
+    let world = World::new(b"x", Box::new(endless)).await;
+    let none = world.client.post_claims(&host(), &claims()).await.unwrap_err();
+    assert!(none.text.contains("limit"), "{none}");
+
+    let short = |c: &mut Config| c.exchange_time = Duration::from_millis(100);
+    let world = World::with(b"x", Box::new(|_, _| vec![Play::Stall]), short).await;
+    let none = world.client.post_receipts(&host(), &receipts()).await.unwrap_err();
+    assert!(none.text.contains("in time"), "{none}");
+}

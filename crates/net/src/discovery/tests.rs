@@ -1,0 +1,373 @@
+//! Discovery against domains that are slow, absent, broken, forged, or asked for too often.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use mail::{Domain, Timestamp};
+use reference::{Assurance, DomainFacts, KeyRecord, Selector, SigningKey};
+
+use super::{Config, Discovery, Failure, Found};
+use crate::lookup::LookupError;
+use crate::retrieval::{self, Client};
+use crate::testing::{Authority, Play, Scripted, Table, domain};
+
+const RECORD: &str = "_tbr.a.example";
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+fn selector(text: &str) -> Selector {
+    text.parse().unwrap()
+}
+
+fn start() -> Timestamp {
+    Timestamp::from_secs(1_795_000_000)
+}
+
+/// A key that is good for ever; which one does not matter here.
+fn key(name: &str) -> KeyRecord {
+    let key = SigningKey::from_seed(&[1; 32]).unwrap().verifying_key();
+    KeyRecord::active(selector(name), key, Timestamp::from_secs(0), Timestamp::from_secs(u64::from(u32::MAX)))
+}
+
+fn document(of: &str, keys: &[&str]) -> Vec<u8> {
+    let facts = DomainFacts {
+        domain: domain(of),
+        repo: vec![domain("tbr.a.example")],
+        sub: true,
+        keys: keys.iter().map(|k| key(k)).collect(),
+        max_age: Duration::from_secs(3600),
+    };
+    facts.to_document().unwrap()
+}
+
+/// A signing domain with a web server whose document can be changed, and whoever asks for it.
+struct World {
+    table: Arc<Table>,
+    server: Scripted,
+    served: Arc<Mutex<Vec<u8>>>,
+    down: Arc<AtomicBool>,
+    discovery: Discovery,
+}
+
+impl World {
+    async fn new() -> Self {
+        Self::with(&["tbr.a.example", "tbr.b.a.example"], |_| {}).await
+    }
+
+    async fn with(names: &[&str], change: impl FnOnce(&mut Config)) -> Self {
+        let authority = Authority::new();
+        let served = Arc::new(Mutex::new(document("a.example", &["k1"])));
+        let down = Arc::new(AtomicBool::new(false));
+        let (body, broken) = (Arc::clone(&served), Arc::clone(&down));
+        let script = move |_: usize, request: &str| {
+            assert!(request.starts_with("GET /.well-known/tbr/domain HTTP/1.1\r\n"));
+            if broken.load(Ordering::Relaxed) {
+                return Play::response("500 Oops\nContent-Length: 0", b"");
+            }
+            let body = body.lock().unwrap().clone();
+            Play::response(&format!("200 OK\nContent-Type: application/json\nContent-Length: {}", body.len()), &body)
+        };
+        let server = Scripted::new(authority.server(names), Box::new(script)).await;
+        let table = Table::new();
+        table.set_txt(RECORD, &["v=TBR1"], false);
+        let client = retrieval::Config { port: server.port, allow_private: true, ..retrieval::Config::default() };
+        let client = Client::new(authority.client(), Arc::clone(&table) as _, client);
+        let mut config = Config { session_budget: Duration::from_secs(30), ..Config::default() };
+        change(&mut config);
+        let discovery = Discovery::new(Arc::clone(&table) as _, client, config);
+        Self { table, server, served, down, discovery }
+    }
+
+    async fn find(&self, name: &str, after: Duration) -> Result<Found, Failure> {
+        self.discovery.find(&domain("a.example"), &selector(name), start().after(after)).await
+    }
+
+    fn publish(&self, document: Vec<u8>) {
+        *self.served.lock().unwrap() = document;
+    }
+
+    fn fetches(&self) -> usize {
+        self.server.requests().len()
+    }
+}
+
+fn is_known(found: &Found, name: &str) -> bool {
+    found.facts.key(&selector(name)).is_some()
+}
+
+fn assert_temporary(result: &Result<Found, Failure>, part: &str) {
+    match result {
+        Err(Failure::Temporary { text, .. }) => assert!(text.contains(part), "{text}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_document_is_fetched_once_and_believed_for_its_age() {
+    let world = World::new().await;
+    for after in [Duration::ZERO, MINUTE, 59 * MINUTE] {
+        let found = world.find("k1", after).await.unwrap();
+        assert_eq!((found.assurance, found.facts.sub), (Assurance::Webpki, true));
+        assert!(is_known(&found, "k1"));
+    }
+    assert_eq!((world.table.all_asked(), world.fetches()), (1, 1));
+    world.publish(document("a.example", &["k1", "k2"]));
+    assert!(is_known(&world.find("k1", 61 * MINUTE).await.unwrap(), "k2"));
+    assert_eq!(world.fetches(), 2);
+}
+
+#[tokio::test]
+async fn nobody_is_connected_to_without_a_record() {
+    let world = World::new().await;
+    for records in [[].as_slice(), &["v=spf1 -all"], &["v=TBR2"]] {
+        let world = World::new().await;
+        world.table.set_txt(RECORD, records, false);
+        assert_eq!(world.find("k1", Duration::ZERO).await.unwrap_err(), Failure::NotPublished(domain("a.example")));
+        assert_eq!(world.server.connections(), 0);
+    }
+    for records in [["v=TBR1; sub=perhaps"].as_slice(), &["v=TBR1", "v=TBR1; sub=y"]] {
+        world.table.set_txt(RECORD, records, false);
+        assert!(matches!(world.find("k1", Duration::ZERO).await, Err(Failure::Unusable { .. })));
+    }
+    world.table.set_error(RECORD, LookupError::Temporary("SERVFAIL".to_owned()));
+    let world = World::new().await;
+    world.table.set_error(RECORD, LookupError::Temporary("SERVFAIL".to_owned()));
+    assert_temporary(&world.find("k1", Duration::ZERO).await, "SERVFAIL");
+    assert_eq!(world.server.connections(), 0);
+}
+
+#[tokio::test]
+async fn absence_is_remembered_for_a_while() {
+    let world = World::new().await;
+    world.table.set_txt(RECORD, &[], false);
+    for after in [Duration::ZERO, MINUTE, 9 * MINUTE] {
+        assert!(matches!(world.find("k1", after).await, Err(Failure::NotPublished(_))));
+    }
+    assert_eq!(world.table.asked(RECORD), 1);
+    world.table.set_txt(RECORD, &["v=TBR1"], false);
+    assert!(world.find("k1", 11 * MINUTE).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_failed_fetch_is_remembered_for_a_while() {
+    let world = World::new().await;
+    world.down.store(true, Ordering::Relaxed);
+    for after in [0, 30] {
+        assert_temporary(&world.find("k1", Duration::from_secs(after)).await, "500");
+    }
+    assert_eq!(world.fetches(), 1);
+    world.down.store(false, Ordering::Relaxed);
+    assert!(world.find("k1", 2 * MINUTE).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_name_vouches_for_nothing() {
+    let world = World::with(&["a.example", "www.a.example"], |_| {}).await;
+    assert_temporary(&world.find("k1", Duration::ZERO).await, "certificate");
+    assert_eq!(world.fetches(), 0);
+}
+
+#[tokio::test]
+async fn a_private_address_is_not_asked() {
+    let world = World::new().await;
+    let authority = Authority::new();
+    let client = retrieval::Config { port: world.server.port, ..retrieval::Config::default() };
+    let client = Client::new(authority.client(), Arc::clone(&world.table) as _, client);
+    let discovery = Discovery::new(Arc::clone(&world.table) as _, client, Config::default());
+    let result = discovery.find(&domain("a.example"), &selector("k1"), start()).await;
+    assert_temporary(&result, "may not be connected to");
+    assert_eq!(world.server.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_document_that_speaks_for_another_or_is_malformed_is_unusable() {
+    for body in [document("b.example", &["k1"]), b"{}".to_vec(), vec![b' '; 100]] {
+        let world = World::new().await;
+        world.publish(body);
+        assert!(matches!(world.find("k1", Duration::ZERO).await, Err(Failure::Unusable { .. })));
+    }
+    let world = World::new().await;
+    world.publish(vec![b' '; 70_000]);
+    assert_temporary(&world.find("k1", Duration::ZERO).await, "limit");
+}
+
+#[tokio::test]
+async fn an_unknown_selector_causes_one_fetch_in_a_while() {
+    let world = World::new().await;
+    assert!(is_known(&world.find("k1", Duration::ZERO).await.unwrap(), "k1"));
+    world.publish(document("a.example", &["k1", "k2"]));
+    // Fetched just now: not again.
+    assert!(!is_known(&world.find("k2", MINUTE).await.unwrap(), "k2"));
+    assert_eq!(world.fetches(), 1);
+    assert!(is_known(&world.find("k2", 6 * MINUTE).await.unwrap(), "k2"));
+    assert_eq!(world.fetches(), 2);
+    for number in 0..50 {
+        assert!(!is_known(&world.find(&format!("x{number}"), 12 * MINUTE).await.unwrap(), "x"));
+    }
+    assert_eq!(world.fetches(), 3);
+    assert!(is_known(&world.find("k1", 12 * MINUTE).await.unwrap(), "k1"));
+}
+
+#[tokio::test]
+async fn unknown_selectors_do_not_hammer_a_server_that_is_down() {
+    let world = World::new().await;
+    assert!(world.find("k1", Duration::ZERO).await.is_ok());
+    world.down.store(true, Ordering::Relaxed);
+    for number in 0..50 {
+        assert!(world.find(&format!("x{number}"), 10 * MINUTE).await.is_ok());
+    }
+    // The failure is forgotten, but the wait is not over.
+    assert!(world.find("x", 12 * MINUTE).await.is_ok());
+    assert_eq!(world.fetches(), 2);
+}
+
+#[tokio::test]
+async fn a_pin_outlives_outages_and_unsigned_denials_for_seven_days_only() {
+    for break_it in [
+        (|world: &World| world.down.store(true, Ordering::Relaxed)) as fn(&World),
+        |world| world.table.set_txt(RECORD, &[], false),
+        |world| world.table.set_txt(RECORD, &["v=TBR1; sub=perhaps"], false),
+        |world| world.table.set_error(RECORD, LookupError::Temporary("SERVFAIL".to_owned())),
+    ] {
+        let world = World::new().await;
+        assert!(world.find("k1", Duration::ZERO).await.is_ok());
+        break_it(&world);
+        for days in [1, 3, 6] {
+            let found = world.find("k1", days * DAY).await.unwrap();
+            assert!(is_known(&found, "k1"));
+            assert_eq!(found.assurance, Assurance::Webpki);
+        }
+        assert!(world.find("k1", 7 * DAY + MINUTE).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_bogus_answer_never_leads_to_a_weaker_level() {
+    let world = World::new().await;
+    assert!(world.find("k1", Duration::ZERO).await.is_ok());
+    world.table.set_error(RECORD, LookupError::Bogus("bad signature".to_owned()));
+    assert!(matches!(world.find("k1", 2 * DAY).await, Err(Failure::Bogus { .. })));
+    world.table.set_txt(RECORD, &["v=TBR1"], true);
+    world.table.set_error("k1._tbr.a.example", LookupError::Bogus("bad signature".to_owned()));
+    assert!(matches!(world.find("k1", 4 * DAY).await, Err(Failure::Bogus { .. })));
+    assert_eq!(world.fetches(), 1);
+}
+
+#[tokio::test]
+async fn validated_records_need_no_document_and_override_it() {
+    let world = World::new().await;
+    assert_eq!(world.find("k1", Duration::ZERO).await.unwrap().assurance, Assurance::Webpki);
+    world.table.set_txt(RECORD, &["v=TBR1; repo=tbr.other.example"], true);
+    world.table.set_txt("k1._tbr.a.example", &[&key("k1").to_txt()], true);
+    let found = world.find("k1", 2 * DAY).await.unwrap();
+    assert_eq!(found.assurance, Assurance::Dnssec);
+    assert_eq!((found.facts.repo.as_slice(), found.facts.sub), ([domain("tbr.other.example")].as_slice(), false));
+    assert!(is_known(&found, "k1"));
+    // A validated denial of a key, though the pinned document would have it.
+    world.table.set_txt("k1._tbr.a.example", &[], true);
+    let found = world.find("k1", 4 * DAY).await.unwrap();
+    assert!(found.assurance == Assurance::Dnssec && !is_known(&found, "k1"));
+    // A validated denial of the domain.
+    world.table.set_txt(RECORD, &[], true);
+    assert!(matches!(world.find("k1", 6 * DAY).await, Err(Failure::NotPublished(_))));
+    assert_eq!(world.fetches(), 1);
+}
+
+#[tokio::test]
+async fn a_selector_in_an_unsigned_zone_is_vouched_for_by_the_document() {
+    let world = World::new().await;
+    world.table.set_txt(RECORD, &["v=TBR1"], true);
+    world.table.set_txt("k1._tbr.a.example", &[&key("k1").to_txt()], false);
+    assert_eq!(world.find("k1", Duration::ZERO).await.unwrap().assurance, Assurance::Webpki);
+}
+
+#[tokio::test]
+async fn made_up_selectors_of_a_signed_domain_are_asked_for_so_often() {
+    let world = World::with(&[], |config| config.misses = 5).await;
+    world.table.set_txt(RECORD, &["v=TBR1"], true);
+    for number in 0..50 {
+        let name = format!("x{number}");
+        world.table.set_txt(&format!("{name}._tbr.a.example"), &[], true);
+        assert!(!is_known(&world.find(&name, Duration::ZERO).await.unwrap(), &name));
+    }
+    assert_eq!(world.table.all_asked(), 1 + 5);
+    world.table.set_txt("k1._tbr.a.example", &[&key("k1").to_txt()], true);
+    assert!(is_known(&world.find("k1", 6 * MINUTE).await.unwrap(), "k1"));
+}
+
+#[tokio::test]
+async fn a_public_suffix_has_no_document() {
+    let world = World::new().await;
+    world.table.set_txt("_tbr.co.uk", &["v=TBR1"], false);
+    let result = world.discovery.find(&domain("co.uk"), &selector("k1"), start()).await;
+    assert!(matches!(result, Err(Failure::Unusable { .. })));
+    assert_eq!(world.server.connections(), 0);
+}
+
+#[tokio::test]
+async fn everybody_who_asks_meanwhile_shares_one_look_up() {
+    let world = World::new().await;
+    let gate = world.table.close_gate();
+    let all = futures_util::future::join_all((0..50).map(|_| world.find("k1", Duration::ZERO)));
+    let open = async { gate.add_permits(100) };
+    let (results, ()) = tokio::join!(all, open);
+    assert!(results.iter().all(|r| r.as_ref().is_ok_and(|found| is_known(found, "k1"))));
+    assert_eq!((world.table.all_asked(), world.fetches()), (1, 1));
+}
+
+#[tokio::test]
+async fn different_selectors_of_one_domain_share_what_can_be_shared() {
+    let world = World::new().await;
+    world.publish(document("a.example", &["k1", "k2"]));
+    let (first, second) = tokio::join!(world.find("k1", Duration::ZERO), world.find("k2", Duration::ZERO));
+    assert!(is_known(&first.unwrap(), "k1") && is_known(&second.unwrap(), "k2"));
+    assert_eq!((world.table.all_asked(), world.fetches()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_slow_look_up_goes_on_without_the_session() {
+    let world = World::with(&["tbr.a.example"], |config| config.session_budget = Duration::from_millis(50)).await;
+    let gate = world.table.close_gate();
+    let late = world.find("k1", Duration::ZERO).await.unwrap_err();
+    assert_eq!(late, Failure::StillLooking(domain("a.example")));
+    gate.add_permits(1);
+    let there = async { while world.find("k1", Duration::ZERO).await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(20), there).await.expect("it is never there");
+    assert_eq!((world.table.all_asked(), world.fetches()), (1, 1));
+}
+
+#[tokio::test]
+async fn look_ups_under_way_are_bounded() {
+    let world = World::with(&[], |config| config.concurrent = 1).await;
+    let _gate = world.table.close_gate();
+    let names: Vec<Domain> = (0..40).map(|n| domain(&format!("d{n}.example"))).collect();
+    let name = selector("k1");
+    let mut all: futures_util::stream::FuturesUnordered<_> =
+        names.iter().map(|domain| world.discovery.find(domain, &name, start())).collect();
+    let first = futures_util::StreamExt::next(&mut all).await.unwrap();
+    assert_temporary(&first, "too many look-ups");
+    assert!(world.table.all_asked() <= 1);
+}
+
+#[tokio::test]
+async fn hosts_consent_by_record_and_the_answer_is_remembered() {
+    let world = World::new().await;
+    let (yes, no, ever) = ("a.example._tbr-host.h.example", "b.example._tbr-host.h.example", Duration::ZERO);
+    world.table.set_txt(yes, &["v=TBR1"], false);
+    let ask = |name: &str, after: Duration| {
+        let (discovery, name) = (world.discovery.clone(), domain(name));
+        async move { discovery.consents(&name, start().after(after)).await }
+    };
+    for _ in 0..3 {
+        assert_eq!(ask(yes, ever).await, Ok(true));
+        assert_eq!(ask(no, ever).await, Ok(false));
+    }
+    assert_eq!((world.table.asked(yes), world.table.asked(no)), (1, 1));
+    world.table.set_txt(no, &["v=TBR1"], false);
+    assert_eq!(ask(no, 11 * MINUTE).await, Ok(true));
+    world.table.set_error(yes, LookupError::Bogus("bad signature".to_owned()));
+    assert!(matches!(ask(yes, 2 * DAY).await, Err(Failure::Bogus { .. })));
+    assert!(matches!(ask(yes, 2 * DAY).await, Err(Failure::Bogus { .. })));
+    assert_eq!(world.table.asked(yes), 2);
+}
