@@ -114,8 +114,9 @@ impl PackageSet {
 
 /// Where the sets are kept: `peers` in the build's target folder.
 fn cache() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from);
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| own.parent().unwrap_or(own).join("target"), PathBuf::from);
     target.join("peers")
 }
 

@@ -1,0 +1,48 @@
+//! The project's own commands: `cargo xtask <command>`.
+//!
+//! One module a command. `test` runs all that must pass before a change lands; `peers` fetches what the tests use from Debian. What a
+//! command does in detail is in its module; here is only the command line.
+
+mod imports;
+mod machine;
+mod run;
+mod stages;
+mod summary;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Development commands of Restante")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Sets up what the tests need on this machine and runs all checks and tests.
+    Test {
+        /// Runs one stage only.
+        #[arg(long, value_name = "STAGE")]
+        only: Option<String>,
+        /// Lists the stages and runs none.
+        #[arg(long)]
+        list: bool,
+    },
+    /// Fetches and unpacks the real mail servers that the tests talk to (Debian packages, not installed).
+    Peers,
+}
+
+fn main() -> Result<ExitCode> {
+    match Arguments::parse().command {
+        Command::Test { list: true, .. } => stages::list(),
+        Command::Test { only, list: false } => stages::run(only.as_deref()),
+        Command::Peers => {
+            machine::set_up()?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
