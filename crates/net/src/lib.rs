@@ -6,9 +6,13 @@
 pub mod discovery;
 pub mod dns;
 pub mod lookup;
+mod peers;
 pub mod repository;
 pub mod retrieval;
+pub mod sasl;
+pub mod smtp_server;
 pub mod tls;
+mod wire;
 
 #[cfg(test)]
 mod testing;
