@@ -501,7 +501,8 @@ pub struct InboundRecipient {
     /// Where it goes; empty for one that was refused at RCPT.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<Target>,
-    /// What became of its targets so far: the index is final when all of them are.
+    /// What became of its targets so far: the index is final when all of them are. A `delayed` among them is still
+    /// to be told to the origin, once, if it listens.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outcomes: Vec<Outcome>,
     /// Where it stands.

@@ -4,4 +4,22 @@
 //! is a pure function that can be applied again to a newer version of the row; nothing is answered, sent or
 //! reported before the ledger has said that the change is durable.
 
+pub mod config;
+pub mod custody;
+mod desk;
+mod engine;
+mod flow;
+mod jobs;
+mod look;
+mod node;
+mod origin;
 pub mod port;
+mod receiver;
+mod report;
+mod stats;
+mod work;
+
+pub use config::{Limits, Policy, QueueConfig, ReferenceMode, Retry, Router, Signer, Timers};
+pub use node::Node;
+pub use port::Entropy;
+pub use stats::{Count, Stats};

@@ -7,7 +7,9 @@
 use std::time::Duration;
 
 use mail::ledger::{Batch, Claim, ContentFacts, Inbound, Key, Leg, ObjectRef, Outcome, Row, Source, Target};
-use mail::{Address, Domain, EnhancedStatus, Grant, InstanceId, MailParams, QueueId, Recipient, ReferenceId, Timestamp, Xuid};
+use mail::{
+    Address, Domain, EnhancedStatus, Grant, InstanceId, MailParams, QueueId, Recipient, ReferenceId, Timestamp, Xuid,
+};
 
 /// A request of the edge, answered by exactly one [`Action::Reply`] with the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -526,7 +528,8 @@ pub enum RecipientEnd {
         status: EnhancedStatus,
         /// The peer's words.
         text: String,
-        /// A reply to the TBR verb itself rather than to MAIL or RCPT.
+        /// It refuses the reference only: by value may fare better (`reference::codes::classify` says `ByValue`).
+        /// False for a reply to MAIL or RCPT, and for one to TBR that refuses the message.
         to_offer: bool,
     },
 }

@@ -1,0 +1,304 @@
+//! How jobs begin and end: places and limits, what the edge is told, and which change their news becomes.
+
+use mail::EnhancedStatus;
+use mail::ledger::{Action as Outcome, Inbound, Key, Leg, Route, Row, RowBody};
+
+use crate::desk::{Repository, Waited};
+use crate::node::{Node, companion};
+use crate::origin::{attempt, end, leg};
+use crate::port::{
+    Action, ClaimAnswer, Delivery, DeliveryEnd, JobEvent, JobId, Peer, Post, Proceed, Retrieval, RetrieveFailure, Work,
+};
+use crate::receiver::{claim, receipts, retrieval};
+use crate::work::{JobKind, Mode};
+
+/// Most entries in one post (TBR §8.2).
+const MAX_ENTRIES: usize = 1000;
+
+/// Most references that one retrieval serves.
+const MAX_SHARED: usize = 1000;
+
+impl Node {
+    /// Gives free places to whoever waits for them.
+    pub(crate) fn start_jobs(&mut self) {
+        while let Some((route, key)) = self.desk.deliveries.next() {
+            match self.desk.take_waiting(&key) {
+                Waited::Row(row) => self.deliver(route, *row),
+                waited => {
+                    self.desk.deliveries.leave(&route);
+                    self.recall(key, &waited);
+                }
+            }
+        }
+        while let Some((d, key)) = self.desk.retrievals.next() {
+            match self.desk.take_waiting(&key) {
+                Waited::Row(row) => self.retrieve(*row),
+                waited => {
+                    self.desk.retrievals.leave(&d);
+                    self.recall(key, &waited);
+                }
+            }
+        }
+        while let Some((repository, key)) = self.desk.claims.next() {
+            let keys = self.desk.claims.share(&repository, MAX_ENTRIES - 1);
+            self.post_claims(repository, std::iter::once(key).chain(keys).collect());
+        }
+        while let Some((repository, key)) = self.desk.receipts.next() {
+            let keys = self.desk.receipts.share(&repository, MAX_ENTRIES - 1);
+            self.post_receipts(repository, std::iter::once(key).chain(keys).collect());
+        }
+    }
+
+    /// Only the key waited: the row has to be read first.
+    fn recall(&mut self, key: Key, waited: &Waited) {
+        if matches!(waited, Waited::Key) {
+            self.look_again(vec![key]);
+        }
+    }
+
+    /// A leg wants to be delivered.
+    pub(crate) fn want_delivery(&mut self, row: Row) {
+        let RowBody::Leg(leg) = &row.body else { return };
+        let (route, key) = (leg.route.clone(), row.key.clone());
+        let most = if self.desk.deliveries.has_room(&route) { usize::MAX } else { self.config.limits.waiting };
+        self.desk.wait(row, most);
+        self.desk.deliveries.queue(&route, key);
+    }
+
+    /// A reference wants its object; a retrieval of it that is under way serves it too.
+    pub(crate) fn want_retrieval(&mut self, row: Row) {
+        let RowBody::Inbound(inbound) = &row.body else { return };
+        if self.desk.is_busy(&row.key) || self.join(inbound, &row) {
+            return;
+        }
+        let (d, key) = (inbound.d.clone(), row.key.clone());
+        self.desk.wait(row, usize::MAX);
+        self.desk.retrievals.queue(&d, key);
+    }
+
+    fn join(&mut self, inbound: &Inbound, row: &Row) -> bool {
+        let Some(job) = self.desk.fetching.get(&(inbound.d.clone(), inbound.xuid)).copied() else { return false };
+        let Some(JobKind::Retrieval { keys, .. }) = self.desk.jobs.get_mut(&job) else { return false };
+        if keys.len() >= MAX_SHARED {
+            return false;
+        }
+        keys.push(row.key.clone());
+        self.desk.run(row.clone(), job);
+        true
+    }
+
+    fn deliver(&mut self, route: Route, row: Row) {
+        let RowBody::Leg(leg) = &row.body else { return };
+        let (key, leg) = (row.key.clone(), Leg::clone(leg));
+        let positions = leg::open(&leg, self.now);
+        let mode = Mode::Undecided(positions.clone());
+        let job = self.begin_job(JobKind::Delivery { key: key.clone(), lane: route, mode, peer: None });
+        self.desk.run(row, job);
+        let budget = self.config.timers.attempt_budget;
+        let work = Work::Deliver(Box::new(Delivery { key, leg, positions, budget }));
+        self.actions.push_back(Action::Start { job, work });
+    }
+
+    fn retrieve(&mut self, row: Row) {
+        let RowBody::Inbound(inbound) = &row.body else { return };
+        if self.join(inbound, &row) {
+            return self.desk.retrievals.leave(&inbound.d);
+        }
+        let (d, xuid) = (inbound.d.clone(), inbound.xuid);
+        let work = Work::Retrieve(Box::new(Retrieval {
+            d: d.clone(),
+            host: inbound.host.clone(),
+            uri: inbound.uri.clone(),
+            xuid,
+            size: inbound.size,
+            budget: self.config.timers.attempt_budget,
+        }));
+        let keys = vec![row.key.clone()];
+        let job = self.begin_job(JobKind::Retrieval { d: d.clone(), xuid, keys });
+        self.desk.fetching.insert((d, xuid), job);
+        self.desk.run(row, job);
+        self.actions.push_back(Action::Start { job, work });
+    }
+
+    fn post_claims(&mut self, repository: Repository, waiting: Vec<Key>) {
+        let rows = self.take_inbounds(waiting);
+        let entries = rows.iter().map(|(_, inbound)| claim::entry(inbound)).collect();
+        let keys: Vec<Key> = rows.iter().map(|(row, _)| row.key.clone()).collect();
+        if keys.is_empty() {
+            return self.desk.claims.leave(&repository);
+        }
+        let post = self.post(&repository, entries);
+        let job = self.begin_job(JobKind::Claims { repository, keys });
+        rows.into_iter().for_each(|(row, _)| self.desk.run(row, job));
+        self.actions.push_back(Action::Start { job, work: Work::PostClaims(post) });
+    }
+
+    fn post_receipts(&mut self, repository: Repository, waiting: Vec<Key>) {
+        let rows = self.take_inbounds(waiting);
+        let entries: Vec<_> = rows.iter().map(|(_, inbound)| receipts::entry(inbound)).collect();
+        let said = |(row, entry): (&(Row, Inbound), &crate::port::ReceiptEntry)| {
+            (row.0.key.clone(), entry.outcomes.iter().map(|(index, outcome)| (*index, outcome.action)).collect())
+        };
+        let posted: Vec<(Key, Vec<(u16, Outcome)>)> = rows.iter().zip(&entries).map(said).collect();
+        if posted.is_empty() {
+            return self.desk.receipts.leave(&repository);
+        }
+        let post = self.post(&repository, entries);
+        let job = self.begin_job(JobKind::Receipts { repository, entries: posted });
+        rows.into_iter().for_each(|(row, _)| self.desk.run(row, job));
+        self.actions.push_back(Action::Start { job, work: Work::PostReceipts(post) });
+    }
+
+    fn post<T>(&self, repository: &Repository, entries: Vec<T>) -> Post<T> {
+        Post { host: repository.host.clone(), d: repository.d.clone(), instance: self.instance, entries }
+    }
+
+    fn take_inbounds(&mut self, keys: Vec<Key>) -> Vec<(Row, Inbound)> {
+        let mut rows = Vec::with_capacity(keys.len());
+        for key in keys {
+            let Waited::Row(row) = self.desk.take_waiting(&key) else { continue };
+            if let RowBody::Inbound(inbound) = &row.body {
+                let inbound = Inbound::clone(inbound);
+                rows.push((*row, inbound));
+            }
+        }
+        rows
+    }
+
+    fn begin_job(&mut self, kind: JobKind) -> JobId {
+        let job = self.desk.next_job();
+        self.desk.jobs.insert(job, kind);
+        job
+    }
+
+    /// Lets a delivery go on in its session.
+    pub(crate) fn proceed(&mut self, job: JobId, how: Proceed, next: Mode) {
+        if let Some(JobKind::Delivery { mode, .. }) = self.desk.jobs.get_mut(&job) {
+            *mode = next;
+            self.actions.push_back(Action::Proceed { job, how });
+        }
+    }
+
+    /// A job has news.
+    pub(crate) fn job_event(&mut self, job: JobId, event: JobEvent) {
+        match event {
+            JobEvent::Connected(peer) => self.decide(job, Some(peer), None),
+            JobEvent::OfferDeclined { text } => self.decide(job, None, Some(text)),
+            ended => {
+                if let Some(kind) = self.desk.jobs.remove(&job) {
+                    self.job_ended(kind, ended);
+                }
+            }
+        }
+    }
+
+    fn decide(&mut self, job: JobId, said: Option<Peer>, declined: Option<String>) {
+        let Some(JobKind::Delivery { key, peer, .. }) = self.desk.jobs.get_mut(&job) else { return };
+        if said.is_some() {
+            *peer = said;
+        }
+        let (key, peer) = (key.clone(), peer.clone().unwrap_or_default());
+        let Some(row) = self.desk.running(&key).cloned() else { return };
+        if declined.is_some() {
+            self.expect_by_value(job, &row);
+        }
+        self.begin_with(attempt::Decide { key, job, peer, declined }, vec![row], Vec::new());
+    }
+
+    /// By value may begin any moment: from here nobody can withdraw what is still open.
+    fn expect_by_value(&mut self, job: JobId, row: &Row) {
+        let RowBody::Leg(leg) = &row.body else { return };
+        if let Some(JobKind::Delivery { mode, .. }) = self.desk.jobs.get_mut(&job) {
+            *mode = Mode::Undecided(leg::positions(leg, |r| leg::is_here(&r.state)));
+        }
+    }
+
+    fn job_ended(&mut self, kind: JobKind, event: JobEvent) {
+        match kind {
+            JobKind::Delivery { key, lane, mode, peer } => {
+                self.desk.deliveries.leave(&lane);
+                let end = match event {
+                    JobEvent::Delivered(end) => end,
+                    _ => broken(),
+                };
+                self.delivered(key, mode, peer, end);
+            }
+            JobKind::Retrieval { d, xuid, keys } => {
+                self.desk.retrievals.leave(&d);
+                self.desk.fetching.remove(&(d, xuid));
+                self.retrieved(keys, event);
+            }
+            JobKind::Claims { repository, keys } => {
+                self.desk.claims.leave(&repository);
+                self.claimed(keys, event);
+            }
+            JobKind::Receipts { repository, entries } => {
+                self.desk.receipts.leave(&repository);
+                self.reported(entries, event);
+            }
+        }
+    }
+
+    fn delivered(&mut self, key: Key, mode: Mode, peer: Option<Peer>, end: DeliveryEnd) {
+        let Some(row) = self.desk.take_running(&key) else { return };
+        let inbound = companion(&row).cloned();
+        let peer_reports = peer.is_some_and(|peer| peer.dsn);
+        let jitter = self.random.number();
+        // The outcome of an inbound leg changes two rows: those are read together.
+        let rows = inbound.is_none().then(|| vec![row]);
+        let change = end::Ended { key: key.clone(), inbound, mode, end, peer_reports, jitter };
+        self.start(Box::new(change), rows, vec![key]);
+    }
+
+    fn retrieved(&mut self, keys: Vec<Key>, event: JobEvent) {
+        let rows: Vec<Row> = keys.iter().filter_map(|key| self.desk.take_running(key)).collect();
+        let (failure, text) = match event {
+            JobEvent::Retrieved { object, facts, octets } => {
+                let change = retrieval::Retrieved { keys: keys.clone(), object, facts, octets };
+                return self.begin_with(change, rows, keys);
+            }
+            JobEvent::RetrieveFailed { failure, text } => (failure, text),
+            _ => (RetrieveFailure::Temporary, "the retrieval broke off".to_owned()),
+        };
+        for row in rows {
+            let (key, text, jitter) = (row.key.clone(), text.clone(), self.random.number());
+            let change = retrieval::NotRetrieved { key: key.clone(), failure, text, jitter };
+            self.begin_with(change, vec![row], vec![key]);
+        }
+    }
+
+    fn claimed(&mut self, keys: Vec<Key>, event: JobEvent) {
+        let (mut answers, text): (Vec<Option<Vec<(u16, ClaimAnswer)>>>, String) = match event {
+            JobEvent::Claimed(answers) => (answers, "the answer leaves this reference out".to_owned()),
+            JobEvent::PostFailed { text } => (Vec::new(), text),
+            _ => (Vec::new(), "the post broke off".to_owned()),
+        };
+        answers.resize_with(keys.len(), || None);
+        for (key, answers) in keys.into_iter().zip(answers) {
+            let Some(row) = self.desk.take_running(&key) else { continue };
+            let (text, jitter) = (text.clone(), self.random.number());
+            let change = claim::Answered { key: key.clone(), answers, text, jitter };
+            self.begin_with(change, vec![row], vec![key]);
+        }
+    }
+
+    fn reported(&mut self, entries: Vec<(Key, Vec<(u16, Outcome)>)>, event: JobEvent) {
+        let (mut answers, text) = match event {
+            JobEvent::Reported(answers) => (answers, "the answer leaves this reference out".to_owned()),
+            JobEvent::PostFailed { text } => (Vec::new(), text),
+            _ => (Vec::new(), "the post broke off".to_owned()),
+        };
+        answers.resize_with(entries.len(), || None);
+        for ((key, posted), recorded) in entries.into_iter().zip(answers) {
+            let Some(row) = self.desk.take_running(&key) else { continue };
+            let (text, jitter) = (text.clone(), self.random.number());
+            let change = receipts::Reported { key: key.clone(), posted, recorded, text, jitter };
+            self.begin_with(change, vec![row], vec![key]);
+        }
+    }
+}
+
+/// The end of a delivery whose job said something else.
+fn broken() -> DeliveryEnd {
+    DeliveryEnd::Unreachable { text: "the delivery broke off".to_owned(), status: EnhancedStatus::temporary(3, 0) }
+}

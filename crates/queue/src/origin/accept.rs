@@ -1,0 +1,107 @@
+//! Accepting a message by value: recipients become legs, one for each route and hundred recipients, and legs and
+//! content become durable in one commit.
+
+use std::collections::{HashMap, HashSet};
+
+use mail::ledger::{Key, Leg, LegRecipient, MAX_LEG_RECIPIENTS, RecipientState, Route, Target, note};
+use mail::{Address, Recipient};
+
+use crate::flow::{Change, Context, Effect, Otherwise, Plan, Rows, Sheet, Wants};
+use crate::origin::leg;
+use crate::port::{Acceptance, CallId, Reply};
+use crate::stats::Count;
+
+/// A message wants in.
+pub(crate) struct Accept {
+    pub(crate) call: CallId,
+    pub(crate) acceptance: Box<Acceptance>,
+}
+
+impl Change for Accept {
+    fn wants(&self) -> Wants {
+        Wants::default()
+    }
+
+    fn apply(&mut self, _: Rows, context: &mut Context<'_>) -> Plan {
+        let acceptance = &self.acceptance;
+        // A recipient that leads nowhere would be lost: the session has not done its work.
+        if acceptance.recipients.is_empty() || acceptance.recipients.iter().any(|(_, targets)| targets.is_empty()) {
+            return Plan::only(Effect::Reply(self.call, Reply::Unavailable));
+        }
+        let mut plan = Plan::default();
+        put_legs(acceptance, &mut plan, context);
+        plan.count(Count::MessagesAccepted);
+        plan.effects.push(Effect::Reply(self.call, Reply::Accepted));
+        plan
+    }
+
+    fn otherwise(&self) -> Otherwise {
+        Otherwise::Refuse(self.call)
+    }
+}
+
+/// Puts the legs of a message into the plan, with its content.
+pub(crate) fn put_legs(acceptance: &Acceptance, plan: &mut Plan, context: &Context<'_>) {
+    plan.batch.objects.push(acceptance.object.clone());
+    for ((route, recipients), number) in by_route(&acceptance.recipients).into_iter().zip(0u32..) {
+        let sheet = Sheet::new(Key::Leg(acceptance.queue_id.clone(), number));
+        let leg = new_leg(acceptance, route, recipients, context);
+        leg::put(plan, sheet, leg, context.now, context.config);
+    }
+}
+
+fn new_leg(acceptance: &Acceptance, route: Route, recipients: Vec<LegRecipient>, context: &Context<'_>) -> Box<Leg> {
+    let now = context.now;
+    let mut steps = Vec::with_capacity(4);
+    note(&mut steps, now, "accepted", format!("{} octets", acceptance.object.size), Some(acceptance.object.size));
+    Box::new(Leg {
+        route,
+        mail_from: acceptance.mail_from.clone(),
+        params: acceptance.params.clone(),
+        recipients,
+        object: Some(acceptance.object.clone()),
+        facts: acceptance.facts,
+        prefix: acceptance.prefix.clone(),
+        issued: Vec::new(),
+        inbound: None,
+        source: acceptance.source.clone(),
+        accepted: now,
+        expires: now.after(context.config.timers.message_lifetime),
+        attempts: 0,
+        next_attempt: now,
+        by_value: false,
+        refused_since: None,
+        held: false,
+        delay_reported: false,
+        steps,
+    })
+}
+
+/// Groups of recipients with one destination, in the order in which destinations first appear. An address that two
+/// recipients lead to is served once.
+fn by_route(recipients: &[(Recipient, Vec<Target>)]) -> Vec<(Route, Vec<LegRecipient>)> {
+    let mut groups: Vec<(Route, Vec<LegRecipient>)> = Vec::new();
+    let mut open: HashMap<&Route, usize> = HashMap::new();
+    let mut seen: HashSet<(&Route, &Address)> = HashSet::new();
+    let pairs =
+        recipients.iter().flat_map(|(recipient, targets)| targets.iter().map(move |target| (recipient, target)));
+    for (recipient, target) in pairs.filter(|(_, target)| seen.insert((&target.route, &target.address))) {
+        let leg_recipient = leg_recipient(recipient, target);
+        let room = open.get(&target.route).and_then(|place| groups.get_mut(*place));
+        match room.filter(|(_, group)| group.len() < MAX_LEG_RECIPIENTS) {
+            Some((_, group)) => group.push(leg_recipient),
+            None => {
+                open.insert(&target.route, groups.len());
+                groups.push((target.route.clone(), vec![leg_recipient]));
+            }
+        }
+    }
+    groups
+}
+
+/// A recipient as one of its destinations sees it.
+pub(crate) fn leg_recipient(recipient: &Recipient, target: &Target) -> LegRecipient {
+    let original = (target.address != recipient.address).then(|| recipient.address.clone());
+    let recipient = Recipient { address: target.address.clone(), ..recipient.clone() };
+    LegRecipient { recipient, original, inbound_index: None, state: RecipientState::Queued }
+}

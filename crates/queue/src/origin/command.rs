@@ -1,0 +1,164 @@
+//! Operators' commands. They contend for the same record as claims, and say honestly what they came too late for.
+
+use mail::ledger::{Action, Key, Leg, RecipientState, Row, RowBody, note};
+use mail::{Address, EnhancedStatus, QueueId, Timestamp};
+
+use crate::flow::{Change, Context, Effect, Otherwise, Plan, Rows, Sheet, Wants};
+use crate::origin::end::conclude;
+use crate::origin::leg;
+use crate::origin::news::{self, Kind, News};
+use crate::port::{CallId, Command, Commanded, Reply, Selection};
+use crate::receiver::inbound;
+
+/// Legs of one message that a command reaches.
+const MAX_LEGS: u32 = 1024;
+
+const WITHDRAWN: &str = "withdrawn before it was delivered";
+const GIVEN_UP: &str = "given up by the operator";
+const IN_FLIGHT: &str = "is being delivered right now: too late, or try again in a moment";
+
+/// A command.
+pub(crate) struct Order {
+    pub(crate) call: CallId,
+    pub(crate) command: Command,
+}
+
+impl Change for Order {
+    fn wants(&self) -> Wants {
+        let (id, numbers) = match selection(&self.command) {
+            Selection::Leg(id, number) => (id, *number..number.saturating_add(1)),
+            Selection::Message(id) => (id, 0..MAX_LEGS),
+        };
+        let keys = numbers.map(|number| Key::Leg(id.clone(), number)).collect();
+        Wants { keys, alternates: vec![by_queue_id(id)] }
+    }
+
+    fn apply(&mut self, rows: Rows, context: &mut Context<'_>) -> Plan {
+        let mut plan = Plan::default();
+        let mut recipients = Vec::new();
+        let is_leg = |row: &Row| matches!(row.body, RowBody::Leg(_));
+        let (legs, others): (Vec<Row>, Vec<Row>) = rows.into_all().into_iter().partition(is_leg);
+        let mut others = Rows::new(others);
+        for row in legs {
+            let RowBody::Leg(mut leg) = row.body else { continue };
+            let sheet = Sheet { key: row.key, version: row.version, due: row.due };
+            let said = self.carry_out(&sheet.key, &mut leg, &mut others, &mut plan, context);
+            recipients.extend(said.into_iter().map(|(address, word)| (sheet.key.clone(), address, word)));
+            leg::put(&mut plan, sheet, leg, context.now, context.config);
+        }
+        if matches!(self.command, Command::Retry(_)) {
+            retry_inbound(others, &mut plan, context);
+        }
+        plan.effects.push(Effect::Reply(self.call, Reply::Commanded(Commanded { recipients })));
+        plan
+    }
+
+    fn otherwise(&self) -> Otherwise {
+        Otherwise::Refuse(self.call)
+    }
+}
+
+impl Order {
+    /// Carries it out on one leg, and says what each recipient is now.
+    fn carry_out(
+        &self,
+        key: &Key,
+        leg: &mut Leg,
+        others: &mut Rows,
+        plan: &mut Plan,
+        context: &mut Context<'_>,
+    ) -> Vec<(Address, String)> {
+        let now = context.now;
+        let in_flight = context.desk.in_flight(key).to_vec();
+        let news = match &self.command {
+            Command::Hold(_) => {
+                leg.held = true;
+                Vec::new()
+            }
+            Command::Release(_) => {
+                release(leg, now, context);
+                Vec::new()
+            }
+            Command::Retry(_) => {
+                leg.next_attempt = now;
+                Vec::new()
+            }
+            Command::Fail(_) => give_up(leg, &in_flight, Kind::Final, GIVEN_UP, now),
+            Command::Withdraw(_) => give_up(leg, &in_flight, Kind::Withdrawn, WITHDRAWN, now),
+        };
+        note(&mut leg.steps, now, word(&self.command), "by the operator", None);
+        let ends = matches!(self.command, Command::Fail(_) | Command::Withdraw(_));
+        let said = leg.recipients.iter().zip(0u16..).map(|(recipient, position)| {
+            let word = if ends && in_flight.contains(&position) {
+                IN_FLIGHT.to_owned()
+            } else {
+                describe(leg, &recipient.state)
+            };
+            (recipient.recipient.address.clone(), word)
+        });
+        let said = said.collect();
+        news::tell(plan, key, leg, &news, others, context);
+        said
+    }
+}
+
+/// Ends whatever custody is here for and is not on the wire this very moment.
+fn give_up(leg: &mut Leg, in_flight: &[u16], kind: Kind, why: &str, now: Timestamp) -> Vec<News> {
+    let outcome = leg::outcome(Action::Failed, EnhancedStatus::permanent(0, 0), why, now);
+    let positions = leg::positions(leg, |r| leg::is_here(&r.state));
+    let free = positions.into_iter().filter(|position| !in_flight.contains(position));
+    let news = free.filter_map(|position| conclude(leg, position, outcome.clone()));
+    news.map(|news| News { kind, ..news }).collect()
+}
+
+/// Lets a held leg go. The time it was held does not count against it.
+fn release(leg: &mut Leg, now: Timestamp, context: &Context<'_>) {
+    if std::mem::replace(&mut leg.held, false) {
+        leg.next_attempt = now;
+        leg.expires = leg.expires.max(now.after(context.config.timers.message_lifetime / 2));
+    }
+}
+
+fn retry_inbound(others: Rows, plan: &mut Plan, context: &Context<'_>) {
+    for row in others.into_all() {
+        let RowBody::Inbound(mut body) = row.body else { continue };
+        body.next_attempt = context.now;
+        let sheet = Sheet { key: row.key, version: row.version, due: row.due };
+        inbound::put(plan, sheet, body, context.now, context.config);
+    }
+}
+
+fn selection(command: &Command) -> &Selection {
+    match command {
+        Command::Hold(selection)
+        | Command::Release(selection)
+        | Command::Retry(selection)
+        | Command::Fail(selection)
+        | Command::Withdraw(selection) => selection,
+    }
+}
+
+fn word(command: &Command) -> &'static str {
+    match command {
+        Command::Hold(_) => "held",
+        Command::Release(_) => "released",
+        Command::Retry(_) => "retried",
+        Command::Fail(_) => "given-up",
+        Command::Withdraw(_) => "withdrawn",
+    }
+}
+
+fn describe(leg: &Leg, state: &RecipientState) -> String {
+    match state {
+        RecipientState::Queued | RecipientState::Offered(_) if leg.held => "held".to_owned(),
+        RecipientState::Queued => "waits for delivery".to_owned(),
+        RecipientState::Offered(_) => "offered by reference, not claimed".to_owned(),
+        RecipientState::Claimed(claim) => format!("claimed by the receiver at {}", claim.at),
+        RecipientState::Done { outcome, .. } => format!("{}: {} {}", outcome.action, outcome.status, outcome.text),
+    }
+}
+
+/// Secondary key of an inbound row, as [`Row::alternates`] has it.
+fn by_queue_id(id: &QueueId) -> String {
+    format!("id/{id}")
+}

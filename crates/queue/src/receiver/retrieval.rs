@@ -1,0 +1,150 @@
+//! Getting the object: from what is held already, or by retrieval, one for all who want it.
+
+use mail::ledger::{Action, ContentFacts, Inbound, Key, ObjectRef, Phase, Row, RowBody, by_held_object, note};
+use mail::{EnhancedStatus, Timestamp};
+
+use crate::flow::{Change, Context, Effect, Otherwise, Plan, Rows, Wants};
+use crate::origin::leg;
+use crate::port::RetrieveFailure;
+use crate::receiver::inbound;
+use crate::stats::Count;
+
+/// A reference is due for retrieval: is its object here already, from the same origin?
+pub(crate) struct Borrow {
+    pub(crate) key: Key,
+    pub(crate) held: String,
+}
+
+impl Borrow {
+    pub(crate) fn new(key: Key, inbound: &Inbound) -> Self {
+        Self { key, held: by_held_object(&inbound.d, &inbound.xuid) }
+    }
+}
+
+impl Change for Borrow {
+    fn wants(&self) -> Wants {
+        Wants { keys: vec![self.key.clone()], alternates: vec![self.held.clone()] }
+    }
+
+    fn apply(&mut self, mut rows: Rows, context: &mut Context<'_>) -> Plan {
+        let Some((sheet, mut inbound)) = rows.take_inbound(&self.key) else { return Plan::default() };
+        if inbound.phase != Phase::Waiting {
+            return Plan::default();
+        }
+        let Some((lender, object, facts)) = rows.into_all().into_iter().find_map(lends) else {
+            return Plan::only(Effect::Retrieve(Box::new(sheet.with(RowBody::Inbound(inbound)))));
+        };
+        let mut plan = Plan::default();
+        // The lender is written unchanged: if it has let go of the object meanwhile, this commit fails.
+        plan.batch.put.push(lender);
+        note(&mut inbound.steps, context.now, "retrieved", "the object was here already", Some(0));
+        hold(&mut inbound, object, facts, context.now);
+        inbound::put(&mut plan, sheet, inbound, context.now, context.config);
+        plan
+    }
+
+    fn otherwise(&self) -> Otherwise {
+        Otherwise::TryAgain
+    }
+}
+
+fn lends(row: Row) -> Option<(Row, ObjectRef, ContentFacts)> {
+    let RowBody::Inbound(inbound) = &row.body else { return None };
+    let (object, facts) = (inbound.object.clone()?, inbound.facts?);
+    Some((row, object, facts))
+}
+
+/// The object is here. From now on it may be claimed, but never first after `e`.
+fn hold(inbound: &mut Inbound, object: ObjectRef, facts: ContentFacts, now: Timestamp) {
+    inbound.object = Some(object);
+    inbound.facts = Some(facts);
+    begin_claim(inbound, now);
+}
+
+/// Records that a claim is about to be sent, before it is; or lets go when it is too late for that.
+pub(crate) fn begin_claim(inbound: &mut Inbound, now: Timestamp) {
+    if now <= inbound.expires {
+        inbound::enter(inbound, Phase::Claiming { first_sent: now }, now);
+    } else {
+        inbound::give_up(inbound, now);
+    }
+}
+
+/// An object has arrived for these references.
+pub(crate) struct Retrieved {
+    pub(crate) keys: Vec<Key>,
+    pub(crate) object: ObjectRef,
+    pub(crate) facts: ContentFacts,
+    pub(crate) octets: u64,
+}
+
+impl Change for Retrieved {
+    fn wants(&self) -> Wants {
+        Wants::keys(self.keys.iter().cloned())
+    }
+
+    fn apply(&mut self, mut rows: Rows, context: &mut Context<'_>) -> Plan {
+        let mut plan = Plan::default();
+        plan.batch.objects.push(self.object.clone());
+        let mut octets = Some(self.octets);
+        for key in &self.keys {
+            let Some((sheet, mut inbound)) = rows.take_inbound(key) else { continue };
+            if inbound.phase != Phase::Waiting {
+                continue;
+            }
+            let share = if octets.is_some() { "from the repository" } else { "together with another reference" };
+            note(&mut inbound.steps, context.now, "retrieved", share, octets.take());
+            hold(&mut inbound, self.object.clone(), self.facts, context.now);
+            inbound::put(&mut plan, sheet, inbound, context.now, context.config);
+        }
+        plan.count(Count::ObjectsRetrieved);
+        plan.stats.add(Count::OctetsRetrieved, self.octets);
+        plan
+    }
+
+    fn otherwise(&self) -> Otherwise {
+        Otherwise::TryAgain
+    }
+}
+
+/// A retrieval has failed for this reference.
+pub(crate) struct NotRetrieved {
+    pub(crate) key: Key,
+    pub(crate) failure: RetrieveFailure,
+    pub(crate) text: String,
+    pub(crate) jitter: u32,
+}
+
+impl Change for NotRetrieved {
+    fn wants(&self) -> Wants {
+        Wants::keys([self.key.clone()])
+    }
+
+    fn apply(&mut self, mut rows: Rows, context: &mut Context<'_>) -> Plan {
+        let mut plan = Plan::default();
+        let Some((sheet, mut inbound)) = rows.take_inbound(&self.key) else { return plan };
+        if inbound.phase != Phase::Waiting {
+            return plan;
+        }
+        note(&mut inbound.steps, context.now, "not-retrieved", self.text.clone(), None);
+        match self.failure {
+            // 404 says nothing: the origin may be restoring a backup. `e` ends the patience.
+            RetrieveFailure::Temporary | RetrieveFailure::NotFound => {
+                inbound::pause(&mut inbound, self.jitter, context.now, context.config);
+            }
+            RetrieveFailure::Gone => inbound::give_up(&mut inbound, context.now),
+            RetrieveFailure::Corrupt => {
+                let status = EnhancedStatus::permanent(7, 7);
+                inbound.refusal = Some(leg::outcome(Action::Failed, status, &self.text, context.now));
+                begin_claim(&mut inbound, context.now);
+            }
+        }
+        plan.count(Count::RetrievalsFailed);
+        inbound::put(&mut plan, sheet, inbound, context.now, context.config);
+        plan
+    }
+
+    fn otherwise(&self) -> Otherwise {
+        Otherwise::TryAgain
+    }
+}

@@ -1,0 +1,135 @@
+//! Reports to authors (RFC 3461, 3464): what is in them, and how they become messages of this server's own.
+//!
+//! The text of a report is [`mail::dsn`]'s. A report is durable in the same commit as what it reports.
+
+use mail::ledger::{Inbound, Key, Leg, ObjectKey, ObjectRef, Outcome, Source};
+use mail::{Address, DsnReturn, MailParams, Notify, QueueId, Recipient, Timestamp, Xuid};
+
+use crate::flow::{Context, Plan};
+use crate::origin::accept;
+use crate::port::Acceptance;
+
+/// Octets of the original that are read for a report.
+pub(crate) const MAX_HEAD: u64 = 64 * 1024;
+
+/// A report to be written.
+#[derive(Debug, Clone)]
+pub(crate) struct Report {
+    pub(crate) kind: ReportKind,
+    author: Address,
+    /// This server's name for the message that it is about.
+    about: Option<QueueId>,
+    params: MailParams,
+    accepted: Timestamp,
+    retry_until: Option<Timestamp>,
+    /// The content, while it is still here.
+    pub(crate) object: Option<ObjectRef>,
+    entries: Vec<ReportEntry>,
+}
+
+/// What it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReportKind {
+    Failed,
+    Delayed,
+    /// Claimed, but no receipt: who holds it.
+    Held,
+    Succeeded,
+}
+
+/// What it says of one recipient.
+#[derive(Debug, Clone)]
+pub(crate) struct ReportEntry {
+    pub(crate) recipient: Recipient,
+    /// The address that the author used, where an alias led elsewhere.
+    pub(crate) original: Option<Address>,
+    pub(crate) outcome: Outcome,
+    pub(crate) peer: Option<String>,
+}
+
+impl Report {
+    pub(crate) fn of_leg(key: &Key, leg: &Leg, author: Address, kind: ReportKind, entries: Vec<ReportEntry>) -> Self {
+        let about = match key {
+            Key::Leg(id, _) => Some(id.clone()),
+            Key::Inbound(..) => None,
+        };
+        Self {
+            kind,
+            author,
+            about,
+            params: leg.params.clone(),
+            accepted: leg.accepted,
+            retry_until: (kind == ReportKind::Delayed).then_some(leg.expires),
+            object: leg.object.clone(),
+            entries,
+        }
+    }
+
+    pub(crate) fn of_inbound(inbound: &Inbound, author: Address, kind: ReportKind, entries: Vec<ReportEntry>) -> Self {
+        Self {
+            kind,
+            author,
+            about: Some(inbound.queue_id.clone()),
+            params: inbound.params.clone(),
+            accepted: inbound.accepted,
+            retry_until: None,
+            object: inbound.object.clone(),
+            entries,
+        }
+    }
+
+    /// Writes it, and puts its legs into the plan. Returns the message, to be stored with the commit.
+    pub(crate) fn file(
+        &self,
+        head: Option<&[u8]>,
+        plan: &mut Plan,
+        context: &mut Context<'_>,
+    ) -> Option<(ObjectRef, Vec<u8>)> {
+        let targets = (context.config.route)(&self.author);
+        if targets.is_empty() {
+            return None;
+        }
+        let queue_id = QueueId::generate(context.now, context.random.octets());
+        let content = self.compose(&queue_id, head, context);
+        let object = ObjectRef {
+            key: ObjectKey(format!("r-{}", queue_id.as_str())),
+            xuid: Xuid::of(&content),
+            size: content.len() as u64,
+        };
+        let mut checker = mail::object::Checker::default();
+        checker.update(&content);
+        let checked = checker.finish();
+        let author = Recipient { notify: Notify::Never, ..Recipient::plain(self.author.clone()) };
+        let acceptance = Acceptance {
+            queue_id,
+            mail_from: None,
+            params: MailParams { smtputf8: self.author.needs_smtputf8(), ..MailParams::default() },
+            recipients: vec![(author, targets)],
+            object: object.clone(),
+            facts: mail::ledger::ContentFacts { is_object: checked.verdict.is_ok(), eight_bit: checked.eight_bit },
+            prefix: String::new(),
+            source: Source::Report,
+        };
+        accept::put_legs(&acceptance, plan, context);
+        Some((object, content))
+    }
+
+    fn compose(&self, id: &QueueId, head: Option<&[u8]>, context: &Context<'_>) -> Vec<u8> {
+        let _ = (self.retry_until, &self.about, self.accepted, self.params.ret == Some(DsnReturn::Full), head);
+        let mut text = format!(
+            "From: Mail Delivery System <postmaster@{host}>\r\nTo: <{to}>\r\nSubject: {kind:?}\r\nMessage-ID: <{id}@{host}>\r\n\r\n",
+            host = context.config.hostname,
+            to = self.author,
+            kind = self.kind,
+            id = id.as_str(),
+        );
+        for entry in &self.entries {
+            let who = entry.original.as_ref().unwrap_or(&entry.recipient.address);
+            text.push_str(&format!(
+                "{who}: {} {} {} {:?}\r\n",
+                entry.outcome.action, entry.outcome.status, entry.outcome.text, entry.peer
+            ));
+        }
+        text.into_bytes()
+    }
+}

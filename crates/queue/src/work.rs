@@ -1,0 +1,40 @@
+//! Jobs that run at the edge, as the queue remembers them.
+
+use mail::ledger::{Action, Key, Route};
+use mail::{Domain, EnhancedStatus, ReferenceId, Xuid};
+
+use crate::desk::Repository;
+use crate::port::Peer;
+
+/// A job under way.
+pub(crate) enum JobKind {
+    /// Ends in `Delivered`.
+    Delivery {
+        key: Key,
+        lane: Route,
+        mode: Mode,
+        /// Known once the session is open; never for mailboxes.
+        peer: Option<Peer>,
+    },
+    /// One retrieval for every row that wants this object.
+    Retrieval { d: Domain, xuid: Xuid, keys: Vec<Key> },
+    /// One entry for each row.
+    Claims { repository: Repository, keys: Vec<Key> },
+    /// One entry for each row, with what it said.
+    Receipts { repository: Repository, entries: Vec<(Key, Vec<(u16, Action)>)> },
+}
+
+/// What a delivery is doing in its session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Connecting; these recipients want to go.
+    Undecided(Vec<u16>),
+    /// An ordinary transaction, or writing to mailboxes.
+    ByValue(Vec<u16>),
+    /// An offer of this reference.
+    Offer(ReferenceId),
+    /// Policy does not let it go now.
+    Postponed(EnhancedStatus, &'static str),
+    /// Nothing was left to do.
+    Idle,
+}
