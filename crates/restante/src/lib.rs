@@ -3,6 +3,8 @@
 //! This library is everything that the binary does: configuration, command line, and the edge where the protocol and
 //! the queue, both pure, meet sockets and disks.
 
+pub mod accounts;
 pub mod config;
 pub mod keys;
 pub mod routing;
+pub mod scram;

@@ -369,7 +369,7 @@ fn check_postmaster(domains: &Read<'_, LocalDomain>, fallback: bool) {
     for (table, domain) in domains {
         let listed = match &domain.recipients {
             Recipients::List(list) => list.contains("postmaster"),
-            // What the last two hold is seen when they are read: `routing` says so then.
+            // The LMTP server or the next hop gets it then, whatever they hold.
             Recipients::Probe | Recipients::Any | Recipients::Accounts | Recipients::File(_) => true,
         };
         let on_demand = matches!(domain.deliver, Deliver::Maildir(_) | Deliver::Discard);

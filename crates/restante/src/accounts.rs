@@ -1,0 +1,338 @@
+//! The accounts: who may log in, and as whom they may send.
+//!
+//! One file, `accounts` in the data directory, mode 0600, a line for each: name, SCRAM verifier, addresses. No password
+//! is ever on disk, and from a verifier none can be had but by guessing. Speaking SASL is `net`'s.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use mail::{Address, Domain};
+
+use crate::routing::local_key;
+use crate::scram::Verifier;
+
+/// Longest name of an account in octets.
+const MAX_NAME: usize = 255;
+
+/// All accounts, in the order of the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Accounts(Vec<Account>);
+
+/// One account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    name: String,
+    verifier: Verifier,
+    addresses: Vec<Sender>,
+}
+
+/// What an account may send as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sender {
+    /// This address, which it also receives.
+    Address(Address),
+    /// Any address of a domain, written `@a.example`.
+    Domain(Domain),
+}
+
+/// Why the file of accounts cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountsError {
+    /// The file system.
+    #[error("{}: {error}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        error: io::Error,
+    },
+    /// A line that is none.
+    #[error("{}:{line}: {reason}", .path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// What would be right.
+        reason: String,
+    },
+    /// There is one already.
+    #[error("there is an account `{0}` already; remove it first to set another password")]
+    Exists(String),
+    /// There is none.
+    #[error("there is no account `{0}`")]
+    Unknown(String),
+    /// A name with white space, control characters, or none at all.
+    #[error("`{0}` cannot be the name of an account: it is empty, too long, or has spaces in it")]
+    Name(String),
+}
+
+impl Account {
+    /// A new account.
+    ///
+    /// # Errors
+    /// [`AccountsError::Name`].
+    pub fn new(name: &str, verifier: Verifier, addresses: Vec<Sender>) -> Result<Self, AccountsError> {
+        let fine = !name.is_empty() && name.len() <= MAX_NAME && !name.starts_with('#');
+        if !fine || name.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(AccountsError::Name(name.to_owned()));
+        }
+        Ok(Self { name: name.to_lowercase(), verifier, addresses })
+    }
+
+    /// The name to log in with, in lower case.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What its password is checked against.
+    pub fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+
+    /// What it may send as.
+    pub fn addresses(&self) -> &[Sender] {
+        &self.addresses
+    }
+
+    /// The address whose mailbox is the account's: the first.
+    pub fn primary(&self) -> Option<&Address> {
+        self.addresses.iter().find_map(|sender| match sender {
+            Sender::Address(address) => Some(address),
+            Sender::Domain(_) => None,
+        })
+    }
+
+    /// Is this one of the addresses that the account receives? Local parts are compared without regard to case.
+    pub fn receives(&self, address: &Address) -> bool {
+        self.addresses.iter().any(|sender| matches!(sender, Sender::Address(own) if same_mailbox(own, address)))
+    }
+
+    /// May the account send as this address? `separator` is that of the domain's sub-addresses.
+    pub fn may_send_as(&self, address: &Address, separator: Option<char>) -> bool {
+        let by_domain = |domain: &Domain| address.host() == domain.as_str();
+        let whole = self.addresses.iter().any(|sender| match sender {
+            Sender::Address(own) => same_mailbox(own, address),
+            Sender::Domain(domain) => by_domain(domain),
+        });
+        whole || crate::routing::without_subaddress(address, separator).is_some_and(|base| self.receives(&base))
+    }
+}
+
+fn same_mailbox(a: &Address, b: &Address) -> bool {
+    a.host() == b.host() && local_key(a) == local_key(b)
+}
+
+impl Accounts {
+    /// Reads the file; where there is none, there are no accounts.
+    ///
+    /// # Errors
+    /// [`AccountsError`] with the line that is wrong.
+    pub fn load(path: &Path) -> Result<Self, AccountsError> {
+        match fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(AccountsError::Io { path: path.to_owned(), error }),
+        }
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self, AccountsError> {
+        let mut accounts = Self::default();
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let at = |reason: String| AccountsError::Line { path: path.to_owned(), line: number + 1, reason };
+            let account: Account = line.parse().map_err(at)?;
+            accounts.add(account).map_err(|error| at(error.to_string()))?;
+        }
+        Ok(accounts)
+    }
+
+    /// Changes the file: reads it, lets `change` work on it, and replaces it as a whole, synced. Two that do so at the
+    /// same time wait for each other.
+    ///
+    /// # Errors
+    /// [`AccountsError`]; the file is then as it was.
+    pub fn edit<T>(
+        path: &Path,
+        change: impl FnOnce(&mut Self) -> Result<T, AccountsError>,
+    ) -> Result<T, AccountsError> {
+        let io = |error| AccountsError::Io { path: path.to_owned(), error };
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory).map_err(io)?;
+        }
+        let lock = secret_file(&path.with_extension("lock"), false).map_err(io)?;
+        lock.lock().map_err(io)?;
+        let mut accounts = Self::load(path)?;
+        let done = change(&mut accounts)?;
+        replace(path, accounts.to_string().as_bytes()).map_err(io)?;
+        Ok(done)
+    }
+
+    /// Adds an account.
+    ///
+    /// # Errors
+    /// [`AccountsError::Exists`].
+    pub fn add(&mut self, account: Account) -> Result<(), AccountsError> {
+        if self.get(&account.name).is_some() {
+            return Err(AccountsError::Exists(account.name));
+        }
+        self.0.push(account);
+        Ok(())
+    }
+
+    /// Removes an account. Its mailbox stays.
+    ///
+    /// # Errors
+    /// [`AccountsError::Unknown`].
+    pub fn remove(&mut self, name: &str) -> Result<(), AccountsError> {
+        let before = self.0.len();
+        self.0.retain(|account| account.name != name.to_lowercase());
+        if self.0.len() == before { Err(AccountsError::Unknown(name.to_owned())) } else { Ok(()) }
+    }
+
+    /// The account of this name, in any case.
+    pub fn get(&self, name: &str) -> Option<&Account> {
+        let name = name.to_lowercase();
+        self.0.iter().find(|account| account.name == name)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Account> {
+        self.0.iter()
+    }
+}
+
+impl FromStr for Account {
+    type Err = String;
+    fn from_str(line: &str) -> Result<Self, String> {
+        let mut words = line.split_whitespace();
+        let (Some(name), Some(verifier)) = (words.next(), words.next()) else {
+            return Err("a line is: name, SCRAM verifier, addresses".into());
+        };
+        let verifier = verifier.parse().map_err(|error| format!("{error}"))?;
+        let addresses = words.map(|word| word.parse()).collect::<Result<_, String>>()?;
+        Self::new(name, verifier, addresses).map_err(|error| error.to_string())
+    }
+}
+
+impl FromStr for Sender {
+    type Err = String;
+    fn from_str(word: &str) -> Result<Self, String> {
+        let wrong = |error: &dyn fmt::Display| format!("`{word}` is neither an address nor @domain: {error}");
+        if let Some(domain) = word.strip_prefix('@') {
+            return domain.parse().map(Self::Domain).map_err(|error| wrong(&error));
+        }
+        let address: Address = word.parse().map_err(|error| wrong(&error))?;
+        // White space parts the words of a line.
+        if address.domain().is_none() || word.contains(char::is_whitespace) {
+            return Err(wrong(&"it needs a domain, and no space"));
+        }
+        Ok(Self::Address(address))
+    }
+}
+
+impl fmt::Display for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Domain(domain) => write!(f, "@{domain}"),
+        }
+    }
+}
+
+impl fmt::Display for Accounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "# Accounts: name, SCRAM verifier, addresses. Kept by `restante accounts`.")?;
+        for account in &self.0 {
+            write!(f, "{} {}", account.name, account.verifier.reveal())?;
+            account.addresses.iter().try_for_each(|sender| write!(f, " {sender}"))?;
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+fn secret_file(path: &Path, truncate: bool) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(truncate).mode(0o600).open(path)
+}
+
+/// Replaces a file as a whole: readers see the old or the new one, and after a crash there is one of them.
+fn replace(path: &Path, octets: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = secret_file(&new, true)?;
+    file.write_all(octets)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn account(name: &str, addresses: &[&str]) -> Account {
+        let verifier = Verifier::derive("pencil", b"0123456789abcdef", 4096).unwrap();
+        Account::new(name, verifier, addresses.iter().map(|a| a.parse().unwrap()).collect()).unwrap()
+    }
+
+    #[test]
+    fn accounts_survive_their_file_which_is_secret() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("data/accounts");
+        assert_eq!(Accounts::load(&path).unwrap(), Accounts::default());
+        Accounts::edit(&path, |all| all.add(account("Alice", &["alice@a.example", "@b.example"]))).unwrap();
+        Accounts::edit(&path, |all| all.add(account("bob", &[]))).unwrap();
+        let loaded = Accounts::load(&path).unwrap();
+        assert_eq!(loaded.iter().map(Account::name).collect::<Vec<_>>(), ["alice", "bob"]);
+        assert!(loaded.get("ALICE").unwrap().verifier().verify("pencil"));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!fs::read_to_string(&path).unwrap().contains("pencil"));
+        Accounts::edit(&path, |all| all.remove("Bob")).unwrap();
+        assert!(Accounts::load(&path).unwrap().get("bob").is_none());
+    }
+
+    #[test]
+    fn a_refused_change_leaves_the_file_as_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("accounts");
+        Accounts::edit(&path, |all| all.add(account("alice", &["alice@a.example"]))).unwrap();
+        let before = fs::read(&path).unwrap();
+        let twice = Accounts::edit(&path, |all| all.add(account("ALICE", &[])));
+        assert!(matches!(twice, Err(AccountsError::Exists(_))));
+        assert!(matches!(Accounts::edit(&path, |all| all.remove("x")), Err(AccountsError::Unknown(_))));
+        assert_eq!(fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn mistakes_in_the_file_name_their_line() {
+        let parse = |text: &str| Accounts::parse(text, Path::new("accounts")).unwrap_err().to_string();
+        assert_eq!(parse("# x\n\nalice"), "accounts:3: a line is: name, SCRAM verifier, addresses");
+        assert!(parse("alice secret alice@a.example").starts_with("accounts:1: "));
+        assert!(!parse("alice secret alice@a.example").contains("secret"));
+    }
+
+    #[test]
+    fn an_account_sends_as_its_addresses_and_their_subaddresses() {
+        let account = account("alice", &["Alice@a.example", "@c.example"]);
+        let may = |text: &str| account.may_send_as(&text.parse().unwrap(), Some('+'));
+        assert!(may("alice@a.example") && may("ALICE@A.example") && may("alice+lists@a.example"));
+        assert!(may("whoever@c.example"));
+        for other in ["bob@a.example", "alice@b.example", "alice@sub.a.example", "alice.x@a.example", "postmaster"] {
+            assert!(!may(other), "{other}");
+        }
+        assert!(!account.may_send_as(&"alice+x@a.example".parse().unwrap(), None));
+        for bad in ["", "a b", "#x", "a\tb", "a\nb"] {
+            assert!(Account::new(bad, account.verifier.clone(), Vec::new()).is_err(), "{bad:?}");
+        }
+    }
+}
