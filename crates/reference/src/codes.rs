@@ -32,7 +32,7 @@ const fn code(reply: u16, status: EnhancedStatus, text: &'static str, source: &'
 
 /// The reference is verified and on disk here; custody stays with the origin.
 pub const ACCEPTED: Code = code(250, E::success(5, 0), "reference accepted, retrieval pending", "RFC 3463");
-/// Re-offer: the object is here and claimed.
+/// Re-offer: custody of every accepted recipient is here.
 pub const RETRIEVED: Code = code(250, E::success(5, 70), "already retrieved and claimed", TBR);
 /// Re-offer: every recipient has its outcome.
 pub const DONE: Code = code(250, E::success(5, 71), "already done, receipts sent", TBR);
