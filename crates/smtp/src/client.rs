@@ -94,12 +94,16 @@ pub struct Client {
 #[derive(Debug)]
 enum State {
     Greeting,
-    Hello { extended: bool },
+    Hello {
+        extended: bool,
+    },
     Ready,
     StartTls,
     Tls,
     /// AUTH PLAIN; the response is kept where it did not go with the command.
-    Auth { response: Option<Secret> },
+    Auth {
+        response: Option<Secret>,
+    },
     /// A transaction, waiting for replies.
     Exchange(Exchange),
     /// A transaction, waiting for the driver's content.
@@ -265,7 +269,9 @@ impl Client {
 
     /// The session is over, and with it the transaction that was on its way.
     fn end(&mut self, end: End) {
-        if let State::Exchange(exchange) | State::Content(exchange, _) = std::mem::replace(&mut self.state, State::Closed) {
+        if let State::Exchange(exchange) | State::Content(exchange, _) =
+            std::mem::replace(&mut self.state, State::Closed)
+        {
             self.events.push_back(Event::Done(exchange.broken_off(&end)));
         }
         self.writes.clear();

@@ -96,26 +96,15 @@ enum State {
     /// A command line.
     Command,
     /// The rest of an overlong line.
-    Skipping {
-        verb: Option<Verb>,
-        within_sasl: bool,
-        octets: usize,
-    },
+    Skipping { verb: Option<Verb>, within_sasl: bool, octets: usize },
     /// The answer to a SASL challenge.
     Sasl,
     /// Content up to the lone dot.
     Data(Unstuffer),
     /// The rest of a counted chunk. With an answer it is thrown away, without one it is content.
-    Chunk {
-        remaining: u64,
-        last: bool,
-        answer: Option<Reply>,
-    },
+    Chunk { remaining: u64, last: bool, answer: Option<Reply> },
     /// The block of an offer, and what is known of the offer already.
-    Block {
-        reader: BlockReader,
-        verdict: Result<Tbr, Reply>,
-    },
+    Block { reader: BlockReader, verdict: Result<Tbr, Reply> },
     /// Nothing yet: the driver is asked first.
     Deciding(Question),
     /// Nothing: the TLS handshake comes first.

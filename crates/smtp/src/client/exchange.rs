@@ -196,9 +196,7 @@ impl Exchange {
     pub(super) fn broken_off(self, end: &End) -> Outcome {
         let stage = self.due().map_or(Stage::Content, Step::stage);
         let fate = match end {
-            End::Closing(reply) | End::Refused(reply) => {
-                Fate::Temporary(Refusal { stage, reply: reply.clone() })
-            }
+            End::Closing(reply) | End::Refused(reply) => Fate::Temporary(Refusal { stage, reply: reply.clone() }),
             End::Lost(lost) if self.complete => Fate::Unknown(lost.clone()),
             End::Lost(lost) => Fate::NotSent(lost.clone()),
             End::Quit => Fate::NotSent(Lost::Closed),

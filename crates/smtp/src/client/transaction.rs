@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use ::mail::{Address, Body, Envelope, MailParams, Timestamp};
+use bytes::Bytes;
 
 use super::exchange::{Exchange, OfferText, Step, Then};
 use super::outcome::{CannotSend, End, Event, Lost, Transfer};

@@ -44,8 +44,22 @@ fn unstuff_slowly(wire: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {
 #[test]
 fn only_the_exact_sequence_ends_a_content() {
     for wire in [
-        &b"a\n.\nb"[..], b"a\r.\rb", b"a\n.\r\nb", b"a\r\n.\nb", b"a\r\n.\rb", b"a\r.\r\nb", b"a\r\n\r.\r\nb",
-        b"\n.\r\n", b".\n", b".\r\r\n", b"..\r\n", b"a.\r\n", b"\r\n..\r\n", b".\r", b"a\r\n.\r", b"\r\n.a\r\n",
+        &b"a\n.\nb"[..],
+        b"a\r.\rb",
+        b"a\n.\r\nb",
+        b"a\r\n.\nb",
+        b"a\r\n.\rb",
+        b"a\r.\r\nb",
+        b"a\r\n\r.\r\nb",
+        b"\n.\r\n",
+        b".\n",
+        b".\r\r\n",
+        b"..\r\n",
+        b"a.\r\n",
+        b"\r\n..\r\n",
+        b".\r",
+        b"a\r\n.\r",
+        b"\r\n.a\r\n",
     ] {
         for step in 1..5 {
             assert_eq!(unstuff(wire, step).1, None, "{wire:?}");
@@ -100,7 +114,9 @@ fn blocks_end_with_the_lone_dot_only() {
         assert_eq!(block(b"a: b\r\n.\r\nQUIT\r\n", step, 6), good);
         assert_eq!(block(b"a: b\r\n.\r\nQUIT\r\n", step, 5).0, BlockStep::TooBig);
         assert_eq!(block(b".\r\n", step, 6).0, BlockStep::End(Some(Bytes::new())));
-        for bad in [&b"a\nb\r\n.\r\n"[..], b"a\n.\r\n.\r\n", b"..\r\n.\r\n", b".a\r\n.\r\n", b"a\r.\r\n.\r\n", b"\n.\r\n.\r\n"] {
+        for bad in
+            [&b"a\nb\r\n.\r\n"[..], b"a\n.\r\n.\r\n", b"..\r\n.\r\n", b".a\r\n.\r\n", b"a\r.\r\n.\r\n", b"\n.\r\n.\r\n"]
+        {
             assert_eq!(block(bad, step, 64), (BlockStep::End(None), vec![]), "{bad:?}");
         }
         assert_eq!(block(&b"a: b\r\n".repeat(9), step, 20).0, BlockStep::TooBig);
@@ -113,7 +129,12 @@ fn blocks_end_with_the_lone_dot_only() {
 /// Octets among which the interesting sequences are common.
 pub(crate) fn dotty(most: usize) -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
-        Just(&b"\r\n"[..]), Just(&b"."[..]), Just(&b"\r"[..]), Just(&b"\n"[..]), Just(&b"ab"[..]), Just(&b"\r\n."[..]),
+        Just(&b"\r\n"[..]),
+        Just(&b"."[..]),
+        Just(&b"\r"[..]),
+        Just(&b"\n"[..]),
+        Just(&b"ab"[..]),
+        Just(&b"\r\n."[..]),
     ];
     proptest::collection::vec(piece, 0..most).prop_map(|pieces| pieces.concat())
 }

@@ -154,11 +154,7 @@ impl Event {
             | Self::ContentStart
             | Self::ContentEnd { .. }
             | Self::Offer(_) => true,
-            Self::AuthCancelled
-            | Self::Content(_)
-            | Self::ContentDropped(_)
-            | Self::Reset
-            | Self::Quit => false,
+            Self::AuthCancelled | Self::Content(_) | Self::ContentDropped(_) | Self::Reset | Self::Quit => false,
         }
     }
 }
