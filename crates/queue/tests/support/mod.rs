@@ -1,0 +1,345 @@
+//! A server in memory: a real node, a ledger that answers at once, and jobs that the test ends by hand.
+
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mail::ledger::{
+    Batch, ContentFacts, Inbound, InboundRecipient, IndexState, Key, Leg, ObjectKey, ObjectRef, Phase, RecipientState,
+    Route, Row, RowBody, Source, Target,
+};
+use mail::{Address, Domain, Grant, InstanceId, MailParams, QueueId, Recipient, Timestamp, Xuid};
+use queue::port::{
+    Acceptance, Action, CallId, Delivery, DeliveryEnd, Input, JobEvent, JobId, LedgerAnswer, Peer, Proceed,
+    RecipientEnd, Reply, Request, Work,
+};
+use queue::{Entropy, Node, QueueConfig, Signer};
+use reference::{Block, SigningKey, Uri};
+
+pub fn domain(text: &str) -> Domain {
+    Domain::parse(text).unwrap()
+}
+
+pub fn address(text: &str) -> Address {
+    Address::parse(text).unwrap()
+}
+
+/// Counts up: every draw is another one.
+struct Counter(u64);
+
+impl Entropy for Counter {
+    fn fill(&mut self, octets: &mut [u8]) {
+        for chunk in octets.chunks_mut(8) {
+            self.0 += 1;
+            chunk.copy_from_slice(&self.0.to_be_bytes()[..chunk.len()]);
+        }
+    }
+}
+
+/// A ledger that is never slow.
+#[derive(Default)]
+pub struct Ledger {
+    pub rows: BTreeMap<Key, Row>,
+    pub objects: HashMap<ObjectKey, Vec<u8>>,
+    leased: HashMap<Key, Timestamp>,
+    /// Answer this many commits with `Failed`.
+    pub fail: usize,
+    pub commits: usize,
+}
+
+impl Ledger {
+    fn commit(&mut self, batch: Batch, created: Vec<(ObjectRef, Vec<u8>)>) -> LedgerAnswer {
+        if self.fail > 0 {
+            self.fail -= 1;
+            return LedgerAnswer::Failed("full".into());
+        }
+        let version = |key: &Key| self.rows.get(key).map_or(0, |row| row.version);
+        let read = batch.put.iter().map(|row| (&row.key, row.version));
+        let read = read.chain(batch.delete.iter().map(|(key, version)| (key, *version)));
+        let changed: Vec<Key> = read.filter(|(key, v)| version(key) != *v).map(|(key, _)| key.clone()).collect();
+        if !changed.is_empty() {
+            return LedgerAnswer::Conflict(changed);
+        }
+        self.commits += 1;
+        self.objects.extend(created.into_iter().map(|(object, content)| (object.key, content)));
+        for row in batch.put {
+            self.leased.remove(&row.key);
+            self.rows.insert(row.key.clone(), Row { version: row.version + 1, ..row });
+        }
+        for (key, _) in batch.delete {
+            self.rows.remove(&key);
+        }
+        LedgerAnswer::Committed
+    }
+
+    fn lease(&mut self, now: Timestamp, limit: usize, until: Timestamp) -> LedgerAnswer {
+        self.leased.retain(|_, end| *end > now);
+        let free = |row: &&Row| !self.leased.contains_key(&row.key);
+        let mut due: Vec<&Row> = self.rows.values().filter(free).filter(|row| row.due.is_some()).collect();
+        due.sort_by_key(|row| row.due);
+        let count = due.iter().take(limit).filter(|row| row.due <= Some(now)).count();
+        let next_due = due.get(count).and_then(|row| row.due);
+        let rows: Vec<Row> = due.into_iter().take(count).cloned().collect();
+        self.leased.extend(rows.iter().map(|row| (row.key.clone(), until)));
+        LedgerAnswer::Leased { rows, next_due }
+    }
+}
+
+/// A server.
+pub struct Server {
+    pub node: Node,
+    pub ledger: Ledger,
+    pub now: Timestamp,
+    pub jobs: VecDeque<(JobId, Work)>,
+    pub words: VecDeque<(JobId, Proceed)>,
+    pub replies: HashMap<CallId, Reply>,
+    pub wake: Option<Timestamp>,
+    next_call: u64,
+}
+
+pub const START: u64 = 1_800_000_000;
+
+/// Configuration of a server that signs for its domain. Reports to its own domain go to a mailbox.
+pub fn config(name: &str) -> QueueConfig {
+    let own = domain(name);
+    let route = move |to: &Address| {
+        let route = match to.domain() {
+            Some(d) if d == own => Route::Maildir(to.local().to_owned()),
+            Some(d) => Route::Mx(d),
+            None => return Vec::new(),
+        };
+        vec![Target { route, address: to.clone() }]
+    };
+    let mut config = QueueConfig::new(domain(&format!("mx.{name}")), Arc::new(route));
+    config.retry.jitter_percent = 0;
+    let signer = Signer {
+        domain: domain(name),
+        selector: "k1".parse().unwrap(),
+        key: Arc::new(SigningKey::from_seed(&[7; 32]).unwrap()),
+        repository: domain(&format!("tbr.{name}")),
+        subdomains: false,
+    };
+    config.signers.insert(signer.domain.clone(), signer);
+    config
+}
+
+pub fn object(content: &[u8]) -> ObjectRef {
+    ObjectRef { key: ObjectKey("o1".into()), xuid: Xuid::of(content), size: content.len() as u64 }
+}
+
+pub const FACTS: ContentFacts = ContentFacts { is_object: true, eight_bit: false };
+
+impl Server {
+    pub fn new(name: &str, instance: u8) -> Self {
+        Self::with(config(name), instance)
+    }
+
+    pub fn with(config: QueueConfig, instance: u8) -> Self {
+        let seed = u64::from(instance) << 56;
+        let node = Node::new(config, Box::new(Counter(seed)), InstanceId([instance; 16]));
+        let mut server = Self {
+            node,
+            ledger: Ledger::default(),
+            now: Timestamp::from_secs(START),
+            jobs: VecDeque::new(),
+            words: VecDeque::new(),
+            replies: HashMap::new(),
+            wake: None,
+            next_call: 0,
+        };
+        server.input(Input::Tick);
+        server
+    }
+
+    /// Feeds one input and everything that the ledger answers to it.
+    pub fn input(&mut self, input: Input) {
+        self.node.handle(self.now, input);
+        while let Some(action) = self.node.poll_action() {
+            self.act(action);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        let (token, answer) = match action {
+            Action::Reply { call, reply } => {
+                assert!(self.replies.insert(call, reply).is_none(), "answered twice");
+                return;
+            }
+            Action::Start { job, work } => return self.jobs.push_back((job, work)),
+            Action::Proceed { job, how } => return self.words.push_back((job, how)),
+            Action::Wake(at) => {
+                self.wake = Some(at);
+                return;
+            }
+            Action::Load { token, keys } => {
+                let rows = keys.iter().filter_map(|key| self.ledger.rows.get(key).cloned()).collect();
+                (token, LedgerAnswer::Rows(rows))
+            }
+            Action::Find { token, alternates, .. } => {
+                let found = |row: &&Row| row.alternates().iter().any(|a| alternates.contains(a));
+                (token, LedgerAnswer::Rows(self.ledger.rows.values().filter(found).cloned().collect()))
+            }
+            Action::Lease { token, now, limit, until } => (token, self.ledger.lease(now, limit, until)),
+            Action::Commit { token, batch, created } => (token, self.ledger.commit(batch, created)),
+            Action::ReadHead { token, .. } => (token, LedgerAnswer::Head(b"Subject: test\r\n\r\n".to_vec())),
+        };
+        self.node.handle(self.now, Input::Ledger { token, answer });
+    }
+
+    /// Asks and returns the reply.
+    pub fn ask(&mut self, request: Request) -> Reply {
+        self.next_call += 1;
+        let call = CallId(self.next_call);
+        self.input(Input::Call { call, request });
+        self.replies.remove(&call).expect("a reply")
+    }
+
+    /// Lets time pass, step by step as the node wants to be woken.
+    pub fn pass(&mut self, time: Duration) {
+        let end = self.now.after(time);
+        while let Some(at) = self.wake.take().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.input(Input::Tick);
+        }
+        self.now = end;
+        self.input(Input::Tick);
+    }
+
+    pub fn event(&mut self, job: JobId, event: JobEvent) {
+        self.input(Input::Job { job, event });
+    }
+
+    /// Submits a message to these recipients, each to the route of its own name.
+    pub fn submit(&mut self, from: &str, to: &[&str]) -> QueueId {
+        self.next_call += 1;
+        let queue_id: QueueId = format!("q{}", self.next_call).parse().unwrap();
+        let recipients = to.iter().map(|to| {
+            let to = address(to);
+            let target = Target { route: Route::Mx(to.domain().unwrap()), address: to.clone() };
+            (Recipient::plain(to), vec![target])
+        });
+        let acceptance = Acceptance {
+            queue_id: queue_id.clone(),
+            mail_from: (!from.is_empty()).then(|| address(from)),
+            params: MailParams::default(),
+            recipients: recipients.collect(),
+            object: object(b"A: b\r\n\r\nc\r\n"),
+            facts: FACTS,
+            prefix: String::new(),
+            source: Source::Local,
+        };
+        let reply = self.ask(Request::Accept(Box::new(acceptance)));
+        assert!(matches!(reply, Reply::Accepted), "{reply:?}");
+        queue_id
+    }
+
+    pub fn delivery(&mut self) -> (JobId, Delivery) {
+        match self.jobs.pop_front() {
+            Some((job, Work::Deliver(delivery))) => (job, *delivery),
+            other => panic!("no delivery: {other:?}"),
+        }
+    }
+
+    /// Connects the next delivery to a peer, and returns what the queue says.
+    pub fn connect(&mut self, tbr: bool) -> (JobId, Proceed) {
+        let (job, _) = self.delivery();
+        let peer = Peer { name: "mx.peer.example".into(), tbr, dsn: false };
+        self.event(job, JobEvent::Connected(peer));
+        let (named, word) = self.words.pop_front().expect("a word");
+        assert_eq!(named, job);
+        (job, word)
+    }
+
+    pub fn finish(&mut self, job: JobId, offer: bool, outcomes: Vec<(u16, RecipientEnd)>) {
+        let end = DeliveryEnd::Transaction { offer, outcomes, peer: "mx.peer.example".into(), octets: 500 };
+        self.event(job, JobEvent::Delivered(end));
+    }
+
+    pub fn leg(&self, id: &QueueId, number: u32) -> &Leg {
+        match &self.ledger.rows[&Key::Leg(id.clone(), number)].body {
+            RowBody::Leg(leg) => leg,
+            RowBody::Inbound(_) => panic!("no leg"),
+        }
+    }
+
+    pub fn state(&self, id: &QueueId, number: u32, position: usize) -> &RecipientState {
+        &self.leg(id, number).recipients[position].state
+    }
+
+    pub fn inbound(&self) -> &Inbound {
+        let inbound = self.ledger.rows.values().find_map(|row| match &row.body {
+            RowBody::Inbound(inbound) => Some(inbound),
+            RowBody::Leg(_) => None,
+        });
+        inbound.expect("an inbound row")
+    }
+
+    /// Legs that are reports.
+    pub fn reports(&self) -> Vec<&Leg> {
+        let legs = self.ledger.rows.values().filter_map(|row| match &row.body {
+            RowBody::Leg(leg) if leg.source == Source::Report => Some(&**leg),
+            _ => None,
+        });
+        legs.collect()
+    }
+}
+
+pub fn taken() -> RecipientEnd {
+    RecipientEnd::Accepted { final_delivery: false, text: "ok".into() }
+}
+
+pub fn done() -> RecipientEnd {
+    RecipientEnd::Accepted { final_delivery: true, text: "ok".into() }
+}
+
+pub fn later(to_offer: bool) -> RecipientEnd {
+    RecipientEnd::Temporary { status: "4.3.0".parse().unwrap(), text: "later".into(), to_offer }
+}
+
+pub fn never(to_offer: bool) -> RecipientEnd {
+    RecipientEnd::Permanent { status: "5.1.1".parse().unwrap(), text: "no".into(), to_offer }
+}
+
+/// What a session at the receiver makes of an offer, every recipient into its own mailbox.
+pub fn inbound_of(uri: &str, block: &str, to: &[&str], queue_id: &str, now: Timestamp) -> Inbound {
+    let (uri_parsed, parsed) = (Uri::parse(uri).unwrap(), Block::parse(block.as_bytes()).unwrap());
+    let reference = parsed.chain().reference();
+    let statement = reference.statement();
+    let grant: Grant = uri_parsed.grant.clone();
+    let recipients = to.iter().map(|to| InboundRecipient {
+        recipient: Recipient::plain(address(to)),
+        targets: vec![Target { route: Route::Maildir(address(to).local().to_owned()), address: address(to) }],
+        outcomes: Vec::new(),
+        state: IndexState::Open,
+    });
+    Inbound {
+        queue_id: queue_id.parse().unwrap(),
+        d: statement.domain.clone(),
+        i: statement.id,
+        to: statement.to.clone(),
+        fingerprint: mail::base64url::encode(reference.idempotence_key(&uri_parsed).as_bytes()),
+        uri: uri.to_owned(),
+        grant,
+        host: uri_parsed.host.clone(),
+        block: block.to_owned(),
+        xuid: statement.xuid,
+        size: statement.size,
+        expires: statement.expires,
+        mail_from: statement.mail_from.clone(),
+        params: MailParams::default(),
+        recipients: recipients.collect(),
+        trace: "Received: x\r\n".into(),
+        accepted: now,
+        phase: Phase::Waiting,
+        object: None,
+        facts: None,
+        refusal: None,
+        legs: 0,
+        attempts: 0,
+        next_attempt: now,
+        unheard_since: None,
+        steps: Vec::new(),
+    }
+}
