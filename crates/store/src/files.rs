@@ -137,7 +137,7 @@ impl Files {
         create_directory(&self.damaged, &self.disk)?;
         // Any key of a row may have been damaged too: only its harmless characters make a file name.
         let name = key.0.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64).collect::<String>();
-        fs::write(self.damaged.join(format!("i-{name}")), octets).map_err(StoreError::io("set a damaged object aside"))
+        fs::write(self.damaged.join(name), octets).map_err(StoreError::io("set a damaged object aside"))
     }
 
     pub(crate) fn path(&self, key: &ObjectKey) -> PathBuf {
