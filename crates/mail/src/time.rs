@@ -15,9 +15,10 @@ impl Timestamp {
         Self(millis)
     }
 
-    /// From seconds since the epoch (saturating).
+    /// From seconds since the epoch, saturating at the last whole second.
     pub const fn from_secs(secs: u64) -> Self {
-        Self(secs.saturating_mul(1000))
+        const LAST: u64 = u64::MAX / 1000;
+        Self(if secs < LAST { secs } else { LAST } * 1000)
     }
 
     /// Milliseconds since the epoch.
