@@ -91,6 +91,7 @@ pub(crate) fn ipv6(number: u8) -> Ipv6Addr {
 impl Host {
     pub(crate) fn start(plan: Plan<'_>) -> Result<Self> {
         let room = plan.sandbox.path().join(plan.name);
+        ensure!(!room.exists(), "the sandbox already has a host {}", plan.name);
         write_room(&room, plan.name)?;
         let (ipv4, ipv6) = (ipv4(plan.number), ipv6(plan.number));
         let layers: Vec<&str> = plan
