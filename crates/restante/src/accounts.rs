@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use mail::{Address, Domain};
+use net::sasl::{Credentials, ScramVerifier, Unavailable};
 
 use crate::routing::local_key;
-use crate::scram::Verifier;
 
 /// Longest name of an account in octets.
 const MAX_NAME: usize = 255;
@@ -26,7 +26,7 @@ pub struct Accounts(Vec<Account>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     name: String,
-    verifier: Verifier,
+    verifier: ScramVerifier,
     addresses: Vec<Sender>,
 }
 
@@ -76,7 +76,7 @@ impl Account {
     ///
     /// # Errors
     /// [`AccountsError::Name`].
-    pub fn new(name: &str, verifier: Verifier, addresses: Vec<Sender>) -> Result<Self, AccountsError> {
+    pub fn new(name: &str, verifier: ScramVerifier, addresses: Vec<Sender>) -> Result<Self, AccountsError> {
         let fine = !name.is_empty() && name.len() <= MAX_NAME && !name.starts_with('#');
         if !fine || name.contains(|c: char| c.is_whitespace() || c.is_control()) {
             return Err(AccountsError::Name(name.to_owned()));
@@ -90,7 +90,7 @@ impl Account {
     }
 
     /// What its password is checked against.
-    pub fn verifier(&self) -> &Verifier {
+    pub fn verifier(&self) -> &ScramVerifier {
         &self.verifier
     }
 
@@ -209,6 +209,12 @@ impl Accounts {
     }
 }
 
+impl Credentials for Accounts {
+    async fn verifier(&self, name: &str) -> Result<Option<ScramVerifier>, Unavailable> {
+        Ok(self.get(name).map(|account| account.verifier.clone()))
+    }
+}
+
 impl FromStr for Account {
     type Err = String;
     fn from_str(line: &str) -> Result<Self, String> {
@@ -216,7 +222,7 @@ impl FromStr for Account {
         let (Some(name), Some(verifier)) = (words.next(), words.next()) else {
             return Err("a line is: name, SCRAM verifier, addresses".into());
         };
-        let verifier = verifier.parse().map_err(|error| format!("{error}"))?;
+        let verifier = verifier.parse::<ScramVerifier>().map_err(|error| error.to_string())?;
         let addresses = words.map(|word| word.parse()).collect::<Result<_, String>>()?;
         Self::new(name, verifier, addresses).map_err(|error| error.to_string())
     }
@@ -251,7 +257,7 @@ impl fmt::Display for Accounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "# Accounts: name, SCRAM verifier, addresses. Kept by `restante accounts`.")?;
         for account in &self.0 {
-            write!(f, "{} {}", account.name, account.verifier.reveal())?;
+            write!(f, "{} {}", account.name, account.verifier)?;
             account.addresses.iter().try_for_each(|sender| write!(f, " {sender}"))?;
             writeln!(f)?;
         }
@@ -281,7 +287,8 @@ mod tests {
     use super::*;
 
     fn account(name: &str, addresses: &[&str]) -> Account {
-        let verifier = Verifier::derive("pencil", b"0123456789abcdef", 4096).unwrap();
+        let rounds = 4096.try_into().unwrap();
+        let verifier = ScramVerifier::derive("pencil", b"0123456789abcdef", rounds).unwrap();
         Account::new(name, verifier, addresses.iter().map(|a| a.parse().unwrap()).collect()).unwrap()
     }
 
@@ -294,7 +301,7 @@ mod tests {
         Accounts::edit(&path, |all| all.add(account("bob", &[]))).unwrap();
         let loaded = Accounts::load(&path).unwrap();
         assert_eq!(loaded.iter().map(Account::name).collect::<Vec<_>>(), ["alice", "bob"]);
-        assert!(loaded.get("ALICE").unwrap().verifier().verify("pencil"));
+        assert!(loaded.get("ALICE").unwrap().verifier().fits("pencil"));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(!fs::read_to_string(&path).unwrap().contains("pencil"));
         Accounts::edit(&path, |all| all.remove("Bob")).unwrap();

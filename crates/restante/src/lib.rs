@@ -7,4 +7,3 @@ pub mod accounts;
 pub mod config;
 pub mod keys;
 pub mod routing;
-pub mod scram;

@@ -3,15 +3,16 @@
 use std::fs;
 use std::path::Path;
 
+use net::sasl::ScramVerifier;
+
 use super::*;
-use crate::scram::Verifier;
 
 fn router_in(directory: &Path, text: &str, accounts: &[(&str, &str)]) -> Result<Router, RoutingErrors> {
     let text = format!("hostname = \"mx.a.example\"\ndata_dir = \"/data\"\n{text}");
     let config = Config::parse(&text, &directory.join("restante.toml")).map_err(|e| e.to_string()).unwrap();
     let mut all = Accounts::default();
     for (name, addresses) in accounts {
-        let verifier = Verifier::derive("x", b"salt", 4096).unwrap();
+        let verifier = ScramVerifier::derive("x", b"salt", 4096.try_into().unwrap()).unwrap();
         let addresses = addresses.split(' ').map(|a| a.parse().unwrap()).collect();
         all.add(Account::new(name, verifier, addresses).unwrap()).unwrap();
     }

@@ -67,10 +67,10 @@ pub(super) fn transfer(table: Cursor<'_>) -> Option<Transfer> {
     let mut peers = std::collections::BTreeMap::new();
     for peer in table.children("peer") {
         let (domain, policy) = (peer.get::<mail::Domain>("domain"), peer.choice("policy", &POLICIES));
-        if let (Some(domain), Some(policy)) = (domain, policy) {
-            if peers.insert(domain.clone(), policy).is_some() {
-                peer.mistake("domain", format!("`{domain}` has two policies"), "leave one of them out");
-            }
+        if let (Some(domain), Some(policy)) = (domain, policy)
+            && peers.insert(domain.clone(), policy).is_some()
+        {
+            peer.mistake("domain", format!("`{domain}` has two policies"), "leave one of them out");
         }
         peer.finish();
     }
