@@ -81,9 +81,18 @@ impl<T> Answer<T> {
 pub enum Exchanges {
     /// To one of these, tried in this order: by preference, equal ones shuffled at each query. For a domain
     /// without MX record the domain itself.
-    Hosts(Vec<Domain>),
+    Hosts(Vec<Exchange>),
     /// Nowhere: the domain says that it takes no mail (null MX, RFC 7505).
     Null,
+}
+
+/// A host that takes a domain's mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exchange {
+    /// Lower ones come first; 0 for an implicit MX.
+    pub preference: u16,
+    /// Its name.
+    pub host: Domain,
 }
 
 /// Why there is no answer.
@@ -151,9 +160,11 @@ impl Resolver {
     pub async fn mx(&self, domain: &Domain) -> Result<Answer<Exchanges>, DnsError> {
         match self.lookup(domain, RecordType::MX).await {
             Ok(answer) => Ok(answer.with(exchanges(&answer.value)?)),
-            Err(DnsError::NoRecords) => {
-                Ok(Answer { value: Exchanges::Hosts(vec![domain.clone()]), secure: false, ttl: NO_RECORDS_TTL })
-            }
+            Err(DnsError::NoRecords) => Ok(Answer {
+                value: Exchanges::Hosts(vec![Exchange { preference: 0, host: domain.clone() }]),
+                secure: false,
+                ttl: NO_RECORDS_TTL,
+            }),
             Err(error) => Err(error),
         }
     }
@@ -258,7 +269,7 @@ fn exchanges(records: &[RData]) -> Result<Exchanges, DnsError> {
         return if null { Ok(Exchanges::Null) } else { Err(DnsError::Temporary("no MX names a usable host".into())) };
     }
     hosts.sort();
-    Ok(Exchanges::Hosts(hosts.into_iter().map(|(_, _, host)| host).collect()))
+    Ok(Exchanges::Hosts(hosts.into_iter().map(|(preference, _, host)| Exchange { preference, host }).collect()))
 }
 
 /// For the order among equals only: a failing generator costs the shuffle, nothing else.

@@ -10,6 +10,7 @@ mod peers;
 pub mod repository;
 pub mod retrieval;
 pub mod sasl;
+pub mod smtp_client;
 pub mod smtp_server;
 pub mod tls;
 mod wire;

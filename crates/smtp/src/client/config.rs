@@ -16,7 +16,7 @@ pub struct Config {
 }
 
 /// What the peer speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// SMTP: EHLO, with HELO to fall back to.
     Smtp,

@@ -1,0 +1,204 @@
+//! The SMTP and LMTP client's sockets: finds a destination's hosts, connects, begins TLS, logs in, and carries
+//! [`smtp::client`] transactions out, over connections that are kept for the next message.
+//!
+//! What to send to whom, and when to try again, is the caller's business.
+
+mod connect;
+mod link;
+mod pool;
+mod route;
+mod session;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mail::{Domain, EnhancedStatus};
+use smtp::Secret;
+
+use crate::dns::Resolver;
+use crate::tls::ClientTls;
+use pool::Pool;
+
+pub use session::{Session, Transaction};
+pub use smtp::client::{Fate, Lost, Protocol, Refusal, Stage, Timeouts};
+
+/// Settings of all connections.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What we call ourselves. An MX record of this name is ours: it and those behind it are not tried
+    /// (RFC 5321 §5.1).
+    pub name: Domain,
+    /// Port of mail exchangers: 25 but for tests.
+    pub mx_port: u16,
+    /// Whose certificates are believed.
+    pub tls: ClientTls,
+    /// How long the peer may take for its replies.
+    pub timeouts: Timeouts,
+    /// Longest that connecting to one address may take.
+    pub connect: Duration,
+    /// Longest that a TLS handshake may take.
+    pub handshake: Duration,
+    /// How long an idle connection is kept.
+    pub idle: Duration,
+    /// Most transactions of one connection.
+    pub uses: u32,
+    /// Most connections at once, idle ones included.
+    pub connections: usize,
+    /// Source address of IPv4 connections.
+    pub bind_ipv4: Option<Ipv4Addr>,
+    /// Source address of IPv6 connections.
+    pub bind_ipv6: Option<Ipv6Addr>,
+}
+
+impl Settings {
+    /// The defaults under this name.
+    pub fn new(name: Domain, tls: ClientTls) -> Self {
+        Self {
+            name,
+            mx_port: 25,
+            tls,
+            timeouts: Timeouts::default(),
+            connect: Duration::from_secs(30),
+            handshake: Duration::from_secs(60),
+            idle: Duration::from_secs(8),
+            uses: 1000,
+            connections: 500,
+            bind_ipv4: None,
+            bind_ipv6: None,
+        }
+    }
+}
+
+/// Where to connect, and how. Connections are reused for an equal destination only.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Destination {
+    /// The hosts.
+    pub route: Route,
+    /// What they speak.
+    pub protocol: Protocol,
+    /// How they are protected.
+    pub tls: TlsPolicy,
+    /// AUTH PLAIN, inside TLS only.
+    pub login: Option<Login>,
+}
+
+impl Destination {
+    /// The mail exchangers of a domain, with opportunistic TLS.
+    pub fn exchangers_of(domain: Domain) -> Self {
+        Self { route: Route::Exchangers(domain), protocol: Protocol::Smtp, tls: TlsPolicy::Opportunistic, login: None }
+    }
+
+    /// An LMTP server, in clear.
+    pub fn lmtp(route: Route) -> Self {
+        Self { route, protocol: Protocol::Lmtp, tls: TlsPolicy::Off, login: None }
+    }
+}
+
+/// The hosts of a destination.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Route {
+    /// Those that the domain's MX records name (RFC 5321 §5.1).
+    Exchangers(Domain),
+    /// This host; its MX records are not asked for.
+    Host(Domain, u16),
+    /// This address.
+    Address(IpAddr, u16),
+    /// A UNIX socket.
+    Unix(PathBuf),
+}
+
+/// How a connection is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TlsPolicy {
+    /// Not at all.
+    Off,
+    /// STARTTLS where it is offered, any certificate; where the handshake fails, in clear (RFC 7435).
+    Opportunistic,
+    /// STARTTLS or nothing, any certificate.
+    Required,
+    /// STARTTLS or nothing, with a valid certificate for the host's name.
+    Verified,
+    /// TLS from the first octet (RFC 8314), with a valid certificate for the host's name.
+    Implicit,
+}
+
+/// Name and password at a smart host. `Debug` shows no password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The account.
+    pub user: String,
+    /// Its password.
+    pub password: Secret,
+}
+
+impl Hash for Login {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.user.hash(state);
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exchangers(domain) => domain.fmt(f),
+            Self::Host(host, port) => write!(f, "{host}:{port}"),
+            Self::Address(IpAddr::V6(address), port) => write!(f, "[{address}]:{port}"),
+            Self::Address(address, port) => write!(f, "{address}:{port}"),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// Why there is no session.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct ConnectError {
+    /// Can a later try succeed? Not where the domain does not exist, takes no mail, or all its hosts refuse for good.
+    pub temporary: bool,
+    /// One plain sentence, of the last host that was tried.
+    pub text: String,
+    /// For a report.
+    pub status: EnhancedStatus,
+}
+
+/// Connects, and keeps connections. Cheap to clone.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    settings: Settings,
+    resolver: Resolver,
+    pool: Arc<Pool>,
+}
+
+impl Client {
+    /// A client without connections. Must be called within a tokio runtime: a task closes idle connections until
+    /// the last clone is gone.
+    pub fn new(settings: Settings, resolver: Resolver) -> Self {
+        let pool = Pool::new(settings.connections, settings.idle);
+        Self { inner: Arc::new(Inner { settings, resolver, pool }) }
+    }
+
+    /// A session that is ready for a transaction: greeted, in TLS and logged in as the destination asks for. An
+    /// idle connection if there is one, else the first host that can be had. Waits while there are as many
+    /// connections as there may be.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn connect(&self, destination: &Destination) -> Result<Session, ConnectError> {
+        if let Some(link) = self.inner.pool.take(destination).await {
+            return Ok(Session::new(Arc::clone(&self.inner), destination.clone(), link, true));
+        }
+        let link = self.inner.open(destination).await?;
+        Ok(Session::new(Arc::clone(&self.inner), destination.clone(), link, false))
+    }
+}
