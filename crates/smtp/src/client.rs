@@ -53,6 +53,7 @@ mod outcome;
 mod transaction;
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 use mail::Timestamp;
@@ -72,7 +73,6 @@ pub use outcome::{Action, CannotSend, End, Event, Fate, Lost, Outcome, Refusal, 
 const FLUSH: usize = 16 << 10;
 
 /// A session. See the [module](self) for how to drive it.
-#[derive(Debug)]
 pub struct Client {
     config: Config,
     now: Timestamp,
@@ -107,7 +107,7 @@ enum State {
     /// A transaction, waiting for replies.
     Exchange(Exchange),
     /// A transaction, waiting for the driver's content.
-    Content(Exchange, Stuffer),
+    Content(Exchange, Box<Stuffer>),
     Quitting,
     Closed,
 }
@@ -180,10 +180,10 @@ impl Client {
             if self.gathered.len() >= FLUSH {
                 return self.write();
             }
-            if !self.step() {
-                if let Some(action) = self.rest() {
-                    return action;
-                }
+            if !self.step()
+                && let Some(action) = self.rest()
+            {
+                return action;
             }
         }
     }
@@ -278,6 +278,13 @@ impl Client {
         self.gathered.clear();
         self.input.clear();
         self.events.push_back(Event::Ended(end));
+    }
+}
+
+/// Without the buffers: they may hold a password or somebody's mail.
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("state", &self.state).field("tls", &self.tls).finish_non_exhaustive()
     }
 }
 

@@ -52,6 +52,7 @@ mod transaction;
 mod transfer;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -71,7 +72,6 @@ pub use event::{Action, AuthStep, Decision, Dropped, Event, Misuse, Offer, Offer
 const FLUSH: usize = 8 << 10;
 
 /// A session. See the [module](self) for how to drive it.
-#[derive(Debug)]
 pub struct Server {
     config: Arc<Config>,
     /// The latest time we were told.
@@ -100,7 +100,7 @@ enum State {
     /// The answer to a SASL challenge.
     Sasl,
     /// Content up to the lone dot.
-    Data(Unstuffer),
+    Data(Box<Unstuffer>),
     /// The rest of a counted chunk. With an answer it is thrown away, without one it is content.
     Chunk { remaining: u64, last: bool, answer: Option<Reply> },
     /// The block of an offer, and what is known of the offer already.
@@ -284,7 +284,7 @@ impl Server {
 
     /// Says a reply. Refusals are counted, 421 ends the session.
     fn answer(&mut self, reply: Reply) {
-        let errors = self.tally.errors + u32::from(reply.code() >= 500);
+        let errors = self.tally.errors.saturating_add(u32::from(reply.code() >= 500));
         self.tally.errors = errors;
         if errors > self.config.limits.errors {
             self.say(&catalogue::too_many_errors());
@@ -323,6 +323,16 @@ impl Server {
         if self.transaction.take().is_some() {
             self.events.push_back(Event::Reset);
         }
+    }
+}
+
+/// Without the buffers: they may hold a password or somebody's mail.
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("state", &self.state)
+            .field("connection", &self.connection)
+            .finish_non_exhaustive()
     }
 }
 

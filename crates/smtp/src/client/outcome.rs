@@ -1,5 +1,7 @@
 //! What a client session tells its driver: actions, events, and what became of each recipient.
 
+use std::fmt;
+
 use bytes::Bytes;
 use mail::{EnhancedStatus, Timestamp};
 
@@ -8,8 +10,8 @@ use crate::command::Tbr;
 use crate::reply::Reply;
 use crate::reply::reader::ReplyError;
 
-/// What the driver does next.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What the driver does next. `Debug` leaves out what is written: it may hold a password.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Action {
     /// Write these octets, within [`Timeouts::write`](super::Timeouts::write).
     Write(Bytes),
@@ -141,6 +143,20 @@ pub enum Stage {
     Content,
     /// The offer, after the final dot. 504: send by value (TBR §3).
     Offer,
+}
+
+impl fmt::Debug for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Write(octets) => write!(f, "Write({} octets)", octets.len()),
+            Self::Event(event) => write!(f, "Event({event:?})"),
+            Self::Ready => f.write_str("Ready"),
+            Self::Content => f.write_str("Content"),
+            Self::StartTls => f.write_str("StartTls"),
+            Self::Idle { deadline } => write!(f, "Idle({deadline})"),
+            Self::Close => f.write_str("Close"),
+        }
+    }
 }
 
 impl Fate {

@@ -62,7 +62,7 @@ impl Client {
     pub fn content_end(&mut self, now: Timestamp) {
         self.now = now;
         match std::mem::replace(&mut self.state, State::Closed) {
-            State::Content(exchange, stuffer) => self.end_content(exchange, stuffer),
+            State::Content(exchange, stuffer) => self.end_content(exchange, *stuffer),
             state => self.state = state,
         }
     }
@@ -127,7 +127,7 @@ impl Client {
         match exchange.take(reply.clone()) {
             Then::Go => self.go_on(exchange),
             Then::Content if exchange.anybody_accepted() => {
-                self.state = State::Content(exchange, Stuffer::default());
+                self.state = State::Content(exchange, Box::default());
             }
             // The peer wants a content for nobody: an empty one ends it (RFC 2920 §3.1).
             Then::Content => self.end_content(exchange, Stuffer::default()),

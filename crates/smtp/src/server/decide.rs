@@ -6,7 +6,6 @@ use super::event::{Decision, Misuse};
 use super::transaction::{Content, Fault, Transaction};
 use super::{Question, Server, State, Tally};
 use crate::command::auth;
-use crate::content::Unstuffer;
 use crate::reply::{Reply, Severity, catalogue};
 
 impl Server {
@@ -38,7 +37,7 @@ impl Server {
     }
 
     /// Refuses the content that is on its way: the rest is read and thrown away, the client gets `reply`
-    /// at its end. For a disk that is full and the like.
+    /// at its end, and the transaction is over. For a disk that is full and the like.
     ///
     /// # Errors
     /// [`Misuse::NoContent`]; at [`Event::ContentEnd`](super::Event::ContentEnd) decide instead.
@@ -60,7 +59,7 @@ impl Server {
             Question::Data => {
                 self.begin_content();
                 self.say(&catalogue::send_content());
-                self.state = State::Data(Unstuffer::default());
+                self.state = State::Data(Box::default());
                 return;
             }
             Question::FirstChunk(bdat) => {

@@ -56,7 +56,7 @@ pub enum Event {
     /// Octets of the content, without the dots of DATA. At least one.
     Content(Bytes),
     /// The content is refused for a reason of the session's own: throw away what came of it. Nothing more
-    /// comes of it, and the client has its answer at the real end.
+    /// comes of it; the client has its answer at the real end, and the transaction is over.
     ContentDropped(Dropped),
     /// The content is complete, and free of bare CR and LF. *Decide*: [`Decision::Queued`] once it is on
     /// disk, or refuse. The transaction is over.

@@ -105,7 +105,7 @@ impl Server {
                 _ => Err(SyntaxError::Unrecognised),
             }));
         }
-        self.tally.commands += 1;
+        self.tally.commands = self.tally.commands.saturating_add(1);
         if self.tally.commands > self.config.limits.commands {
             return self.answer(catalogue::too_many_commands());
         }

@@ -1,6 +1,8 @@
 //! Plays the conversations in `tests/dialogues` of the workspace against the real sessions. The format
 //! is described in `tests/dialogues/README.md`.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 mod client;
 mod script;
 mod server;
