@@ -510,7 +510,7 @@ pub struct InboundRecipient {
 }
 
 /// One destination of a recipient after aliases.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Target {
     /// Where to.
     pub route: Route,

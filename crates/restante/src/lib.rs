@@ -4,6 +4,15 @@
 //! the queue, both pure, meet sockets and disks.
 
 pub mod accounts;
+pub mod admin;
 pub mod config;
+mod deliver;
 pub mod keys;
+mod receive;
+mod repository;
 pub mod routing;
+mod runtime;
+pub mod server;
+mod settings;
+
+pub use server::Server;

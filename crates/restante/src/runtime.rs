@@ -7,9 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::rand::SystemRandom;
-use mail::Timestamp;
-use queue::port::{Action, CallId, Input, JobEvent, JobId, LedgerAnswer, Proceed, Reply, Request, Token, Work};
-use queue::{Entropy, Node};
+use mail::ledger::{Batch, ObjectRef};
+use mail::{QueueId, Timestamp};
+use queue::port::{
+    Action, CallId, Entropy, Input, JobEvent, JobId, LedgerAnswer, Proceed, Reply, Request, Token, Work,
+};
+use queue::{Node, QueueConfig};
 use store::{CommitError, Store};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -26,50 +29,53 @@ pub(crate) trait Courier: Send + Sync + 'static {
 /// A job's line to the queue.
 pub(crate) struct JobLine {
     job: JobId,
-    inputs: mpsc::Sender<Envelope>,
+    inputs: mpsc::Sender<Message>,
     words: mpsc::Receiver<Proceed>,
 }
 
 impl JobLine {
     /// Tells the queue an interim event and waits for its word. `None` when the server stops.
     pub(crate) async fn ask(&mut self, event: JobEvent) -> Option<Proceed> {
-        let input = Input::Job { job: self.job, event };
-        self.inputs.send(Envelope { input, answer: None }).await.ok()?;
+        self.inputs.send(Message::Input(Input::Job { job: self.job, event })).await.ok()?;
         self.words.recv().await
     }
 }
 
 /// A handle to the running queue.
 #[derive(Clone)]
-pub struct Custody {
-    inputs: mpsc::Sender<Envelope>,
+pub(crate) struct Custody {
+    inputs: mpsc::Sender<Message>,
 }
 
 impl Custody {
     /// Asks the queue; the answer comes when what it says is durable.
     ///
     /// `Reply::Unavailable` also stands for a queue that has stopped.
-    pub async fn ask(&self, request: Request) -> Reply {
+    pub(crate) async fn ask(&self, request: Request) -> Reply {
         let (answer, reply) = oneshot::channel();
-        // The call's number is drawn by the runtime, which knows the open ones.
-        let input = Input::Call { call: CallId(0), request };
-        if self.inputs.send(Envelope { input, answer: Some(answer) }).await.is_err() {
+        if self.inputs.send(Message::Call(request, Some(answer))).await.is_err() {
             return Reply::Unavailable;
         }
         reply.await.unwrap_or(Reply::Unavailable)
     }
 
     /// Tells the queue something that has no answer.
-    pub async fn tell(&self, request: Request) {
-        let input = Input::Call { call: CallId(0), request };
+    pub(crate) async fn tell(&self, request: Request) {
         // A queue that has stopped needs no news.
-        let _ = self.inputs.send(Envelope { input, answer: None }).await;
+        let _ = self.inputs.send(Message::Call(request, None)).await;
+    }
+
+    /// Replaces what the queue was told at its start.
+    pub(crate) async fn reconfigure(&self, config: QueueConfig) {
+        let _ = self.inputs.send(Message::Reconfigure(Box::new(config))).await;
     }
 }
 
-struct Envelope {
-    input: Input,
-    answer: Option<oneshot::Sender<Reply>>,
+/// What reaches the runtime's task.
+enum Message {
+    Input(Input),
+    Call(Request, Option<oneshot::Sender<Reply>>),
+    Reconfigure(Box<QueueConfig>),
 }
 
 /// The queue with everything it needs to act.
@@ -77,8 +83,8 @@ pub(crate) struct Runtime<C> {
     node: Node,
     store: Store,
     courier: Arc<C>,
-    sender: mpsc::Sender<Envelope>,
-    inputs: mpsc::Receiver<Envelope>,
+    sender: mpsc::Sender<Message>,
+    inputs: mpsc::Receiver<Message>,
     calls: HashMap<CallId, oneshot::Sender<Reply>>,
     next_call: u64,
     jobs: HashMap<JobId, mpsc::Sender<Proceed>>,
@@ -98,41 +104,35 @@ impl<C: Courier> Runtime<C> {
     /// which is what the ledger is for.
     pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
-        self.feed(Envelope { input: Input::Tick, answer: None });
+        self.feed(Message::Input(Input::Tick));
         loop {
             self.act();
             let timer = tokio::time::sleep_until(deadline(self.wake));
             tokio::select! {
                 biased;
                 () = &mut stop => return,
-                Some(envelope) = self.inputs.recv() => self.turn(envelope),
+                Some(message) = self.inputs.recv() => self.turn(message),
                 () = timer => {
                     self.wake = None;
-                    self.feed(Envelope { input: Input::Tick, answer: None });
+                    self.feed(Message::Input(Input::Tick));
                 }
             }
         }
     }
 
-    fn turn(&mut self, first: Envelope) {
+    fn turn(&mut self, first: Message) {
         self.feed(first);
         for _ in 1..TURN {
-            let Ok(envelope) = self.inputs.try_recv() else { return };
-            self.feed(envelope);
+            let Ok(message) = self.inputs.try_recv() else { return };
+            self.feed(message);
         }
     }
 
-    fn feed(&mut self, envelope: Envelope) {
-        let input = match envelope.input {
-            Input::Call { request, .. } => {
-                self.next_call += 1;
-                let call = CallId(self.next_call);
-                if let Some(answer) = envelope.answer {
-                    self.calls.insert(call, answer);
-                }
-                Input::Call { call, request }
-            }
-            other => other,
+    fn feed(&mut self, message: Message) {
+        let input = match message {
+            Message::Input(input) => input,
+            Message::Call(request, answer) => self.number(request, answer),
+            Message::Reconfigure(config) => return self.node.reconfigure(*config),
         };
         if let Input::Job { job, event } = &input
             && is_final(event)
@@ -140,6 +140,15 @@ impl<C: Courier> Runtime<C> {
             self.jobs.remove(job);
         }
         self.node.handle(now(), input);
+    }
+
+    fn number(&mut self, request: Request, answer: Option<oneshot::Sender<Reply>>) -> Input {
+        self.next_call += 1;
+        let call = CallId(self.next_call);
+        if let Some(answer) = answer {
+            self.calls.insert(call, answer);
+        }
+        Input::Call { call, request }
     }
 
     fn act(&mut self) {
@@ -170,7 +179,7 @@ impl<C: Courier> Runtime<C> {
         tokio::spawn(async move {
             let line = JobLine { job, inputs: inputs.clone(), words: receiver };
             let event = courier.run(work, line).await;
-            let _ = inputs.send(Envelope { input: Input::Job { job, event }, answer: None }).await;
+            let _ = inputs.send(Message::Input(Input::Job { job, event })).await;
         });
     }
 
@@ -178,7 +187,7 @@ impl<C: Courier> Runtime<C> {
         let (store, inputs) = (self.store.clone(), self.sender.clone());
         tokio::spawn(async move {
             if let Some((token, answer)) = consult(&store, action).await {
-                let _ = inputs.send(Envelope { input: Input::Ledger { token, answer }, answer: None }).await;
+                let _ = inputs.send(Message::Input(Input::Ledger { token, answer })).await;
             }
         });
     }
@@ -195,21 +204,8 @@ async fn consult(store: &Store, action: Action) -> Option<(Token, LedgerAnswer)>
             };
             (token, answer)
         }
-        Action::Commit { token, batch, created } => {
-            let answer = match store.commit_with(batch, created).await {
-                Ok(()) => LedgerAnswer::Committed,
-                Err(CommitError::Conflict(keys)) => LedgerAnswer::Conflict(keys),
-                Err(error) => LedgerAnswer::Failed(error.to_string()),
-            };
-            (token, answer)
-        }
-        Action::ReadHead { token, object, limit } => {
-            let answer = match store.read_all(&object, limit).await {
-                Ok(octets) => LedgerAnswer::Head(octets),
-                Err(error) => LedgerAnswer::Failed(error.to_string()),
-            };
-            (token, answer)
-        }
+        Action::Commit { token, batch, created } => (token, commit(store, batch, created).await),
+        Action::ReadHead { token, object, limit } => (token, read_head(store, &object, limit).await),
         Action::Reply { .. } | Action::Start { .. } | Action::Proceed { .. } | Action::Wake(_) => return None,
     })
 }
@@ -217,6 +213,27 @@ async fn consult(store: &Store, action: Action) -> Option<(Token, LedgerAnswer)>
 fn rows(result: Result<Vec<mail::ledger::Row>, store::StoreError>) -> LedgerAnswer {
     match result {
         Ok(rows) => LedgerAnswer::Rows(rows),
+        Err(error) => LedgerAnswer::Failed(error.to_string()),
+    }
+}
+
+async fn commit(store: &Store, batch: Batch, created: Vec<(ObjectRef, Vec<u8>)>) -> LedgerAnswer {
+    for (object, octets) in created {
+        if let Err(error) = store.stage(&object, octets) {
+            return LedgerAnswer::Failed(error.to_string());
+        }
+    }
+    match store.commit(batch).await {
+        Ok(()) => LedgerAnswer::Committed,
+        Err(CommitError::Conflict(keys)) => LedgerAnswer::Conflict(keys),
+        Err(error) => LedgerAnswer::Failed(error.to_string()),
+    }
+}
+
+async fn read_head(store: &Store, object: &ObjectRef, limit: u64) -> LedgerAnswer {
+    let octets = async { store.read(object, 0..limit.min(object.size)).await?.collect(limit).await };
+    match octets.await {
+        Ok(octets) => LedgerAnswer::Head(octets.to_vec()),
         Err(error) => LedgerAnswer::Failed(error.to_string()),
     }
 }
@@ -234,6 +251,13 @@ async fn find(store: &Store, alternates: &[String], limit: usize) -> LedgerAnswe
 
 fn is_final(event: &JobEvent) -> bool {
     !matches!(event, JobEvent::Connected(_) | JobEvent::OfferDeclined { .. })
+}
+
+/// A new queue id, drawn by a session before there is anything to queue: it stands in the Received field.
+pub(crate) fn draw_queue_id() -> QueueId {
+    let mut random = [0; 8];
+    SystemEntropy::default().fill(&mut random);
+    QueueId::generate(now(), random)
 }
 
 /// The time, read at the edge.

@@ -196,7 +196,8 @@ impl Message {
 
     /// Everything that happened, in order of time, each with the number of its entry.
     pub fn timeline(&self) -> Vec<(usize, &Step)> {
-        let steps = self.entries.iter().enumerate().flat_map(|(n, entry)| entry.steps.iter().map(move |step| (n, step)));
+        let steps =
+            self.entries.iter().enumerate().flat_map(|(n, entry)| entry.steps.iter().map(move |step| (n, step)));
         let mut steps: Vec<_> = steps.collect();
         // Stable: what happened in the same millisecond stays in the order in which each row has it.
         steps.sort_by_key(|(_, step)| step.at);
@@ -336,7 +337,11 @@ impl EntryRecipient {
         let (state, detail) = match &recipient.state {
             RecipientState::Queued => ("queued".to_owned(), String::new()),
             RecipientState::Offered(offered) => {
-                let known = if offered.accepted.is_some() { "accepted by the peer, not claimed yet" } else { "not answered yet" };
+                let known = if offered.accepted.is_some() {
+                    "accepted by the peer, not claimed yet"
+                } else {
+                    "not answered yet"
+                };
                 ("offered".to_owned(), known.to_owned())
             }
             RecipientState::Claimed(claim) => ("claimed".to_owned(), format!("by store {}", claim.instance)),
@@ -452,14 +457,11 @@ mod tests {
     fn leg() -> Row {
         let address: Address = "bob@b.example".parse().unwrap();
         let at = Timestamp::from_secs(1_800_000_000);
-        let outcome = Outcome { action: Action::Delivered, status: EnhancedStatus::permanent(1, 1), text: "x".into(), at };
+        let outcome =
+            Outcome { action: Action::Delivered, status: EnhancedStatus::permanent(1, 1), text: "x".into(), at };
         let state = RecipientState::Done { outcome, claim: None };
-        let recipient = LegRecipient {
-            recipient: Recipient::plain(address.clone()),
-            original: None,
-            inbound_index: None,
-            state,
-        };
+        let recipient =
+            LegRecipient { recipient: Recipient::plain(address.clone()), original: None, inbound_index: None, state };
         let mut steps = Vec::new();
         mail::ledger::note(&mut steps, at, "accepted", "", Some(3));
         Row {

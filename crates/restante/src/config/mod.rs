@@ -444,11 +444,7 @@ impl Config {
     ///
     /// # Errors
     /// All mistakes that could be found.
-    pub fn parse_with(
-        text: &str,
-        origin: &Path,
-        environment: &BTreeMap<String, String>,
-    ) -> Result<Self, ConfigErrors> {
+    pub fn parse_with(text: &str, origin: &Path, environment: &BTreeMap<String, String>) -> Result<Self, ConfigErrors> {
         check::config(text, origin, environment)
     }
 

@@ -417,7 +417,8 @@ impl FromToml for Ipv6Addr {
 impl FromToml for SocketAddr {
     fn from_toml(value: &DeValue<'_>, _: &Path) -> Result<Self, Vec<Wrong>> {
         let text = text(value, "an address with a port in quotes")?;
-        let advice = || Wrong::new(format!("`{text}` is not an address with a port, like \"0.0.0.0:25\" or \"[::]:25\""));
+        let advice =
+            || Wrong::new(format!("`{text}` is not an address with a port, like \"0.0.0.0:25\" or \"[::]:25\""));
         text.parse().map_err(|_| vec![advice()])
     }
 }
@@ -430,7 +431,9 @@ impl FromToml for Server {
     fn from_toml(value: &DeValue<'_>, _: &Path) -> Result<Self, Vec<Wrong>> {
         let text = text(value, "an address in quotes")?;
         let address = text.parse().ok().or_else(|| Some(SocketAddr::new(text.parse().ok()?, 53)));
-        address.map(Self).ok_or_else(|| vec![Wrong::new(format!("`{text}` is not an address such as \"127.0.0.1:53\""))])
+        address
+            .map(Self)
+            .ok_or_else(|| vec![Wrong::new(format!("`{text}` is not an address such as \"127.0.0.1:53\""))])
     }
 }
 

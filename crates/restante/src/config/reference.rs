@@ -42,7 +42,9 @@ fn sample_field(out: &mut String, section: &Section, field: &Field) {
     comment(out, &format!("{doc}{effect}"));
     let _ = match field.presence {
         Presence::Required(text) if !is_example(section) => writeln!(out, "{name} = {text}"),
-        Presence::Required(text) | Presence::Default(text) | Presence::Optional(text) => writeln!(out, "#{name} = {text}"),
+        Presence::Required(text) | Presence::Default(text) | Presence::Optional(text) => {
+            writeln!(out, "#{name} = {text}")
+        }
         Presence::Or(text) => writeln!(out, "# Or instead: {name} = {text}"),
     };
 }
@@ -96,7 +98,8 @@ pub fn document() -> String {
 
 fn document_section(out: &mut String, section: &Section) {
     let (open, close) = brackets(section);
-    let title = if section.name.is_empty() { "Top of the file".into() } else { format!("`{open}{}{close}`", section.name) };
+    let title =
+        if section.name.is_empty() { "Top of the file".into() } else { format!("`{open}{}{close}`", section.name) };
     let _ = write!(out, "\n## {title}\n\n{}\n\n| field | value | default | |\n|---|---|---|---|\n", section.doc);
     for field in section.fields {
         let default = match field.presence {

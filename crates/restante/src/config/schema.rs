@@ -124,12 +124,7 @@ pub(super) const SECTIONS: &[Section] = &[
               publish. Without this table its messages go by value.",
         DOMAIN_TBR,
     ),
-    section_of(
-        "relay",
-        true,
-        "A next hop, named by `smart_host` or by `deliver = \"relay:<name>\"`.",
-        RELAY,
-    ),
+    section_of("relay", true, "A next hop, named by `smart_host` or by `deliver = \"relay:<name>\"`.", RELAY),
     section_of(
         "lmtp",
         true,
@@ -238,7 +233,12 @@ const LISTENER: &[Field] = &[
 ];
 
 const CERTIFICATE: &[Field] = &[
-    field("cert", "path", Required("\"/etc/restante/tls/fullchain.pem\""), "PEM: the certificate, then its intermediates."),
+    field(
+        "cert",
+        "path",
+        Required("\"/etc/restante/tls/fullchain.pem\""),
+        "PEM: the certificate, then its intermediates.",
+    ),
     field("key", "path", Required("\"/etc/restante/tls/privkey.pem\""), "PEM: its private key."),
 ];
 
@@ -250,7 +250,12 @@ const TLS: &[Field] = &[field(
 )];
 
 const DOMAIN: &[Field] = &[
-    field("name", "domain name", Required("\"a.example\""), "The part after the @. U-labels (bücher.example) are fine."),
+    field(
+        "name",
+        "domain name",
+        Required("\"a.example\""),
+        "The part after the @. U-labels (bücher.example) are fine.",
+    ),
     field(
         "deliver",
         "word",
@@ -296,7 +301,12 @@ const DOMAIN: &[Field] = &[
 
 const DOMAIN_TBR: &[Field] = &[
     field("selector", "name", Required("\"k1\""), "Name of the key: its record is at `<selector>._tbr.<domain>`."),
-    field("key", "path", Required("\"/etc/restante/keys/a.example.k1.pem\""), "The Ed25519 key, PKCS#8 PEM, mode 0600."),
+    field(
+        "key",
+        "path",
+        Required("\"/etc/restante/keys/a.example.k1.pem\""),
+        "The Ed25519 key, PKCS#8 PEM, mode 0600.",
+    ),
     field(
         "repository",
         "host name",
@@ -323,7 +333,12 @@ const RELAY: &[Field] = &[
         "`verified`: STARTTLS with a good certificate for the host, or no mail. `implicit`: the same in TLS from the first \
          octet, as on port 465. `required`: any certificate. `opportunistic`: in clear where there is no STARTTLS. `off`.",
     ),
-    field("username", "text", Optional("\"a-example\""), "For AUTH; needs `password_file` and TLS that is `verified` or `implicit`."),
+    field(
+        "username",
+        "text",
+        Optional("\"a-example\""),
+        "For AUTH; needs `password_file` and TLS that is `verified` or `implicit`.",
+    ),
     field("password_file", "path", Optional("\"/etc/restante/provider.password\""), "Its first line is the password."),
     field("tbr", "true or false", Default("false"), "Offer it messages by reference where it speaks TBR."),
 ];
@@ -336,7 +351,12 @@ const LMTP: &[Field] = &[
 ];
 
 const RESOLVER: &[Field] = &[
-    fixed("servers", "list of addresses", Optional("[\"127.0.0.1:53\"]"), "Ask these servers; the port is 53 if not given."),
+    fixed(
+        "servers",
+        "list of addresses",
+        Optional("[\"127.0.0.1:53\"]"),
+        "Ask these servers; the port is 53 if not given.",
+    ),
     fixed(
         "zone_file",
         "path",
@@ -412,7 +432,12 @@ const TRANSFER: &[Field] = &[
         Default("\"2h\""),
         "Accepted and not claimed for this long: the offer is made once more, then by value.",
     ),
-    field("verification_budget", "duration", Default("\"5s\""), "For verifying an offer within the SMTP session, at most 1 minute."),
+    field(
+        "verification_budget",
+        "duration",
+        Default("\"5s\""),
+        "For verifying an offer within the SMTP session, at most 1 minute.",
+    ),
     field("max_retrievals", "number", Default("64"), "Most retrievals at once."),
     field("max_retrievals_per_domain", "number", Default("8"), "Most retrievals at once from one signing domain."),
     field(
@@ -429,17 +454,37 @@ const TRANSFER_PEER: &[Field] = &[
 ];
 
 const QUEUE: &[Field] = &[
-    field("retry_first", "duration", Default("\"5m\""), "Wait after the first failed attempt; each later one is twice the one before."),
+    field(
+        "retry_first",
+        "duration",
+        Default("\"5m\""),
+        "Wait after the first failed attempt; each later one is twice the one before.",
+    ),
     field("retry_longest", "duration", Default("\"4h\""), "Longest wait between attempts."),
-    field("retry_jitter", "number", Default("0.2"), "Each wait is longer or shorter by up to this share, by chance; 0 to 0.9."),
+    field(
+        "retry_jitter",
+        "number",
+        Default("0.2"),
+        "Each wait is longer or shorter by up to this share, by chance; 0 to 0.9.",
+    ),
     field("expire_after", "duration", Default("\"5d\""), "Age at which a message is given up and its author told."),
-    field("report_delay_after", "duration", Default("\"4h\""), "Age at which the author is told of the delay, once; \"0s\": never."),
+    field(
+        "report_delay_after",
+        "duration",
+        Default("\"4h\""),
+        "Age at which the author is told of the delay, once; \"0s\": never.",
+    ),
     field("max_per_destination", "number", Default("20"), "Most connections to one destination at once."),
     field("keep_finished", "duration", Default("\"7d\""), "How long `restante trace` can show a finished message."),
 ];
 
 const LIMITS: &[Field] = &[
-    field("message_size", "size", Default("\"50 MB\""), "Largest message; at least 64 KiB. Messages are never held in memory."),
+    field(
+        "message_size",
+        "size",
+        Default("\"50 MB\""),
+        "Largest message; at least 64 KiB. Messages are never held in memory.",
+    ),
     field("recipients", "number", Default("1000"), "Most recipients of one transaction; 100 to 10000."),
     field("transactions", "number", Default("1000"), "Most transactions of one connection."),
     field("errors", "number", Default("20"), "Errors after which a connection is closed."),
@@ -456,5 +501,10 @@ const STORE: &[Field] = &[
         Default("\"embedded\""),
         "`embedded`: files and SQLite in `data_dir`. `memory`: nothing survives the process; for tests and measuring.",
     ),
-    fixed("inline_limit", "size", Default("\"64 KiB\""), "Messages up to this size are kept in the ledger, larger ones as files."),
+    fixed(
+        "inline_limit",
+        "size",
+        Default("\"64 KiB\""),
+        "Messages up to this size are kept in the ledger, larger ones as files.",
+    ),
 ];

@@ -157,7 +157,9 @@ fn what_needs_something_else_says_so() {
         ["`a.example` is configured twice"]
     );
     assert_eq!(
-        domain("deliver = \"relay:r\"\nrecipients = { list = [\"bob\"] }\n[[relay]]\nname = \"r\"\nhost = \"r.example\""),
+        domain(
+            "deliver = \"relay:r\"\nrecipients = { list = [\"bob\"] }\n[[relay]]\nname = \"r\"\nhost = \"r.example\""
+        ),
         ["mail for postmaster@a.example has nowhere to go"]
     );
     assert_eq!(
@@ -165,11 +167,15 @@ fn what_needs_something_else_says_so() {
         ["a submissions listener needs a certificate"]
     );
     assert_eq!(
-        with("[[listener]]\nkind = \"repository\"\naddress = \"[::]:443\"\ntbr = true\n[[certificate]]\ncert='c'\nkey='k'"),
+        with(
+            "[[listener]]\nkind = \"repository\"\naddress = \"[::]:443\"\ntbr = true\n[[certificate]]\ncert='c'\nkey='k'"
+        ),
         ["`tbr` means nothing on a repository listener"]
     );
     assert_eq!(
-        with("[[relay]]\nname = \"r\"\nhost = \"r.example\"\ntls = \"opportunistic\"\nusername = \"u\"\npassword_file = \"p\""),
+        with(
+            "[[relay]]\nname = \"r\"\nhost = \"r.example\"\ntls = \"opportunistic\"\nusername = \"u\"\npassword_file = \"p\""
+        ),
         ["the password could be read or given to a stranger on the way"]
     );
     assert_eq!(with("[[lmtp]]\nname = \"d\"\nhost = \"::1\"").len(), 1);

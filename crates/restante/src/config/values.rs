@@ -9,15 +9,8 @@ use std::time::Duration;
 use mail::Domain;
 
 const DURATION_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
-const SIZE_UNITS: [(&str, u64); 7] = [
-    ("", 1),
-    ("B", 1),
-    ("kB", 1_000),
-    ("MB", 1_000_000),
-    ("GB", 1_000_000_000),
-    ("KiB", 1 << 10),
-    ("MiB", 1 << 20),
-];
+const SIZE_UNITS: [(&str, u64); 7] =
+    [("", 1), ("B", 1), ("kB", 1_000), ("MB", 1_000_000), ("GB", 1_000_000_000), ("KiB", 1 << 10), ("MiB", 1 << 20)];
 
 /// Reads `1h`, `90s`, `1h 30m`, `500ms`, `5d`: whole numbers with units, added up.
 ///
@@ -187,7 +180,9 @@ impl MaildirPattern {
     pub fn parse(text: &str, base: &Path) -> Result<Self, String> {
         let rest = text.replace("{user}", "").replace("{domain}", "");
         if !text.contains("{user}") || rest.contains(['{', '}']) || text.contains('\0') {
-            return Err(format!("`{text}` is not a pattern of Maildirs; write it like \"/var/mail/{{domain}}/{{user}}\""));
+            return Err(format!(
+                "`{text}` is not a pattern of Maildirs; write it like \"/var/mail/{{domain}}/{{user}}\""
+            ));
         }
         let joined = base.join(text);
         let joined = joined.to_str().ok_or("the directory of this file has a name that is not UTF-8")?;
@@ -253,13 +248,16 @@ mod tests {
 
     #[test]
     fn sizes_are_read_and_written() {
-        for (text, octets) in [("0", 0), ("64 KiB", 65_536), ("50MB", 50_000_000), ("1 GB", 1_000_000_000), ("7 b", 7)] {
+        for (text, octets) in [("0", 0), ("64 KiB", 65_536), ("50MB", 50_000_000), ("1 GB", 1_000_000_000), ("7 b", 7)]
+        {
             assert_eq!(parse_size(text), Ok(octets), "{text}");
         }
         for bad in ["", "MB", "1.5 MB", "1 TB", "-1"] {
             assert!(parse_size(bad).is_err(), "{bad}");
         }
-        for (octets, text) in [(0, "0 B"), (999, "999 B"), (4_200, "4.2 kB"), (99_999_000, "100 MB"), (5 << 40, "5498 GB")] {
+        for (octets, text) in
+            [(0, "0 B"), (999, "999 B"), (4_200, "4.2 kB"), (99_999_000, "100 MB"), (5 << 40, "5498 GB")]
+        {
             assert_eq!(format_size(octets), text);
         }
     }
@@ -272,7 +270,9 @@ mod tests {
         assert!(net("127.0.0.0/8").contains(ip("::ffff:127.0.0.1")));
         assert!(!net("127.0.0.0/8").contains(ip("128.0.0.1")));
         assert!(net("10.0.0.128/25").contains(ip("10.0.0.200")) && !net("10.0.0.128/25").contains(ip("10.0.0.127")));
-        assert!(net("2001:db8::/32").contains(ip("2001:db8:1::1")) && !net("2001:db8::/32").contains(ip("2001:db9::1")));
+        assert!(
+            net("2001:db8::/32").contains(ip("2001:db8:1::1")) && !net("2001:db8::/32").contains(ip("2001:db9::1"))
+        );
         assert!(net("192.0.2.1").contains(ip("192.0.2.1")) && !net("192.0.2.1").contains(ip("192.0.2.2")));
         assert!(net("0.0.0.0/0").is_too_wide_to_trust() && net("::/0").is_too_wide_to_trust());
         assert!(!net("10.0.0.0/8").is_too_wide_to_trust());

@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 
 /// A mailbox and the name that one message has in it.
 #[derive(Debug, Clone)]
-pub struct Slot {
+pub(super) struct Slot {
     /// The Maildir itself: the directory that holds `tmp`, `new` and `cur`.
-    pub maildir: PathBuf,
+    pub(super) maildir: PathBuf,
     /// Unique for message and recipient, the same at every try; no `/`, no `:`.
-    pub name: String,
+    pub(super) name: String,
 }
 
 /// A message being written into its slot.
 #[derive(Debug)]
-pub struct Writer {
+pub(super) struct Writer {
     slot: Slot,
     file: BufWriter<File>,
 }
@@ -27,7 +27,7 @@ pub struct Writer {
 ///
 /// # Errors
 /// Those of the file system.
-pub fn prepare(maildir: &Path) -> io::Result<()> {
+pub(super) fn prepare(maildir: &Path) -> io::Result<()> {
     for part in ["tmp", "new", "cur"] {
         let directory = maildir.join(part);
         if !directory.is_dir() {
@@ -43,7 +43,7 @@ impl Slot {
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn existing(&self) -> io::Result<Option<PathBuf>> {
+    pub(super) fn existing(&self) -> io::Result<Option<PathBuf>> {
         let new = self.maildir.join("new").join(&self.name);
         if new.try_exists()? {
             return Ok(Some(new));
@@ -64,7 +64,7 @@ impl Slot {
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn create(self) -> io::Result<Writer> {
+    pub(super) fn create(self) -> io::Result<Writer> {
         let file = File::create(self.maildir.join("tmp").join(&self.name))?;
         Ok(Writer { slot: self, file: BufWriter::with_capacity(256 * 1024, file) })
     }
@@ -75,7 +75,7 @@ impl Writer {
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn write(&mut self, octets: &[u8]) -> io::Result<()> {
+    pub(super) fn write(&mut self, octets: &[u8]) -> io::Result<()> {
         self.file.write_all(octets)
     }
 
@@ -83,7 +83,7 @@ impl Writer {
     ///
     /// # Errors
     /// Those of the file system; the message is then not in the mailbox, or is there and will be found.
-    pub fn finish(self) -> io::Result<PathBuf> {
+    pub(super) fn finish(self) -> io::Result<PathBuf> {
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;
         let new = self.slot.maildir.join("new");

@@ -82,7 +82,8 @@ fn alias(text: &str, domain: &Domain) -> Result<(String, Vec<Address>), String> 
     if name.host() != domain.as_str() {
         return Err(format!("`{name}` is not in {domain}"));
     }
-    let targets: Vec<_> = targets.split(',').map(|target| target_of(target.trim(), domain)).collect::<Result<_, _>>()?;
+    let targets: Vec<_> =
+        targets.split(',').map(|target| target_of(target.trim(), domain)).collect::<Result<_, _>>()?;
     Ok((local_key(&name), targets))
 }
 

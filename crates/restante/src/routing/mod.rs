@@ -222,7 +222,8 @@ impl Router {
         }
         let base = without_subaddress(address, table.domain.subaddress_separator);
         for candidate in std::iter::once(address).chain(base.as_ref()) {
-            let visited = path.iter().any(|seen| seen.host() == candidate.host() && local_key(seen) == local_key(candidate));
+            let visited =
+                path.iter().any(|seen| seen.host() == candidate.host() && local_key(seen) == local_key(candidate));
             if let Some(targets) = table.aliases.get(&local_key(candidate)).filter(|_| !visited) {
                 return self.follow(candidate, targets, path, found);
             }
@@ -310,7 +311,8 @@ impl Router {
 fn mailbox(table: &Table, address: &Address, known: &Address) -> Target {
     let route = match &table.domain.deliver {
         Deliver::Maildir(_) => {
-            let base = without_subaddress(known, table.domain.subaddress_separator).filter(|_| matches!(table.known, Known::Any));
+            let base = without_subaddress(known, table.domain.subaddress_separator)
+                .filter(|_| matches!(table.known, Known::Any));
             let owner = base.as_ref().unwrap_or(known);
             Route::Maildir(format!("{}@{}", local_key(owner), owner.host()))
         }

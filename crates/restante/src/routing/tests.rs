@@ -39,7 +39,8 @@ fn to(router: &Router, address: &str) -> Vec<String> {
     }
 }
 
-const ACCOUNTS: &str = "[[domain]]\nname = \"a.example\"\naliases = { info = [\"alice\", \"x@c.example\"], Sales = \"info\" }\n";
+const ACCOUNTS: &str =
+    "[[domain]]\nname = \"a.example\"\naliases = { info = [\"alice\", \"x@c.example\"], Sales = \"info\" }\n";
 
 #[test]
 fn accounts_aliases_and_subaddresses() {
@@ -83,7 +84,11 @@ fn catch_all_gets_what_nobody_has() {
                 [[domain]]\nname = \"b.example\"\ncatch_all = \"nobody@b.example\"\nrecipients = { list = [\"x\"] }\n";
     let router = router(text, &[]);
     assert_eq!(to(&router, "whoever@a.example"), ["maildir:bob@a.example bob@a.example"]);
-    assert_eq!(router.resolve(&a("y@b.example")), Resolution::Unknown, "a catch-all that does not exist catches nothing");
+    assert_eq!(
+        router.resolve(&a("y@b.example")),
+        Resolution::Unknown,
+        "a catch-all that does not exist catches nothing"
+    );
 }
 
 #[test]
@@ -97,7 +102,9 @@ fn circles_are_found_and_an_alias_of_itself_is_its_mailbox() {
     assert_eq!(to(&router, "half@a.example").len(), 2);
     assert_eq!(router.dangling(), [a("lost@a.example"), a("x@a.example"), a("y@a.example")]);
     let chain: String = (0..40).map(|n| format!("a{n} = \"a{}\", ", n + 1)).collect();
-    let deep = format!("[[domain]]\nname = \"a.example\"\nrecipients = {{ list = [\"a40\"] }}\naliases = {{ {chain} z = \"a40\" }}\n");
+    let deep = format!(
+        "[[domain]]\nname = \"a.example\"\nrecipients = {{ list = [\"a40\"] }}\naliases = {{ {chain} z = \"a40\" }}\n"
+    );
     let deep = super::tests::router(&deep, &[]);
     assert_eq!(deep.resolve(&a("a0@a.example")), Resolution::Loop);
     assert!(matches!(deep.resolve(&a("a30@a.example")), Resolution::Local(_)));

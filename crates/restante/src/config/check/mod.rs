@@ -49,7 +49,8 @@ pub(super) fn config(
 
 fn syntax_mistake(text: &str, error: &Error) -> Found {
     // At the end of a line there is nothing to point at: point at its last character.
-    let span = error.span().map(|span| if text[..span.start].ends_with('\n') { span.start - 1..span.start } else { span });
+    let span =
+        error.span().map(|span| if text[..span.start].ends_with('\n') { span.start - 1..span.start } else { span });
     Found { span, message: format!("this is not TOML: {}", error.message()), help: None }
 }
 
@@ -109,7 +110,11 @@ fn log(table: Cursor<'_>) -> Option<Log> {
     let json = table.get("json");
     let broken = level.as_deref().and_then(|level| tracing_subscriber::EnvFilter::try_new(level).err());
     if let Some(error) = broken {
-        table.mistake("level", format!("this is no log filter: {error}"), "write it like \"info\" or \"info,net=debug\"");
+        table.mistake(
+            "level",
+            format!("this is no log filter: {error}"),
+            "write it like \"info\" or \"info,net=debug\"",
+        );
     }
     table.finish();
     Some(Log { level: level?, json: json? })
@@ -230,7 +235,11 @@ fn domains<'a>(root: &Cursor<'a>, data_dir: Option<&Path>) -> Read<'a, LocalDoma
     let mut seen = BTreeSet::new();
     for (table, domain) in &domains {
         if !seen.insert(&domain.name) {
-            table.mistake("name", format!("`{}` is configured twice", domain.name), "put all of it into one [[domain]]");
+            table.mistake(
+                "name",
+                format!("`{}` is configured twice", domain.name),
+                "put all of it into one [[domain]]",
+            );
         }
     }
     domains
@@ -254,7 +263,11 @@ fn domain(table: &Cursor<'_>, data_dir: Option<&Path>) -> Option<LocalDomain> {
         table.mistake("recipients", "there is nobody to ask", help);
     }
     if table.has("maildir") && deliver != RawDeliver::Maildir {
-        table.mistake("maildir", "this domain is not delivered into Maildirs", "leave it out, or set deliver = \"maildir\"");
+        table.mistake(
+            "maildir",
+            "this domain is not delivered into Maildirs",
+            "leave it out, or set deliver = \"maildir\"",
+        );
     }
     Some(LocalDomain {
         deliver: match deliver {
@@ -292,7 +305,11 @@ fn separator(table: &Cursor<'_>) -> Option<Option<char>> {
         (None, _) => Some(None),
         (Some(c), None) if c.is_ascii_punctuation() && !"@\"\\./<>,;:()[]".contains(c) => Some(Some(c)),
         _ => {
-            table.mistake("subaddress_separator", format!("`{text}` cannot part a name"), "one character, such as \"+\"");
+            table.mistake(
+                "subaddress_separator",
+                format!("`{text}` cannot part a name"),
+                "one character, such as \"+\"",
+            );
             None
         }
     }

@@ -1,0 +1,270 @@
+//! Answers the admin API over its UNIX socket. Whoever may open the socket may do everything: its mode is 0660.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path as Segments, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use futures_util::stream;
+use mail::ledger::{Key, Row};
+use mail::{QueueId, ReferenceId, Timestamp};
+use queue::port::{Command, Reply, Request, Selection};
+use serde::Deserialize;
+use store::Store;
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::api::{
+    self, CheckLine, Done, DoneTo, Entry, LIST_LIMITS, Listening, Message, Problem, QueueList, Reloaded, Status, Verb,
+};
+use super::submit;
+use crate::config::{Config, ListenerKind};
+use crate::receive::LiveRouter;
+use crate::runtime::Custody;
+
+/// Rows read at a time while a list is put together.
+const PAGE: usize = 500;
+
+/// A wish to reload, and where its outcome goes.
+pub(crate) type ReloadRequest = oneshot::Sender<Result<Reloaded, String>>;
+
+/// What the API answers from.
+#[derive(Clone)]
+pub(crate) struct Office {
+    pub(crate) custody: Custody,
+    pub(crate) store: Store,
+    pub(crate) router: LiveRouter,
+    pub(crate) config: Arc<Config>,
+    pub(crate) listening: Vec<(ListenerKind, SocketAddr)>,
+    pub(crate) started: Timestamp,
+    pub(crate) reloads: mpsc::Sender<ReloadRequest>,
+}
+
+/// Opens the socket; one that a dead server left is replaced, one that answers is not.
+pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
+    if path.exists() {
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another server is using it"));
+        }
+        fs::remove_file(path)?;
+    }
+    let socket = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+    Ok(socket)
+}
+
+/// Serves until `shutdown`.
+pub(crate) async fn serve(socket: UnixListener, office: Office, shutdown: CancellationToken) {
+    let path = office.config.admin_socket.clone();
+    let routes = Router::new()
+        .route(api::STATUS, get(status))
+        .route(api::QUEUE, get(list))
+        .route(&format!("{}/{{id}}", api::QUEUE), get(show))
+        .route(&format!("{}/{{id}}/{{verb}}", api::QUEUE), post(command))
+        .route(&format!("{}/{{id}}", api::TRACE), get(trace))
+        .route(api::MESSAGES, post(submit::message))
+        .route(api::RELOAD, post(reload))
+        .route(api::STORE_CHECK, post(check_store))
+        .with_state(office);
+    let served = axum::serve(socket, routes).with_graceful_shutdown(async move { shutdown.cancelled().await });
+    if let Err(error) = served.await {
+        tracing::warn!(%error, "the admin socket has failed");
+    }
+    // Nobody can connect any more; a file that is left says so less clearly.
+    let _ = fs::remove_file(path);
+}
+
+/// A problem with its HTTP status.
+pub(super) struct Refused(pub(super) StatusCode, pub(super) Problem);
+
+impl Refused {
+    pub(super) fn new(code: StatusCode, error: impl Into<String>) -> Self {
+        Self(code, Problem::new(error))
+    }
+
+    fn failed(error: &impl ToString) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.0, Json(self.1)).into_response()
+    }
+}
+
+async fn status(State(office): State<Office>) -> Result<Json<Status>, Refused> {
+    let counts = office.store.counts().await.map_err(|error| Refused::failed(&error))?;
+    let listeners = office.listening.iter();
+    Ok(Json(Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        hostname: office.config.hostname.clone(),
+        pid: std::process::id(),
+        started: office.started,
+        instance: office.store.instance(),
+        listeners: listeners
+            .map(|(kind, address)| Listening { kind: kind.as_str().to_owned(), address: *address })
+            .collect(),
+        legs: counts.legs,
+        references: counts.inbound,
+    }))
+}
+
+#[derive(Deserialize)]
+struct ListQuery {
+    #[serde(default)]
+    finished: bool,
+    limit: Option<usize>,
+}
+
+async fn list(State(office): State<Office>, Query(query): Query<ListQuery>) -> Result<Json<QueueList>, Refused> {
+    let limit = query.limit.unwrap_or(LIST_LIMITS.0).min(LIST_LIMITS.1);
+    let mut entries = Vec::new();
+    for prefix in ["leg/", "in/"] {
+        let mut after: Option<Key> = None;
+        while entries.len() <= limit {
+            let rows =
+                office.store.list(prefix, after.as_ref(), PAGE).await.map_err(|error| Refused::failed(&error))?;
+            let Some(last) = rows.last() else { break };
+            after = Some(last.key.clone());
+            entries.extend(rows.iter().map(Entry::of).filter(|entry| query.finished || !entry.finished));
+        }
+    }
+    entries.sort_by_key(|entry| entry.accepted);
+    let more = entries.len() > limit;
+    entries.truncate(limit);
+    Ok(Json(QueueList { entries, more }))
+}
+
+async fn show(State(office): State<Office>, Segments(id): Segments<String>) -> Result<Json<Message>, Refused> {
+    let rows = rows_of(&office, &id).await?;
+    Ok(Json(Message::of(&rows)))
+}
+
+async fn trace(State(office): State<Office>, Segments(id): Segments<String>) -> Result<Json<Message>, Refused> {
+    let mut rows = rows_of(&office, &id).await?;
+    if let Ok(reference) = id.parse::<ReferenceId>() {
+        let issued = mail::ledger::by_reference(&reference);
+        rows.extend(office.store.find(&issued, PAGE).await.map_err(|error| Refused::failed(&error))?);
+        rows.extend(list_all(&office, &format!("in/{reference}/")).await?);
+    }
+    let seen: BTreeSet<_> = rows.iter().map(|row| row.key.clone()).collect();
+    rows.sort_by(|a, b| a.key.cmp(&b.key));
+    rows.dedup_by(|a, b| a.key == b.key);
+    debug_assert_eq!(seen.len(), rows.len());
+    if rows.is_empty() { Err(unknown(&id)) } else { Ok(Json(Message::of(&rows))) }
+}
+
+/// All rows of a message: its legs, and the reference by which it came.
+async fn rows_of(office: &Office, id: &str) -> Result<Vec<Row>, Refused> {
+    let Ok(queue_id) = id.parse::<QueueId>() else {
+        return if id.parse::<ReferenceId>().is_ok() { Ok(Vec::new()) } else { Err(unknown(id)) };
+    };
+    let mut rows = list_all(office, &format!("leg/{queue_id}/")).await?;
+    let inbound = office.store.find(&format!("id/{queue_id}"), PAGE).await;
+    rows.extend(inbound.map_err(|error| Refused::failed(&error))?);
+    let is_reference = id.parse::<ReferenceId>().is_ok();
+    if rows.is_empty() && !is_reference { Err(unknown(id)) } else { Ok(rows) }
+}
+
+async fn list_all(office: &Office, prefix: &str) -> Result<Vec<Row>, Refused> {
+    let mut rows = Vec::new();
+    let mut after: Option<Key> = None;
+    while rows.len() < LIST_LIMITS.1 {
+        let page = office.store.list(prefix, after.as_ref(), PAGE).await.map_err(|error| Refused::failed(&error))?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.key.clone());
+        rows.extend(page);
+    }
+    Ok(rows)
+}
+
+fn unknown(id: &str) -> Refused {
+    let mut problem = Problem::new(format!("no message is known by the name {id}"));
+    problem.help =
+        Some("list the queue with `restante queue list`; finished messages are kept for a while only".to_owned());
+    Refused(StatusCode::NOT_FOUND, problem)
+}
+
+#[derive(Deserialize)]
+struct LegQuery {
+    leg: Option<u32>,
+}
+
+async fn command(
+    State(office): State<Office>,
+    Segments((id, verb)): Segments<(String, String)>,
+    Query(query): Query<LegQuery>,
+) -> Result<Json<Done>, Refused> {
+    let verb = Verb::from_path(&verb).ok_or_else(|| Refused::new(StatusCode::NOT_FOUND, "there is no such command"))?;
+    let queue_id: QueueId = id.parse().map_err(|_| unknown(&id))?;
+    let selection = match query.leg {
+        Some(number) => Selection::Leg(queue_id, number),
+        None => Selection::Message(queue_id),
+    };
+    let command = match verb {
+        Verb::Retry => Command::Retry(selection),
+        Verb::Hold => Command::Hold(selection),
+        Verb::Release => Command::Release(selection),
+        Verb::Fail => Command::Fail(selection),
+        Verb::Withdraw => Command::Withdraw(selection),
+    };
+    match office.custody.ask(Request::Command(command)).await {
+        Reply::Commanded(done) if done.recipients.is_empty() => Err(unknown(&id)),
+        Reply::Commanded(done) => {
+            let recipients = done.recipients.into_iter().map(|(key, address, text)| DoneTo { key, address, text });
+            Ok(Json(Done { recipients: recipients.collect() }))
+        }
+        _ => Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the queue cannot do that now, try again")),
+    }
+}
+
+async fn reload(State(office): State<Office>) -> Result<Json<Reloaded>, Refused> {
+    let (answer, outcome) = oneshot::channel();
+    let stopping = || Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping");
+    office.reloads.send(answer).await.map_err(|_| stopping())?;
+    match outcome.await {
+        Ok(Ok(reloaded)) => Ok(Json(reloaded)),
+        Ok(Err(error)) => Err(Refused::new(StatusCode::UNPROCESSABLE_ENTITY, error)),
+        Err(_) => Err(stopping()),
+    }
+}
+
+#[derive(Deserialize)]
+struct CheckQuery {
+    #[serde(default)]
+    repair: bool,
+}
+
+async fn check_store(State(office): State<Office>, Query(query): Query<CheckQuery>) -> Response {
+    let (lines, received) = mpsc::channel::<CheckLine>(64);
+    tokio::spawn(async move {
+        let progress = lines.clone();
+        let report = office.store.check(query.repair, move |p| {
+            // A slow reader misses steps, not the report.
+            let _ = progress.try_send(CheckLine::Progress { rows: p.rows, of_rows: p.of_rows, octets: p.octets });
+        });
+        let last = match report.await {
+            Ok(report) => CheckLine::Report(report.into()),
+            Err(error) => CheckLine::Failed(error.to_string()),
+        };
+        let _ = lines.send(last).await;
+    });
+    Body::from_stream(stream::unfold(received, |mut received| async move {
+        let line = received.recv().await?;
+        let text = serde_json::to_string(&line).map(|json| json + "\n");
+        Some((text, received))
+    }))
+    .into_response()
+}

@@ -1,0 +1,113 @@
+//! The message that the demo sends: read, brought into normal form, and judged before any server is started.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use mail::object::{Checked, Checker, Normaliser};
+
+/// Largest message that the demo takes, in octets.
+pub(super) const MAX_SIZE: u64 = 1 << 30;
+
+/// What is sent unless a file is named.
+const DEFAULT: &[u8] = include_bytes!("../../../demo/message.eml");
+
+/// A message in normal form.
+#[derive(Debug)]
+pub(super) struct Message {
+    /// Where its normal form stands: CRLF line ends only.
+    pub(super) path: PathBuf,
+    /// Its name, size and nature.
+    pub(super) checked: Checked,
+}
+
+/// Reads a file (or takes the default) and writes its normal form to `target`.
+///
+/// # Errors
+/// A file that cannot be read or is no message, in words that say what is wrong with it.
+pub(super) fn prepare(file: Option<&Path>, target: PathBuf) -> Result<Message> {
+    match file {
+        None => normalise(DEFAULT, target),
+        Some(path) => {
+            let name = path.display();
+            let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
+            if file.metadata()?.is_dir() {
+                bail!("{name} is a directory, not a message");
+            }
+            normalise(BufReader::with_capacity(1 << 20, file), target)
+                .with_context(|| format!("{name} cannot be sent as a message"))
+        }
+    }
+}
+
+fn normalise(mut source: impl Read, target: PathBuf) -> Result<Message> {
+    let mut out = BufWriter::new(File::create(&target)?);
+    let (mut normaliser, mut checker) = (Normaliser::default(), Checker::default());
+    let (mut input, mut normal) = (vec![0; 256 * 1024], Vec::new());
+    let mut head = Vec::new();
+    let mut size = 0_u64;
+    loop {
+        let read = source.read(&mut input)?;
+        normal.clear();
+        match read {
+            0 => std::mem::take(&mut normaliser).finish(&mut normal),
+            _ => normaliser.push(&input[..read], &mut normal),
+        }
+        size += normal.len() as u64;
+        if size > MAX_SIZE {
+            bail!("it is larger than 1 GB, which is the most that the demo sends");
+        }
+        head.extend(normal.iter().take(1000_usize.saturating_sub(head.len())));
+        checker.update(&normal);
+        out.write_all(&normal)?;
+        if read == 0 {
+            break;
+        }
+    }
+    out.into_inner()?.sync_all()?;
+    let checked = checker.finish();
+    checked.verdict.map_err(|fault| anyhow::anyhow!("{fault}"))?;
+    if !begins_with_field(&head) {
+        bail!("its first line is no header field such as \"Subject: Hello\": this is not a message (RFC 5322)");
+    }
+    Ok(Message { path: target, checked })
+}
+
+/// Is the first line `name: value` (RFC 5322 §2.2)?
+fn begins_with_field(head: &[u8]) -> bool {
+    let name = head.split(|octet| *octet == b':').next().unwrap_or_default();
+    name.len() < head.len() && !name.is_empty() && name.iter().all(|octet| matches!(octet, 33..=126))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prepared(content: &[u8]) -> Result<Message> {
+        let directory = tempfile::tempdir().unwrap();
+        normalise(content, directory.path().join("message"))
+    }
+
+    #[test]
+    fn lf_and_crlf_give_the_same_object() {
+        let (lf, crlf) = (prepared(b"Subject: x\n\nh\xc3\xa9\n").unwrap(), prepared(b"Subject: x\r\n\r\nh\xc3\xa9").unwrap());
+        assert_eq!(lf.checked, crlf.checked);
+        assert!(lf.checked.eight_bit);
+        assert!(prepare(None, tempfile::tempdir().unwrap().path().join("m")).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_message_is_named_as_such() {
+        for (content, words) in [
+            (b"".as_slice(), "empty"),
+            (b"Hello Bob\n", "first line is no header field"),
+            (b"\x89PNG\r\n\x1a\n", "does not begin with a header field"),
+            (b"From alice Mon Nov 23\nSubject: x\n\n", "first line is no header field"),
+            (b"Subject: x\n\na\0b\n", "NUL"),
+        ] {
+            let error = format!("{:#}", prepared(content).unwrap_err());
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}

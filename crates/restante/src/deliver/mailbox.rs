@@ -1,0 +1,111 @@
+//! Final delivery on this machine: into a Maildir, or into nothing.
+//!
+//! What a file name is and how it becomes durable is `maildir`'s; when to deliver is the queue's.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use mail::ledger::{Key, Leg, LegRecipient, Route};
+use mail::{Domain, EnhancedStatus, Timestamp, base64url, trace};
+use queue::port::{Delivery, DeliveryEnd, RecipientEnd};
+use store::Store;
+
+use super::maildir::{self, Slot};
+
+/// Where Maildirs are, and what their files are named after.
+#[derive(Debug, Clone)]
+pub(super) struct Mailboxes {
+    pub(super) store: Store,
+    pub(super) hostname: Domain,
+    /// Rows accepted before this may have been delivered by an earlier process: their mailboxes are searched first.
+    pub(super) started: Timestamp,
+}
+
+/// Counts octets and forgets them.
+pub(super) fn discard(delivery: &Delivery) -> DeliveryEnd {
+    let octets = delivery.leg.object.as_ref().map_or(0, |object| object.size);
+    let outcomes = delivery.positions.iter().map(|p| (*p, accepted("discarded"))).collect();
+    DeliveryEnd::Transaction { offer: false, outcomes, peer: Route::Discard.to_string(), octets }
+}
+
+impl Mailboxes {
+    /// Delivers to every recipient of the attempt, one file each.
+    pub(super) async fn deliver(&self, delivery: &Delivery, maildir: PathBuf) -> DeliveryEnd {
+        let mut outcomes = Vec::with_capacity(delivery.positions.len());
+        let mut octets = 0;
+        for position in &delivery.positions {
+            let Some(recipient) = delivery.leg.recipients.get(usize::from(*position)) else { continue };
+            let end = match self.one(delivery, recipient, *position, &maildir).await {
+                Ok((path, written)) => {
+                    octets += written;
+                    accepted(&path.display().to_string())
+                }
+                Err(error) => trouble(&error),
+            };
+            outcomes.push((*position, end));
+        }
+        DeliveryEnd::Transaction { offer: false, outcomes, peer: maildir.display().to_string(), octets }
+    }
+
+    async fn one(&self, delivery: &Delivery, to: &LegRecipient, n: u16, maildir: &Path) -> io::Result<(PathBuf, u64)> {
+        let leg = &delivery.leg;
+        let object = leg.object.as_ref().ok_or_else(|| io::Error::other("the leg has lost its content"))?;
+        let slot = Slot { maildir: maildir.to_owned(), name: self.name(&delivery.key, leg, to, n) };
+        let look_first = leg.attempts > 1 || leg.accepted < self.started;
+        let prepared = slot.clone();
+        let existing = blocking(move || {
+            maildir::prepare(&prepared.maildir)?;
+            if look_first { prepared.existing() } else { Ok(None) }
+        });
+        if let Some(path) = existing.await? {
+            return Ok((path, 0));
+        }
+        let head = format!("{}{}", trace::return_path(leg.mail_from.as_ref()), leg.prefix);
+        let written = head.len() as u64 + object.size;
+        let mut writer = blocking(move || {
+            let mut writer = slot.create()?;
+            writer.write(head.as_bytes())?;
+            Ok(writer)
+        })
+        .await?;
+        let mut reader = self.store.read(object, 0..object.size).await.map_err(io::Error::other)?;
+        while let Some(chunk) = reader.next_chunk().await.map_err(io::Error::other)? {
+            writer = blocking(move || {
+                writer.write(&chunk)?;
+                Ok(writer)
+            })
+            .await?;
+        }
+        Ok((blocking(move || writer.finish()).await?, written))
+    }
+
+    /// The same at every try, and at every store that holds the same reference: by reference from its id, by value
+    /// from the queue id.
+    fn name(&self, key: &Key, leg: &Leg, to: &LegRecipient, position: u16) -> String {
+        let (message, index) = match (&leg.inbound, key) {
+            (Some(Key::Inbound(id, _)), _) => (id.to_string(), to.inbound_index.unwrap_or(position)),
+            (_, Key::Leg(queue_id, number)) => (format!("{queue_id}-{number}"), position),
+            (_, Key::Inbound(id, _)) => (id.to_string(), position),
+        };
+        let recipient = base64url::encode(&digest(&SHA256, to.recipient.address.as_str().as_bytes()).as_ref()[..6]);
+        format!("{}.R{message}_{index}_{recipient}.{}", leg.accepted.as_secs(), self.hostname)
+    }
+}
+
+fn accepted(text: &str) -> RecipientEnd {
+    RecipientEnd::Accepted { final_delivery: true, text: text.to_owned() }
+}
+
+/// A mailbox that cannot be written is tried again: an operator can mend it, and a report would be final.
+fn trouble(error: &io::Error) -> RecipientEnd {
+    let status = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => EnhancedStatus::temporary(2, 2),
+        _ => EnhancedStatus::temporary(2, 0),
+    };
+    RecipientEnd::Temporary { status, text: format!("cannot write the mailbox: {error}"), to_offer: false }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}

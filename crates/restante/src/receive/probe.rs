@@ -1,0 +1,76 @@
+//! Asking an LMTP server or a next hop at RCPT whether it knows a recipient, and remembering the answer.
+//!
+//! The probe is a transaction with the null sender whose connection is dropped before any content: the server has
+//! nothing then (RFC 5321 §4.1.1.4).
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use mail::ledger::Target;
+use mail::{EnhancedStatus, Envelope, MailParams, Recipient};
+use moka::future::Cache;
+use net::smtp_client::{Client, Fate, Transaction};
+use smtp::Reply;
+
+use super::refusal;
+use crate::deliver::Hosts;
+
+/// Most answers that are remembered.
+const CAPACITY: u64 = 100_000;
+
+/// Asks and remembers.
+#[derive(Clone)]
+pub(crate) struct Prober {
+    client: Client,
+    hosts: Hosts,
+    answers: Cache<Target, Option<Arc<Reply>>>,
+}
+
+impl Prober {
+    /// Answers count for `lifetime`.
+    pub(crate) fn new(client: Client, hosts: Hosts, lifetime: Duration) -> Self {
+        let answers = Cache::builder().max_capacity(CAPACITY).time_to_live(lifetime).build();
+        Self { client, hosts, answers }
+    }
+
+    /// Are all of these known to their servers? The error is what to tell the client.
+    pub(crate) async fn ask(&self, targets: &[Target]) -> Result<(), Reply> {
+        for target in targets {
+            if let Some(reply) = self.answers.get(target).await {
+                return reply.map_or(Ok(()), |reply| Err(Reply::clone(&reply)));
+            }
+            let answer = self.probe(target).await?;
+            self.answers.insert(target.clone(), answer.clone().err().map(Arc::new)).await;
+            answer?;
+        }
+        Ok(())
+    }
+
+    /// The outer error is a temporary one, which is not remembered.
+    async fn probe(&self, target: &Target) -> Result<Result<(), Reply>, Reply> {
+        let later = |text: String| refusal(451, EnhancedStatus::temporary(4, 1), text);
+        let destination = self.hosts.destination(&target.route).map_err(later)?;
+        let session = self.client.connect(&destination).await;
+        let mut session = session.map_err(|_| later("the recipient cannot be checked now".to_owned()))?;
+        let recipients = vec![Recipient::plain(target.address.clone())];
+        let envelope = Envelope { mail_from: None, params: MailParams::default(), recipients };
+        let no_content = stream::iter([Err::<Bytes, _>(io::Error::other("a probe has no content"))]);
+        judge(session.by_value(&envelope, Bytes::new(), no_content, 1).await).map_err(later)
+    }
+}
+
+/// The outer error says why nothing is known.
+fn judge(transaction: Transaction) -> Result<Result<(), Reply>, String> {
+    match transaction.fates.into_iter().next() {
+        _ if transaction.broken_content.is_some() => Ok(Ok(())),
+        Some(Fate::Permanent(refused)) => {
+            let status = refused.reply.status().unwrap_or(EnhancedStatus::permanent(1, 1));
+            Ok(Err(refusal(550, status, "there is no such recipient here")))
+        }
+        Some(Fate::Temporary(refused)) => Err(refused.reply.to_string()),
+        _ => Err("the recipient cannot be checked now".to_owned()),
+    }
+}
