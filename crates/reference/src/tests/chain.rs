@@ -103,6 +103,15 @@ fn a_value_hop_cannot_be_offered() {
 }
 
 #[test]
+fn hops_cannot_prolong_a_reference_past_thirty_days() {
+    let month = 30 * 86_400;
+    let mut offer = Offer::renewed(NOW - 1000 + month);
+    assert!(offer.judge().is_ok());
+    offer.now += 1;
+    assert_eq!(offer.refusal(), Refusal::Lifetime { domain: domain("b.example") });
+}
+
+#[test]
 fn a_hop_replayed_to_strangers_is_refused() {
     let offer = Offer { recipients: addresses(&["eve@c.example"]), ..Offer::relayed(custody(), "tbr.b.example") };
     assert_eq!(offer.refusal(), Refusal::OtherRecipients);

@@ -183,6 +183,19 @@ impl Offer {
         }
     }
 
+    /// By custody, in a hop that was made shortly before `now` and lives for a day more.
+    fn renewed(now: u64) -> Self {
+        let mut statement = statement_for(&addresses(&["bob@b.example"]));
+        statement.expires = secs(NOW - 1000 + 30 * 86_400);
+        let reference = statement.sign(&key_of("a.example")).unwrap();
+        let (host, carol) = (domain("tbr.b.example"), addresses(&["carol@c.example"]));
+        let mode = HopMode::Custody(host.clone());
+        let mut hop = hop_over(Link::Reference(&reference), 1, "c.example", mode.clone(), &carol);
+        (hop.issued, hop.expires) = (secs(now - 1000), secs(now + 86_400));
+        let chain = Chain::new(vec![hop.sign(&key_of("b.example")).unwrap()], reference).unwrap();
+        Self { block: chain.encode(), now, ..Self::relayed(mode, host.as_str()) }
+    }
+
     fn judge(&self) -> Result<Verified, Refusal> {
         let ours = domain(&self.ours);
         let is_ours = |d: &Domain| *d == ours;

@@ -194,6 +194,10 @@ pub(super) fn offers_by_relays() -> File {
                 })
             }),
             bad("by value", "nothing to retrieve", from(HopMode::Value([9; 16]), b, &|_| {})),
+            ok("the reference is 30 days old", offer_input(&Offer::renewed(NOW - 1000 + 30 * 86_400))),
+            bad("the reference is a second older", "30 days", {
+                offer_input(&Offer { now: NOW - 999 + 30 * 86_400, ..Offer::renewed(NOW - 1000 + 30 * 86_400) })
+            }),
             bad("replayed to a stranger", "other recipients", {
                 from(custody(), b, &|o| o.recipients = addresses(&["eve@c.example"]))
             }),
