@@ -54,6 +54,16 @@ impl EnhancedStatus {
             _ => StatusClass::Permanent,
         }
     }
+
+    /// The second number: what the code is about (RFC 3463 §3).
+    pub const fn subject(self) -> u16 {
+        self.subject
+    }
+
+    /// The third number.
+    pub const fn detail(self) -> u16 {
+        self.detail
+    }
 }
 
 impl FromStr for EnhancedStatus {
