@@ -177,7 +177,7 @@ pub(crate) fn signature_input(field: &str, canonical: &str) -> Vec<u8> {
 pub(crate) fn read_revision(tags: &mut TagReader<'_>) -> Result<(), SyntaxError> {
     match tags.plain("v")? {
         "1" => Ok(()),
-        other if other.len() <= 8 && other.bytes().all(|o| o.is_ascii_digit()) => {
+        other if (1..=8).contains(&other.len()) && other.bytes().all(|o| o.is_ascii_digit()) => {
             Err(SyntaxError::Revision(other.to_owned()))
         }
         _ => Err(SyntaxError::Value("v")),

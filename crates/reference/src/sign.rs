@@ -40,7 +40,9 @@ impl Algorithm {
         let word = |o: u8| o.is_ascii_lowercase() || o.is_ascii_digit() || o == b'-';
         match text {
             "ed25519" => Ok(Self::Ed25519),
-            other if other.len() <= 32 && other.bytes().all(word) => Err(SyntaxError::Algorithm(other.to_owned())),
+            other if (1..=32).contains(&other.len()) && other.bytes().all(word) => {
+                Err(SyntaxError::Algorithm(other.to_owned()))
+            }
             _ => Err(SyntaxError::Value("a")),
         }
     }

@@ -69,6 +69,9 @@ fn a_custodian_answers_for_its_own_offer_alone() {
     assert_eq!(verified.signer(), &domain("b.example"));
     let elsewhere = Offer::relayed(custody(), "tbr.a.example");
     assert!(matches!(elsewhere.refusal(), Refusal::Host { .. }), "not the host that the custodian signed");
+    let mut another = Offer::relayed(custody(), "tbr2.b.example");
+    another.facts[0].repo.push(domain("tbr2.b.example"));
+    assert!(matches!(another.refusal(), Refusal::Host { .. }), "one of its hosts, but not the signed one");
 }
 
 #[test]

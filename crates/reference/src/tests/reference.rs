@@ -86,6 +86,7 @@ fn other_revisions_and_algorithms_are_told_from_nonsense() {
     assert_eq!(parse(&text.replace("v=1;", "v=x;")), Err(SyntaxError::Value("v")));
     assert_eq!(parse(&text.replace("ed25519", "ml-dsa-44")), Err(SyntaxError::Algorithm("ml-dsa-44".to_owned())));
     assert_eq!(parse(&text.replace("ed25519", "ED25519")), Err(SyntaxError::Value("a")));
+    assert_eq!(parse(&text.replace("ed25519", "")), Err(SyntaxError::Value("a")));
 }
 
 #[test]

@@ -175,11 +175,10 @@ pub(super) fn offers_by_relays() -> File {
             ok("by custody", from(custody(), b, &|_| {})),
             ok("by custody, the origin's keys gone", from(custody(), b, &|o| o.facts.truncate(1))),
             ok("by reference", from(HopMode::Reference, a, &|_| {})),
-            bad(
-                "by custody, at a host that the custodian did not sign",
-                "not a repository",
-                from(custody(), a, &|_| {}),
-            ),
+            bad("by custody, at a host that the custodian did not sign", "not a repository", {
+                from(custody(), "tbr2.b.example", &|o| o.facts[0].repo.push(domain("tbr2.b.example")))
+            }),
+            bad("by custody, at the origin's host", "not a repository", from(custody(), a, &|_| {})),
             bad("by reference, at the relay's host", "not a repository", from(HopMode::Reference, b, &|_| {})),
             bad("by reference, the origin's keys gone", "cannot be authenticated", {
                 from(HopMode::Reference, a, &|o| o.facts.truncate(1))
