@@ -6,6 +6,8 @@
 pub mod accounts;
 pub mod admin;
 pub mod config;
+pub mod verify;
+pub mod cli;
 mod deliver;
 pub mod keys;
 mod receive;

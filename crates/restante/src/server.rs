@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::accounts::Accounts;
-use crate::admin::api::Reloaded;
+use crate::admin::api::{Message as Traced, Reloaded};
 use crate::admin::{self, ReloadRequest};
 use crate::config::{self, Config, ListenerKind, StoreKind, TlsVersion};
 use crate::deliver::{Couriers, Hosts};
@@ -91,6 +91,14 @@ impl Server {
     /// What is listened on; port 0 has become a real one.
     pub fn listening(&self) -> &[(ListenerKind, SocketAddr)] {
         &self.listening
+    }
+
+    /// All that is known of a message, by queue id or reference id; empty where nothing is.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn trace(&self, id: &str) -> Result<Traced> {
+        Ok(Traced::of(&admin::lookup(&self.store, id).await?))
     }
 
     /// Carries out wishes to reload that come by the admin API, until `stop` resolves.

@@ -183,7 +183,8 @@ fn way<'a>(leg: &Leg, position: u16, tbr: bool, context: &Context<'a>) -> Way<'a
         return Way::Value;
     };
     let policy = config.policy(&domain);
-    let relayed = leg.inbound.is_some() || !leg.prefix.is_empty();
+    // A trace field above a submitted message stays here; one that came by reference has another origin.
+    let relayed = leg.inbound.is_some();
     let elsewhere =
         matches!(&leg.route, mail::ledger::Route::Relay(name) if !config.relays_by_reference.contains(name));
     if policy.mode == ReferenceMode::Never || relayed || elsewhere || leg.by_value {

@@ -482,6 +482,7 @@ mod tests {
                 accepted: at,
                 expires: at,
                 attempts: 1,
+                next_attempt: at,
                 by_value: false,
                 refused_since: None,
                 held: false,

@@ -4,4 +4,4 @@ pub mod api;
 mod server;
 mod submit;
 
-pub(crate) use server::{Office, ReloadRequest, bind, serve};
+pub(crate) use server::{Office, ReloadRequest, bind, lookup, serve};

@@ -1,6 +1,5 @@
 //! Answers the admin API over its UNIX socket. Whoever may open the socket may do everything: its mode is 0660.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -16,11 +15,11 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures_util::stream;
-use mail::ledger::{Key, Row};
+use mail::ledger::{Key, Row, RowBody};
 use mail::{QueueId, ReferenceId, Timestamp};
 use queue::port::{Command, Reply, Request, Selection};
 use serde::Deserialize;
-use store::Store;
+use store::{Store, StoreError};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -72,7 +71,7 @@ pub(crate) async fn serve(socket: UnixListener, office: Office, shutdown: Cancel
         .route(api::QUEUE, get(list))
         .route(&format!("{}/{{id}}", api::QUEUE), get(show))
         .route(&format!("{}/{{id}}/{{verb}}", api::QUEUE), post(command))
-        .route(&format!("{}/{{id}}", api::TRACE), get(trace))
+        .route(&format!("{}/{{id}}", api::TRACE), get(show))
         .route(api::MESSAGES, post(submit::message))
         .route(api::RELOAD, post(reload))
         .route(api::STORE_CHECK, post(check_store))
@@ -148,41 +147,35 @@ async fn list(State(office): State<Office>, Query(query): Query<ListQuery>) -> R
 }
 
 async fn show(State(office): State<Office>, Segments(id): Segments<String>) -> Result<Json<Message>, Refused> {
-    let rows = rows_of(&office, &id).await?;
-    Ok(Json(Message::of(&rows)))
-}
-
-async fn trace(State(office): State<Office>, Segments(id): Segments<String>) -> Result<Json<Message>, Refused> {
-    let mut rows = rows_of(&office, &id).await?;
-    if let Ok(reference) = id.parse::<ReferenceId>() {
-        let issued = mail::ledger::by_reference(&reference);
-        rows.extend(office.store.find(&issued, PAGE).await.map_err(|error| Refused::failed(&error))?);
-        rows.extend(list_all(&office, &format!("in/{reference}/")).await?);
-    }
-    let seen: BTreeSet<_> = rows.iter().map(|row| row.key.clone()).collect();
-    rows.sort_by(|a, b| a.key.cmp(&b.key));
-    rows.dedup_by(|a, b| a.key == b.key);
-    debug_assert_eq!(seen.len(), rows.len());
+    let rows = lookup(&office.store, &id).await.map_err(|error| Refused::failed(&error))?;
     if rows.is_empty() { Err(unknown(&id)) } else { Ok(Json(Message::of(&rows))) }
 }
 
-/// All rows of a message: its legs, and the reference by which it came.
-async fn rows_of(office: &Office, id: &str) -> Result<Vec<Row>, Refused> {
-    let Ok(queue_id) = id.parse::<QueueId>() else {
-        return if id.parse::<ReferenceId>().is_ok() { Ok(Vec::new()) } else { Err(unknown(id)) };
-    };
-    let mut rows = list_all(office, &format!("leg/{queue_id}/")).await?;
-    let inbound = office.store.find(&format!("id/{queue_id}"), PAGE).await;
-    rows.extend(inbound.map_err(|error| Refused::failed(&error))?);
-    let is_reference = id.parse::<ReferenceId>().is_ok();
-    if rows.is_empty() && !is_reference { Err(unknown(id)) } else { Ok(rows) }
+/// All rows of a message by its queue id, or of both sides of a reference by its id.
+pub(crate) async fn lookup(store: &Store, id: &str) -> Result<Vec<Row>, StoreError> {
+    let mut rows = Vec::new();
+    if let Ok(queue_id) = id.parse::<QueueId>() {
+        rows.extend(list_all(store, &format!("leg/{queue_id}/")).await?);
+        rows.extend(store.find(&format!("id/{queue_id}"), PAGE).await?);
+    }
+    if let Ok(reference) = id.parse::<ReferenceId>() {
+        rows.extend(store.find(&mail::ledger::by_reference(&reference), PAGE).await?);
+        for inbound in list_all(store, &format!("in/{reference}/")).await? {
+            let RowBody::Inbound(body) = &inbound.body else { continue };
+            rows.extend(list_all(store, &format!("leg/{}/", body.queue_id)).await?);
+            rows.push(inbound);
+        }
+    }
+    rows.sort_by(|a, b| a.key.cmp(&b.key));
+    rows.dedup_by(|a, b| a.key == b.key);
+    Ok(rows)
 }
 
-async fn list_all(office: &Office, prefix: &str) -> Result<Vec<Row>, Refused> {
+async fn list_all(store: &Store, prefix: &str) -> Result<Vec<Row>, StoreError> {
     let mut rows = Vec::new();
     let mut after: Option<Key> = None;
     while rows.len() < LIST_LIMITS.1 {
-        let page = office.store.list(prefix, after.as_ref(), PAGE).await.map_err(|error| Refused::failed(&error))?;
+        let page = store.list(prefix, after.as_ref(), PAGE).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.key.clone());
         rows.extend(page);

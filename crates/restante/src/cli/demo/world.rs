@@ -12,6 +12,8 @@ use mail::Domain;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use reference::{KeyRecord, SigningKey};
 
+use crate::config::Config;
+
 /// Addresses of the two domains: each has its own, the ports are the same.
 const HOSTS: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
 
@@ -27,6 +29,8 @@ pub(super) struct Site {
     pub(super) directory: PathBuf,
     /// Its configuration.
     pub(super) config: PathBuf,
+    /// A copy of the document that it publishes: enough to verify its messages later.
+    pub(super) document: PathBuf,
 }
 
 /// The two domains and what they share: an authority that stands for the public ones, and a zone.
@@ -58,6 +62,7 @@ impl World {
             let site = Site::create(directory, name, &ca)?;
             zone.push_str(&site.records(host)?);
             fs::write(&site.config, site.configuration(host, &ports, max_size))?;
+            site.write_document()?;
             sites.push(site);
         }
         fs::write(zone_file, zone)?;
@@ -126,8 +131,16 @@ impl Site {
         fs::write(directory.join("certificate.pem"), certificate)?;
         write_secret(&directory.join("certificate.key"), key.as_bytes())?;
         crate::keys::write(&directory.join("tbr.key"), &SigningKey::generate()?)?;
-        let config = directory.join("restante.toml");
-        Ok(Self { domain, directory, config })
+        let (config, document) = (directory.join("restante.toml"), directory.join("domain.json"));
+        Ok(Self { domain, directory, config, document })
+    }
+
+    /// What the server will say of its domain, for later.
+    fn write_document(&self) -> Result<()> {
+        let signers = crate::settings::signers(&Config::load(&self.config)?)?;
+        let facts = crate::settings::facts(&signers, crate::runtime::now());
+        let facts = facts.get(&self.domain).context("the domain does not sign")?;
+        Ok(fs::write(&self.document, facts.to_document()?)?)
     }
 
     /// What the domain publishes.

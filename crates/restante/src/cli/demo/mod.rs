@@ -1,0 +1,175 @@
+//! `restante demo`: a real message goes by reference between two complete mail domains, and what happened is told.
+//!
+//! Both servers are started through ordinary configuration files, with keys, certificates, stores and a zone file of their
+//! own; everything is on loopback. Nothing is taken from inside the servers but what the admin API would tell.
+
+mod message;
+mod story;
+mod world;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use mail::{Address, Body, Envelope, MailParams, QueueId, Recipient};
+use net::dns::{Resolver, Source};
+use net::sasl::ScramVerifier;
+use net::smtp_client::{Client, Destination, Fate, Login, Protocol, Route, Settings, TlsPolicy};
+use net::tls::{ClientTls, Trust};
+use smtp::Secret;
+use tokio::io::AsyncReadExt as _;
+
+use crate::Server;
+use crate::accounts::{Account, Accounts, Sender};
+use crate::admin::api::{EntryKind, Message as Traced};
+use crate::config::{Config, ListenerKind};
+use message::Message;
+pub use story::Story;
+use world::{Site, World};
+
+/// How long a message of no size may take; each megabyte adds a second.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How often the servers are asked how far they are.
+const GLANCE: Duration = Duration::from_millis(10);
+
+/// What the demo is asked for.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// The message to send instead of the one that comes with the program.
+    pub message: Option<PathBuf>,
+    /// Keep the directory with both domains.
+    pub keep: bool,
+}
+
+/// Runs the demo from beginning to end.
+///
+/// # Errors
+/// A file that is no message; anything that keeps the two servers from starting; a message that does not arrive.
+pub async fn run(options: &Options) -> Result<Story> {
+    let directory = tempfile::Builder::new().prefix("restante-demo-").tempdir().context("cannot make a directory")?;
+    let message = message::prepare(options.message.as_deref(), directory.path().join("message.eml"))?;
+    let world = World::create(directory.path(), message.checked.size + 64 * 1024)?;
+    let story = play(&world, &message).await;
+    if options.keep {
+        let kept = directory.keep();
+        return story.map(|story| story.kept_in(&kept));
+    }
+    story
+}
+
+async fn play(world: &World, message: &Message) -> Result<Story> {
+    let (alice, bob) = ("alice@a.example".parse()?, "bob@b.example".parse()?);
+    let password = add_account(&world.origin, &alice)?;
+    add_account(&world.receiver, &bob)?;
+    let origin = Server::start(Config::load(&world.origin.config)?).await.context("a.example does not start")?;
+    let receiver = Server::start(Config::load(&world.receiver.config)?).await.context("b.example does not start")?;
+    let told = async {
+        let begun = Instant::now();
+        let id = submit(world, &origin, message, (&alice, &password), &bob).await?;
+        let (sent, received) = wait(&origin, &receiver, &id, message).await?;
+        Story::tell(world, message, &sent, &received, begun.elapsed())
+    };
+    let told = told.await;
+    origin.stop().await;
+    receiver.stop().await;
+    told
+}
+
+/// Adds an account with a password that nobody has chosen.
+fn add_account(site: &Site, address: &Address) -> Result<String> {
+    let mut random = [0; 18];
+    queue::Entropy::fill(&mut crate::runtime::SystemEntropy::default(), &mut random);
+    let password = mail::base64url::encode(&random);
+    let verifier = ScramVerifier::new(&password)?;
+    let account = Account::new(address.local(), verifier, vec![Sender::Address(address.clone())])?;
+    let config = Config::load(&site.config)?;
+    Accounts::edit(&config.accounts_file(), |accounts| accounts.add(account))?;
+    Ok(password)
+}
+
+/// Submits as a mail program would: TLS from the first octet, AUTH, and the message by value.
+async fn submit(
+    world: &World,
+    origin: &Server,
+    message: &Message,
+    (alice, password): (&Address, &str),
+    bob: &Address,
+) -> Result<QueueId> {
+    let listening = origin.listening().iter().find(|(kind, _)| *kind == ListenerKind::Submissions);
+    let (_, address) = listening.context("a.example has no submission listener")?;
+    let resolver = Resolver::new(&Source::ZoneFile(world.directory.join("zone")))?;
+    let tls = ClientTls::new(&Trust::CaFile(world.ca.clone()))?;
+    let client = Client::new(Settings::new("laptop.a.example".parse()?, tls), resolver);
+    let destination = Destination {
+        route: Route::Host("mx.a.example".parse()?, address.port()),
+        protocol: Protocol::Smtp,
+        tls: TlsPolicy::Implicit,
+        login: Some(Login { user: alice.local().to_owned(), password: Secret::new(password.as_bytes()) }),
+    };
+    let mut session = client.connect(&destination).await?;
+    let body = if message.checked.eight_bit { Body::EightBit } else { Body::SevenBit };
+    let envelope = Envelope {
+        mail_from: Some(alice.clone()),
+        params: MailParams { body, ..MailParams::default() },
+        recipients: vec![Recipient::plain(bob.clone())],
+    };
+    let file = tokio::fs::File::open(&message.path).await?;
+    let transaction = session.by_value(&envelope, Bytes::new(), chunks(file), message.checked.size).await;
+    match transaction.fates.into_iter().next() {
+        Some(Fate::Accepted(reply)) => queue_id(&reply.to_string()),
+        Some(fate) => bail!("a.example did not take the message: {fate:?}"),
+        None => bail!("a.example said nothing"),
+    }
+}
+
+/// The queue id stands behind the enhanced code of the 250.
+fn queue_id(reply: &str) -> Result<QueueId> {
+    let id = reply.split_whitespace().find_map(|word| word.parse().ok().filter(|id: &QueueId| id.as_str().len() == 16));
+    id.with_context(|| format!("the reply names no queue id: {reply}"))
+}
+
+fn chunks(file: tokio::fs::File) -> impl Stream<Item = io::Result<Bytes>> + Send + Unpin {
+    Box::pin(stream::try_unfold(file, |mut file| async move {
+        let mut chunk = vec![0; 256 * 1024];
+        let read = file.read(&mut chunk).await?;
+        chunk.truncate(read);
+        Ok((read > 0).then(|| (Bytes::from(chunk), file)))
+    }))
+}
+
+/// Waits until the origin knows the outcome and the receiver has nothing left to do.
+async fn wait(origin: &Server, receiver: &Server, id: &QueueId, message: &Message) -> Result<(Traced, Traced)> {
+    let deadline = Instant::now() + PATIENCE + Duration::from_secs(message.checked.size >> 20);
+    loop {
+        let sent = origin.trace(id.as_str()).await?;
+        let reference = sent.entries.iter().flat_map(|entry| &entry.references).next();
+        let received = match reference {
+            Some(reference) => receiver.trace(&reference.to_string()).await?,
+            None => Traced { entries: Vec::new() },
+        };
+        let arrived = received.entries.iter().any(|entry| entry.kind == EntryKind::Reference && entry.finished);
+        let by_value = sent.entries.iter().all(|entry| entry.finished) && reference.is_none();
+        if by_value {
+            bail!("the message went by value: {}", story::last_words(&sent, &received));
+        }
+        if arrived && sent.entries.iter().all(|entry| entry.finished) {
+            return Ok((sent, received));
+        }
+        if Instant::now() > deadline {
+            bail!("the message has not arrived: {}", story::last_words(&sent, &received));
+        }
+        tokio::time::sleep(GLANCE).await;
+    }
+}
+
+/// The file that was delivered, from the receiver's own words.
+fn delivered_to(received: &Traced) -> Option<PathBuf> {
+    let leg = received.entries.iter().find(|entry| entry.kind == EntryKind::Leg)?;
+    let detail = &leg.recipients.first()?.detail;
+    let path = detail.split_once(' ')?.1;
+    Path::new(path).is_absolute().then(|| PathBuf::from(path))
+}
