@@ -200,9 +200,8 @@ impl Scripted {
                 let (all, script, acceptor) = (Arc::clone(&all), Arc::clone(&script), acceptor.clone());
                 connections.spawn(async move {
                     *all.connections.lock().unwrap() += 1;
-                    if let Ok(stream) = acceptor.accept(stream).await {
-                        play(stream, &all, &script).await;
-                    }
+                    let Ok(stream) = acceptor.accept(stream).await else { return };
+                    play(stream, &all, &script).await;
                 });
             }
         });
