@@ -97,3 +97,32 @@ fn vector_names_are_unique() {
 fn read(file: &File) -> Value {
     serde_json::from_slice(&std::fs::read(file.path()).unwrap()).unwrap()
 }
+
+fn specification() -> String {
+    std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/spec/tbr.md")).unwrap()
+}
+
+#[test]
+fn the_specification_lists_every_code() {
+    let text = specification();
+    for code in crate::codes::ALL {
+        let row = match code.reply {
+            0 => format!("| {} |", code.status),
+            reply => format!("| {reply} | {} |", code.status),
+        };
+        let elsewhere = format!("{} {}", code.reply, code.status);
+        assert!(text.contains(&row) || text.contains(&elsewhere), "{row}");
+    }
+}
+
+#[test]
+fn the_examples_of_the_specification_are_vectors() {
+    let (text, offer) = (specification(), super::Offer::good());
+    for line in std::iter::once(format!("TBR {}", offer.line).as_str()).chain(offer.block.lines()) {
+        assert!(text.contains(&format!("    C: {line}\n")), "{line}");
+    }
+    for line in super::relayed(crate::hop::HopMode::Custody(super::domain("tbr.b.example"))).hops()[0].encode().lines()
+    {
+        assert!(text.contains(&format!("    {line}\n")), "{line}");
+    }
+}
