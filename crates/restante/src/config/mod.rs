@@ -25,7 +25,7 @@ use ::reference::Selector;
 use mail::{Address, Domain};
 
 pub use mistake::{ConfigErrors, Mistake, Place};
-pub use reference::{document, reference};
+pub use reference::{FieldDoc, document, fields, reference};
 pub use values::{HostName, MaildirPattern, Network, format_duration, format_size, parse_duration, parse_size};
 
 /// Where the configuration is looked for unless told otherwise.
@@ -456,6 +456,14 @@ impl Config {
     /// Is the mail of this domain ours?
     pub fn is_ours(&self, name: &Domain) -> bool {
         self.domains.contains_key(name)
+    }
+
+    /// Where names without a domain are at home: the local domain that this server is named in, else the first, else the
+    /// server's own name.
+    pub fn mail_domain(&self) -> &Domain {
+        let around = |domain: &&Domain| self.hostname.is_within(domain);
+        let domain = self.domains.keys().find(around).or_else(|| self.domains.keys().next());
+        domain.unwrap_or(&self.hostname)
     }
 
     /// Where accounts are kept.

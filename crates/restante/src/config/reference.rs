@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use serde::Serialize;
+
 use super::schema::{Effect, Field, Presence, SECTIONS, Section, VARIABLES};
 
 const WIDTH: usize = 110;
@@ -68,6 +70,51 @@ fn comment(out: &mut String, text: &str) {
         let _ = write!(line, " {word}");
     }
     let _ = writeln!(out, "{line}");
+}
+
+/// One field, for programs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FieldDoc {
+    /// Its table, empty for the top of the file; in brackets twice where there can be several.
+    pub section: String,
+    /// Its name.
+    pub name: &'static str,
+    /// What it holds.
+    pub kind: &'static str,
+    /// It must be there.
+    pub required: bool,
+    /// What holds without it, as TOML.
+    pub default: Option<&'static str>,
+    /// An example, as TOML, where there is no default.
+    pub example: Option<&'static str>,
+    /// A change takes effect at the next start only.
+    pub restart: bool,
+    /// What it does.
+    pub doc: &'static str,
+}
+
+/// Every field.
+pub fn fields() -> Vec<FieldDoc> {
+    let of = |section: &'static Section| section.fields.iter().map(move |field| field_doc(section, field));
+    SECTIONS.iter().flat_map(of).collect()
+}
+
+fn field_doc(section: &Section, field: &Field) -> FieldDoc {
+    let (open, close) = brackets(section);
+    let (default, example) = match field.presence {
+        Presence::Default(text) => (Some(text), None),
+        Presence::Required(text) | Presence::Optional(text) | Presence::Or(text) => (None, Some(text)),
+    };
+    FieldDoc {
+        section: if section.name.is_empty() { String::new() } else { format!("{open}{}{close}", section.name) },
+        name: field.name,
+        kind: field.kind,
+        required: matches!(field.presence, Presence::Required(_)),
+        default,
+        example,
+        restart: field.effect == Effect::Restart,
+        doc: field.doc,
+    }
 }
 
 /// `docs/configuration.md`.

@@ -1,0 +1,164 @@
+//! `restante check config`: the configuration, and every file that it names, read as the server would.
+
+use std::fs;
+
+use net::dns::zone::Zone;
+use net::tls::{Certificates, ClientTls, Trust};
+use serde::Serialize;
+
+use super::args::Global;
+use super::output::{Exit, Failure, Outcome, Output};
+use crate::accounts::Accounts;
+use crate::config::{Config, ListenerKind, Resolver};
+use crate::keys;
+use crate::routing::Router;
+
+/// What was found.
+#[derive(Debug, Default, Serialize)]
+struct Findings {
+    /// The file.
+    file: String,
+    /// The server would not start, or not work.
+    errors: Vec<String>,
+    /// It would, but perhaps not as meant.
+    warnings: Vec<String>,
+}
+
+/// Checks everything.
+pub(super) fn run(global: &Global, output: Output) -> Outcome {
+    let config = Config::load(&global.config).map_err(|errors| Failure::config(&errors))?;
+    let findings = check(&config);
+    output.print(&findings, || text(&findings, &config));
+    Ok(if findings.errors.is_empty() { Exit::Done } else { Exit::Usage })
+}
+
+fn check(config: &Config) -> Findings {
+    let mut findings = Findings { file: config.origin.display().to_string(), ..Findings::default() };
+    certificates(config, &mut findings);
+    for domain in config.domains.values() {
+        let key = domain.tbr.as_ref().map(|tbr| keys::read(&tbr.key));
+        findings.errors.extend(key.and_then(Result::err).map(|error| error.to_string()));
+    }
+    for relay in config.relays.values() {
+        let file = relay.login.as_ref().map(|login| &login.password_file);
+        let broken = file.and_then(|file| Some((file, fs::metadata(file).err()?)));
+        findings.errors.extend(broken.map(|(file, error)| format!("{}: {error}", file.display())));
+    }
+    match &config.resolver {
+        Resolver::ZoneFile(path) => findings.errors.extend(Zone::load(path).err().map(|error| error.to_string())),
+        Resolver::System | Resolver::Servers(_) => {}
+    }
+    routing(config, &mut findings);
+    sense(config, &mut findings);
+    findings
+}
+
+fn certificates(config: &Config, findings: &mut Findings) {
+    let files: Vec<_> = config.tls.certificates.iter().map(|files| net::tls::CertificateFiles {
+        certificate: files.cert.clone(),
+        key: files.key.clone(),
+    }).collect();
+    if !files.is_empty() {
+        findings.errors.extend(Certificates::load(&files).err().map(|error| error.to_string()));
+    }
+    if let Some(path) = &config.outgoing.ca_file {
+        findings.errors.extend(ClientTls::new(&Trust::CaFile(path.clone())).err().map(|error| error.to_string()));
+    }
+}
+
+fn routing(config: &Config, findings: &mut Findings) {
+    let accounts = match Accounts::load(&config.accounts_file()) {
+        Ok(accounts) => accounts,
+        Err(error) => {
+            findings.errors.push(error.to_string());
+            Accounts::default()
+        }
+    };
+    match Router::load(config, accounts) {
+        Ok(router) => {
+            let dangling = router.dangling();
+            findings.warnings.extend(dangling.iter().map(|alias| format!("the alias {alias} leads nowhere, or in a circle")));
+        }
+        Err(errors) => findings.errors.extend(errors.0.iter().map(ToString::to_string)),
+    }
+}
+
+/// What is allowed and seldom meant.
+fn sense(config: &Config, findings: &mut Findings) {
+    let mut warn = |text: String| findings.warnings.push(text);
+    let has = |kind| config.listeners.iter().any(|listener| listener.kind == kind);
+    if !config.domains.is_empty() && !has(ListenerKind::Relay) {
+        warn("there are domains, but no relay listener: nobody can send them mail by SMTP".into());
+    }
+    for listener in &config.listeners {
+        let blind = config.tls.certificates.is_empty() && !listener.tbr_without_tls;
+        if listener.kind == ListenerKind::Relay && listener.tbr && blind {
+            warn(format!("{} has no certificate: no STARTTLS, and no messages by reference", listener.address));
+        }
+        let loopback = listener.address.ip().is_loopback();
+        if (listener.auth_without_tls || listener.tbr_without_tls) && !loopback {
+            warn(format!("{} lets passwords or grants travel in clear", listener.address));
+        }
+    }
+    if config.outgoing.allow_private_addresses {
+        warn("allow_private_addresses lets strangers' references aim this server at private networks".into());
+    }
+    if let Some(postmaster) = &config.postmaster {
+        let ours = postmaster.domain().is_some_and(|domain| config.is_ours(&domain));
+        if !ours {
+            warn(format!("mail for postmaster leaves this server, to {postmaster}"));
+        }
+    }
+}
+
+fn text(findings: &Findings, config: &Config) -> String {
+    let errors = findings.errors.iter().map(|error| format!("error: {error}"));
+    let warnings = findings.warnings.iter().map(|warning| format!("warning: {warning}"));
+    let mut lines: Vec<String> = errors.chain(warnings).collect();
+    let signing = config.domains.values().filter(|domain| domain.tbr.is_some()).count();
+    let (domains, listeners) = (config.domains.len(), config.listeners.len());
+    lines.push(match findings.errors.len() {
+        0 => format!(
+            "{} is in order: {}, {} of them sending by reference, {}.",
+            findings.file,
+            counted(domains, "domain"),
+            signing,
+            counted(listeners, "listener")
+        ),
+        count => format!("{}: {}", findings.file, counted(count, "error")),
+    });
+    lines.join("\n")
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_not_there_are_all_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let text = "hostname = \"mx.a.example\"\ndata_dir = \".\"\n[resolver]\nzone_file = \"zone\"\n\
+                    [[listener]]\nkind = \"repository\"\naddress = \"127.0.0.1:0\"\n[[certificate]]\ncert = \"c.pem\"\nkey = \"c.key\"\n\
+                    [outgoing]\nca_file = \"ca.pem\"\n\
+                    [[domain]]\nname = \"a.example\"\nalias_file = \"aliases\"\n[domain.tbr]\nselector = \"k1\"\nkey = \"k1.pem\"\n";
+        let config = Config::parse(text, &directory.path().join("restante.toml")).unwrap();
+        let findings = check(&config);
+        for file in ["c.pem", "k1.pem", "zone", "aliases", "ca.pem"] {
+            assert!(findings.errors.iter().any(|error| error.contains(file)), "{file}: {findings:?}");
+        }
+        assert!(findings.warnings.iter().any(|warning| warning.contains("no relay listener")));
+        assert!(super::text(&findings, &config).ends_with("5 errors"));
+    }
+
+    #[test]
+    fn a_sound_configuration_is_in_order() {
+        let config = Config::parse("hostname = \"mx.a.example\"", std::path::Path::new("/x/restante.toml")).unwrap();
+        let findings = Findings { file: "restante.toml".into(), ..Findings::default() };
+        let text = text(&findings, &config);
+        assert_eq!(text, "restante.toml is in order: 0 domains, 0 of them sending by reference, 0 listeners.");
+    }
+}

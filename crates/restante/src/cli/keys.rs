@@ -1,0 +1,143 @@
+//! `restante keys`: makes signing keys and prints the DNS records that make them known.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mail::{Domain, DomainError};
+use reference::keys::default_host;
+use reference::{DomainRecord, KeyRecord, Selector, SigningKey};
+use serde::Serialize;
+
+use super::args::{GenerateArgs, Global, KeysCommand, ShowKeyArgs};
+use super::humane::now;
+use super::output::{Exit, Failure, Outcome, Output};
+use crate::config::Config;
+use crate::keys::{self, KeyFileError, TxtRecord};
+
+const DAY: Duration = Duration::from_secs(86_400);
+/// A published window begins a little before now, for clocks that are slow.
+const BEFORE: Duration = DAY;
+/// Default length of a window, for keys that are only shown.
+const YEAR: Duration = Duration::from_secs(366 * 86_400);
+
+/// A key and what is published of it.
+#[derive(Debug, Serialize)]
+struct Published {
+    domain: Domain,
+    selector: Selector,
+    file: PathBuf,
+    public_key: String,
+    repository: Domain,
+    records: [TxtRecord; 2],
+}
+
+/// Carries a command out.
+pub(super) fn run(command: &KeysCommand, global: &Global, output: Output) -> Outcome {
+    match command {
+        KeysCommand::Generate(args) => generate(args, output),
+        KeysCommand::Show(args) => show(args, global, output),
+    }
+}
+
+fn generate(args: &GenerateArgs, output: Output) -> Outcome {
+    let file = args.out.clone().unwrap_or_else(|| keys::file_name(&args.domain, &args.selector));
+    let repository = repository(args.repository.as_ref(), &args.domain)?;
+    let key = SigningKey::generate().map_err(|error| Failure::new(error.to_string()))?;
+    // The records first: names that are too long should not leave a key behind.
+    let window = DAY.saturating_mul(u32::try_from(args.days).unwrap_or(u32::MAX));
+    let published =
+        published(&args.domain, &args.selector, &key, file, repository, args.subdomains, window).map_err(|e| too_long(&e))?;
+    keys::write(&published.file, &key).map_err(|error| key_failure(&error))?;
+    output.print(&published, || generated_text(&published, args.subdomains));
+    Ok(Exit::Done)
+}
+
+fn repository(given: Option<&Domain>, domain: &Domain) -> Result<Domain, Failure> {
+    given.cloned().map_or_else(|| default_host(domain).map_err(|error| too_long(&error)), Ok)
+}
+
+fn too_long(error: &DomainError) -> Failure {
+    Failure::new(format!("the names of the records would not be valid: {error}"))
+}
+
+fn key_failure(error: &KeyFileError) -> Failure {
+    let failure = Failure::new(error.to_string());
+    match &error.reason {
+        keys::KeyFileReason::Io(io) if io.kind() == std::io::ErrorKind::AlreadyExists => {
+            failure.help("a key is never overwritten: name another file with --out, or another --selector")
+        }
+        _ => failure,
+    }
+}
+
+fn published(
+    domain: &Domain,
+    selector: &Selector,
+    key: &SigningKey,
+    file: PathBuf,
+    repository: Domain,
+    sub: bool,
+    window: Duration,
+) -> Result<Published, DomainError> {
+    let (from, to) = (now().before(BEFORE), now().after(window));
+    let public = key.verifying_key();
+    let record = KeyRecord::active(selector.clone(), public, from, to);
+    let facts = DomainRecord { repo: vec![repository.clone()], sub };
+    let records = keys::records(domain, &facts, &record)?;
+    let (domain, selector) = (domain.clone(), selector.clone());
+    Ok(Published { domain, selector, file, public_key: public.to_string(), repository, records })
+}
+
+fn records_text(published: &Published) -> String {
+    published.records.iter().map(TxtRecord::zone_line).collect::<Vec<_>>().join("\n")
+}
+
+fn generated_text(published: &Published, subdomains: bool) -> String {
+    let Published { domain, selector, file, repository, .. } = published;
+    let records = records_text(published);
+    let sub = if subdomains { "subdomains = true\n" } else { "" };
+    let shown = file.display();
+    format!(
+        "The key is in {shown}.\n\n\
+         Publish in DNS:\n\n{records}\n\n\
+         {repository} must be a name of this server, with a certificate, reachable on port 443; if it is not tbr.{domain}, \
+         that name is needed too, for the domain's document.\n\n\
+         In the configuration, below [[domain]] name = \"{domain}\":\n\n\
+         [domain.tbr]\nselector = \"{selector}\"\nkey = \"{shown}\"\nrepository = \"{repository}\"\n{sub}"
+    )
+}
+
+fn show(args: &ShowKeyArgs, global: &Global, output: Output) -> Outcome {
+    let all = match (&args.file, &args.domain) {
+        (Some(file), Some(domain)) => vec![show_file(file.clone(), domain, &args.selector)?],
+        (_, only) => configured(global, only.as_ref())?,
+    };
+    output.print(&all, || {
+        let text = |p: &Published| format!("; {} ({})\n{}", p.domain, p.file.display(), records_text(p));
+        all.iter().map(text).collect::<Vec<_>>().join("\n\n")
+    });
+    Ok(Exit::Done)
+}
+
+fn show_file(file: PathBuf, domain: &Domain, selector: &Selector) -> Result<Published, Failure> {
+    let key = keys::read(&file).map_err(|error| key_failure(&error))?;
+    let repository = repository(None, domain)?;
+    published(domain, selector, &key, file, repository, false, YEAR).map_err(|error| too_long(&error))
+}
+
+fn configured(global: &Global, only: Option<&Domain>) -> Result<Vec<Published>, Failure> {
+    let config = Config::load(&global.config).map_err(|errors| Failure::config(&errors))?;
+    let wanted = config.domains.values().filter(|domain| only.is_none_or(|only| *only == domain.name));
+    let signing = wanted.filter_map(|domain| Some((&domain.name, domain.tbr.as_ref()?)));
+    let read = |(name, tbr): (&Domain, &crate::config::DomainTbr)| {
+        let key = keys::read(&tbr.key).map_err(|error| key_failure(&error))?;
+        let shown = published(name, &tbr.selector, &key, tbr.key.clone(), tbr.repository.clone(), tbr.subdomains, YEAR);
+        shown.map_err(|error| too_long(&error))
+    };
+    let all = signing.map(read).collect::<Result<Vec<_>, Failure>>()?;
+    if all.is_empty() {
+        let help = "make a key with `restante keys generate --domain …`, and name it in [domain.tbr]";
+        return Err(Failure::new("no domain of the configuration has a key").help(help));
+    }
+    Ok(all)
+}
