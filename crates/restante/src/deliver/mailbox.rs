@@ -33,19 +33,21 @@ impl Mailboxes {
     /// Delivers to every recipient of the attempt, one file each.
     pub(super) async fn deliver(&self, delivery: &Delivery, maildir: PathBuf) -> DeliveryEnd {
         let mut outcomes = Vec::with_capacity(delivery.positions.len());
-        let mut octets = 0;
+        let (mut octets, mut last) = (0, maildir.clone());
         for position in &delivery.positions {
             let Some(recipient) = delivery.leg.recipients.get(usize::from(*position)) else { continue };
             let end = match self.one(delivery, recipient, *position, &maildir).await {
                 Ok((path, written)) => {
                     octets += written;
-                    accepted(&path.display().to_string())
+                    last = path;
+                    accepted("in the mailbox")
                 }
                 Err(error) => trouble(&error),
             };
             outcomes.push((*position, end));
         }
-        DeliveryEnd::Transaction { offer: false, outcomes, peer: maildir.display().to_string(), octets }
+        // Where files are is for our own trace; the outcomes' texts travel to the origin.
+        DeliveryEnd::Transaction { offer: false, outcomes, peer: last.display().to_string(), octets }
     }
 
     async fn one(&self, delivery: &Delivery, to: &LegRecipient, n: u16, maildir: &Path) -> io::Result<(PathBuf, u64)> {

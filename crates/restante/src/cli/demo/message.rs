@@ -13,6 +13,25 @@ pub(super) const MAX_SIZE: u64 = 1 << 30;
 /// What is sent unless a file is named.
 const DEFAULT: &[u8] = include_bytes!("../../../demo/message.eml");
 
+/// How much of the beginning is looked at for header fields, in octets.
+const HEAD: usize = 64 * 1024;
+
+/// One of these makes a message.
+const KNOWN_FIELDS: [&str; 12] = [
+    "From",
+    "To",
+    "Cc",
+    "Date",
+    "Subject",
+    "Sender",
+    "Reply-To",
+    "Message-ID",
+    "Received",
+    "Return-Path",
+    "MIME-Version",
+    "Content-Type",
+];
+
 /// A message in normal form.
 #[derive(Debug)]
 pub(super) struct Message {
@@ -58,7 +77,7 @@ fn normalise(mut source: impl Read, target: PathBuf) -> Result<Message> {
         if size > MAX_SIZE {
             bail!("it is larger than 1 GB, which is the most that the demo sends");
         }
-        head.extend(normal.iter().take(1000_usize.saturating_sub(head.len())));
+        head.extend(normal.iter().take(HEAD.saturating_sub(head.len())));
         checker.update(&normal);
         out.write_all(&normal)?;
         if read == 0 {
@@ -68,16 +87,26 @@ fn normalise(mut source: impl Read, target: PathBuf) -> Result<Message> {
     out.into_inner()?.sync_all()?;
     let checked = checker.finish();
     checked.verdict.map_err(|fault| anyhow::anyhow!("{fault}"))?;
-    if !begins_with_field(&head) {
-        bail!("its first line is no header field such as \"Subject: Hello\": this is not a message (RFC 5322)");
-    }
+    check_header(&head)?;
     Ok(Message { path: target, checked })
 }
 
-/// Is the first line `name: value` (RFC 5322 §2.2)?
-fn begins_with_field(head: &[u8]) -> bool {
-    let name = head.split(|octet| *octet == b':').next().unwrap_or_default();
-    name.len() < head.len() && !name.is_empty() && name.iter().all(|octet| matches!(octet, 33..=126))
+/// Every line of the header is a field or continues one (RFC 5322 §2.2), and one field at least is of those that only
+/// messages have: many text files have lines with colons.
+fn check_header(head: &[u8]) -> Result<()> {
+    let lines = head.split_inclusive(|octet| *octet == b'\n').filter(|line| line.ends_with(b"\r\n"));
+    let mut known = false;
+    for (number, line) in (1..).zip(lines.take_while(|line| *line != b"\r\n")) {
+        if number > 1 && matches!(line[0], b' ' | b'\t') {
+            continue;
+        }
+        let name = line.split(|octet| *octet == b':').next().unwrap_or_default();
+        if name.len() == line.len() || name.is_empty() || !name.iter().all(|octet| matches!(octet, 33..=126)) {
+            bail!("line {number} is no header field such as \"Subject: Hello\": this is not a message (RFC 5322)");
+        }
+        known |= KNOWN_FIELDS.iter().any(|field| name.eq_ignore_ascii_case(field.as_bytes()));
+    }
+    if known { Ok(()) } else { bail!("it has none of the header fields of a message (From, Date, Subject, …)") }
 }
 
 #[cfg(test)]
@@ -91,7 +120,8 @@ mod tests {
 
     #[test]
     fn lf_and_crlf_give_the_same_object() {
-        let (lf, crlf) = (prepared(b"Subject: x\n\nh\xc3\xa9\n").unwrap(), prepared(b"Subject: x\r\n\r\nh\xc3\xa9").unwrap());
+        let (lf, crlf) =
+            (prepared(b"Subject: x\n\nh\xc3\xa9\n").unwrap(), prepared(b"Subject: x\r\n\r\nh\xc3\xa9").unwrap());
         assert_eq!(lf.checked, crlf.checked);
         assert!(lf.checked.eight_bit);
         assert!(prepare(None, tempfile::tempdir().unwrap().path().join("m")).is_ok());
@@ -101,9 +131,11 @@ mod tests {
     fn what_is_no_message_is_named_as_such() {
         for (content, words) in [
             (b"".as_slice(), "empty"),
-            (b"Hello Bob\n", "first line is no header field"),
+            (b"Hello Bob\n", "line 1 is no header field"),
+            (b"Subject: x\nHello\n\n", "line 2 is no header field"),
+            (b"root:x:0:0:root:/root:/bin/sh\n", "none of the header fields"),
             (b"\x89PNG\r\n\x1a\n", "does not begin with a header field"),
-            (b"From alice Mon Nov 23\nSubject: x\n\n", "first line is no header field"),
+            (b"From alice Mon Nov 23\nSubject: x\n\n", "line 1 is no header field"),
             (b"Subject: x\n\na\0b\n", "NUL"),
         ] {
             let error = format!("{:#}", prepared(content).unwrap_err());

@@ -169,7 +169,7 @@ async fn wait(origin: &Server, receiver: &Server, id: &QueueId, message: &Messag
 /// The file that was delivered, from the receiver's own words.
 fn delivered_to(received: &Traced) -> Option<PathBuf> {
     let leg = received.entries.iter().find(|entry| entry.kind == EntryKind::Leg)?;
-    let detail = &leg.recipients.first()?.detail;
-    let path = detail.split_once(' ')?.1;
+    let sent = leg.steps.iter().rev().find(|step| step.what == "sent")?;
+    let path = sent.detail.strip_prefix("to ")?;
     Path::new(path).is_absolute().then(|| PathBuf::from(path))
 }

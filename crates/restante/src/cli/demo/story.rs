@@ -61,7 +61,9 @@ impl Story {
         let leg = sent.entries.first().context("a.example has no record of the message")?;
         let recipient = leg.recipients.first().context("a.example has no record of the recipient")?;
         let delivered_to = super::delivered_to(received);
-        let Some(delivered_to) = delivered_to else { bail!("b.example did not deliver: {}", last_words(sent, received)) };
+        let Some(delivered_to) = delivered_to else {
+            bail!("b.example did not deliver: {}", last_words(sent, received))
+        };
         let document = world.origin.document.clone();
         let offered = octets(sent, "offered");
         Ok(Self {
@@ -116,7 +118,11 @@ impl Story {
         );
         if let (Some(directory), Some(args)) = (&self.kept_in, &self.verify_args) {
             let (directory, file) = (directory.display(), self.delivered_to.display());
-            let _ = write!(text, "\nEverything is kept in {directory}. Check the copy yourself:\n  restante verify {file} {}\n", args.join(" "));
+            let _ = write!(
+                text,
+                "\nEverything is kept in {directory}. Check the copy yourself:\n  restante verify {file} {}\n",
+                args.join(" ")
+            );
         }
         text
     }
@@ -153,6 +159,7 @@ fn now() -> Timestamp {
 
 /// Everything that either side wrote down, for when something went wrong.
 pub(super) fn last_words(sent: &Traced, received: &Traced) -> String {
-    let words = timeline(sent, received).into_iter().map(|(side, step)| format!("{side}: {} {}", step.what, step.detail));
+    let words =
+        timeline(sent, received).into_iter().map(|(side, step)| format!("{side}: {} {}", step.what, step.detail));
     words.collect::<Vec<_>>().join("; ")
 }
