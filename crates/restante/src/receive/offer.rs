@@ -1,4 +1,4 @@
-//! Judging an offer: from the TBR line and its block to a row of the ledger, in the order of TBR §4.5.
+//! Judging an offer: from the TBR line and its block to a row of the ledger, in the order of TBR §3.5.
 //!
 //! Syntax and session come first and cost nothing; then the keys of the signing domain (cached), then the signature,
 //! then consent of the host. Only a verified reference reaches the queue, which commits it before anybody reads 250.
@@ -166,7 +166,7 @@ impl OfferDesk {
         format!("{}{}", reception.field(), self.authentication_results(verified))
     }
 
-    /// RFC 8601 with the method `tbr` (TBR §10). The origin is named only where no relay stands between.
+    /// RFC 8601 with the method `tbr` (TBR §9). The origin is named only where no relay stands between.
     fn authentication_results(&self, verified: &Verified) -> String {
         let level = match verified.assurance() {
             Assurance::Dnssec => "dnssec",
