@@ -1,4 +1,4 @@
-//! Answers the admin API over its UNIX socket. Whoever may open the socket may do everything: its mode is 0660.
+//! Answers the admin API over its UNIX socket. Whoever may open the socket may do everything: its mode is 0600.
 
 use std::fs;
 use std::io;
@@ -59,7 +59,7 @@ pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
         fs::remove_file(path)?;
     }
     let socket = UnixListener::bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     Ok(socket)
 }
 

@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -100,7 +99,7 @@ fn lmtp_route(lmtp: &Lmtp) -> net::smtp_client::Route {
 fn host_route(host: &HostName, port: u16) -> net::smtp_client::Route {
     match host {
         HostName::Name(name) => net::smtp_client::Route::Host(name.clone(), port),
-        HostName::Address(address) => net::smtp_client::Route::Address(IpAddr::from(*address), port),
+        HostName::Address(address) => net::smtp_client::Route::Address(*address, port),
     }
 }
 
