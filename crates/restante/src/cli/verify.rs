@@ -152,7 +152,8 @@ fn from_documents(files: &[std::path::PathBuf], domain: &Domain, selector: &Sele
 }
 
 async fn from_zone(path: &Path, domain: &Domain, selector: &Selector) -> Result<KeyFound, Failure> {
-    let resolver = Resolver::new(&Source::ZoneFile(path.to_owned())).map_err(|error| Failure::usage(error.to_string()))?;
+    let resolver =
+        Resolver::new(&Source::ZoneFile(path.to_owned())).map_err(|error| Failure::usage(error.to_string()))?;
     let name = key_name(selector, domain).map_err(|error| Failure::new(error.to_string()))?;
     let from = format!("the zone file {}", path.display());
     let Ok(answer) = resolver.txt(&name).await else {
@@ -174,7 +175,8 @@ async fn by_discovery(global: &Global, domain: &Domain, selector: &Selector) -> 
     };
     let trust = config.outgoing.ca_file.clone().map_or(Trust::System, Trust::CaFile);
     let resolver = Arc::new(Resolver::new(&source).map_err(|error| failed(&error))?);
-    let tls = net::tls::trust::client_config(&trust, Versions::Only13, &[b"http/1.1"]).map_err(|error| failed(&error))?;
+    let tls =
+        net::tls::trust::client_config(&trust, Versions::Only13, &[b"http/1.1"]).map_err(|error| failed(&error))?;
     let fetcher = retrieval::Client::new(tls, resolver.clone(), settings::retrieval_config(&config));
     // Nobody waits in an SMTP session here.
     let patient = net::discovery::Config {
@@ -209,12 +211,14 @@ fn report(file: String, message: &StoredMessage, judgement: &Judgement, key_from
     let statement = message.stored.chain.reference().statement();
     let (domain, selector) = message.signer();
     let (verdict, mut sentence) = verdict(message, judgement, &key_from);
-    if judgement.lf_copy {
-        sentence.push_str(" It is a copy with LF line ends, judged as if they were CRLF.");
+    if judgement.lf_copy && verdict != "pass" {
+        sentence.push_str(" It is a copy with LF line ends, judged with CRLF put back.");
     }
     if judgement.expired && judgement.intact {
         let expired = date(statement.expires);
-        sentence.push_str(&format!(" The reference expired on {expired} UTC: a proof of what was sent, no longer an offer."));
+        sentence.push_str(&format!(
+            " The reference expired on {expired} UTC: a proof of what was sent, no longer an offer."
+        ));
     }
     let details = Details {
         domain: domain.clone(),
@@ -250,15 +254,20 @@ fn verdict(message: &StoredMessage, judgement: &Judgement, key_from: &str) -> (&
     let issued = date(statement.issued);
     match judgement.signature {
         SignatureVerdict::Valid => {
-            let size = statement.size;
-            ("pass", format!("This is what {domain} signed on {issued} UTC, octet for octet ({size} octets)."))
+            let how = match judgement.lf_copy {
+                true => "but for its line ends: a copy with LF, judged with CRLF put back".to_owned(),
+                false => format!("octet for octet ({} octets)", statement.size),
+            };
+            ("pass", format!("This is what {domain} signed on {issued} UTC, {how}."))
         }
         SignatureVerdict::Invalid => {
             ("fail", format!("{domain} did NOT sign this: the signature does not verify under its key {selector}."))
         }
         SignatureVerdict::OutsideWindow => (
             "fail",
-            format!("The signature is of {domain}'s key {selector}, which was not valid on {issued} UTC: do not trust it."),
+            format!(
+                "The signature is of {domain}'s key {selector}, which was not valid on {issued} UTC: do not trust it."
+            ),
         ),
         SignatureVerdict::Revoked => {
             ("fail", format!("{domain} has revoked the key {selector} that signed this: do not trust it."))
@@ -319,7 +328,8 @@ mod tests {
         if facts.is_object() {
             fs::write(&document, facts.to_string()).unwrap();
         }
-        let args = VerifyArgs { file, document: if facts.is_object() { vec![document] } else { Vec::new() }, zone: None };
+        let args =
+            VerifyArgs { file, document: if facts.is_object() { vec![document] } else { Vec::new() }, zone: None };
         let message = match open(&args.file, Output { json: true }) {
             Ok(message) => message,
             Err(error) => {
@@ -355,7 +365,9 @@ mod tests {
             assert_eq!(exit == Exit::Done, valid, "{name}: {}", report.sentence);
             if let Some(details) = &report.details {
                 let expected = &outcome["details"];
-                for (field, found) in [("expired", details.expired), ("intact", details.intact), ("lf_copy", details.lf_copy)] {
+                for (field, found) in
+                    [("expired", details.expired), ("intact", details.intact), ("lf_copy", details.lf_copy)]
+                {
                     assert!(expected[field].is_null() || expected[field] == found, "{name}: {field}");
                 }
             }
