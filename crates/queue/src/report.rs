@@ -2,12 +2,14 @@
 //!
 //! The text of a report is [`mail::dsn`]'s. A report is durable in the same commit as what it reports.
 
+use mail::dsn::{self, ReportKind};
 use mail::ledger::{Inbound, Key, Leg, ObjectKey, ObjectRef, Outcome, Source};
-use mail::{Address, DsnReturn, MailParams, Notify, QueueId, Recipient, Timestamp, Xuid};
+use mail::{Address, MailParams, Notify, QueueId, Recipient, Timestamp, Xuid};
 
 use crate::flow::{Context, Plan};
 use crate::origin::accept;
 use crate::port::Acceptance;
+use crate::stats::Count;
 
 /// Octets of the original that are read for a report.
 pub(crate) const MAX_HEAD: u64 = 64 * 1024;
@@ -25,16 +27,6 @@ pub(crate) struct Report {
     /// The content, while it is still here.
     pub(crate) object: Option<ObjectRef>,
     entries: Vec<ReportEntry>,
-}
-
-/// What it says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ReportKind {
-    Failed,
-    Delayed,
-    /// Claimed, but no receipt: who holds it.
-    Held,
-    Succeeded,
 }
 
 /// What it says of one recipient.
@@ -87,10 +79,12 @@ impl Report {
     ) -> Option<(ObjectRef, Vec<u8>)> {
         let targets = (context.config.route)(&self.author);
         if targets.is_empty() {
+            plan.count(Count::ReportsDropped);
             return None;
         }
         let queue_id = QueueId::generate(context.now, context.random.octets());
-        let content = self.compose(&queue_id, head, context);
+        let sender = Address::new("MAILER-DAEMON", &context.config.hostname).ok()?;
+        let content = self.compose(&sender, head, context);
         let object = ObjectRef {
             key: ObjectKey(format!("r-{}", queue_id.as_str())),
             xuid: Xuid::of(&content),
@@ -114,22 +108,34 @@ impl Report {
         Some((object, content))
     }
 
-    fn compose(&self, id: &QueueId, head: Option<&[u8]>, context: &Context<'_>) -> Vec<u8> {
-        let _ = (self.retry_until, &self.about, self.accepted, self.params.ret == Some(DsnReturn::Full), head);
-        let mut text = format!(
-            "From: Mail Delivery System <postmaster@{host}>\r\nTo: <{to}>\r\nSubject: {kind:?}\r\nMessage-ID: <{id}@{host}>\r\n\r\n",
-            host = context.config.hostname,
-            to = self.author,
-            kind = self.kind,
-            id = id.as_str(),
-        );
-        for entry in &self.entries {
-            let who = entry.original.as_ref().unwrap_or(&entry.recipient.address);
-            text.push_str(&format!(
-                "{who}: {} {} {} {:?}\r\n",
-                entry.outcome.action, entry.outcome.status, entry.outcome.text, entry.peer
-            ));
+    fn compose(&self, sender: &Address, head: Option<&[u8]>, context: &mut Context<'_>) -> Vec<u8> {
+        let complete = self.object.as_ref().map(|object| object.size);
+        let original = head.map(|octets| dsn::Original { octets, complete: complete == Some(octets.len() as u64) });
+        let report = dsn::Report {
+            kind: self.kind,
+            reporting_mta: context.config.hostname.as_str(),
+            from: sender,
+            to: &self.author,
+            at: context.now,
+            unique: context.random.octets(),
+            queue_id: self.about.as_ref(),
+            params: &self.params,
+            arrived: self.accepted,
+            retry_until: self.retry_until,
+            recipients: self.entries.iter().map(ReportEntry::recipient_report).collect(),
+            original: original.filter(|original| !original.octets.is_empty()),
+        };
+        report.to_message()
+    }
+}
+
+impl ReportEntry {
+    fn recipient_report(&self) -> dsn::RecipientReport<'_> {
+        dsn::RecipientReport {
+            address: self.original.as_ref().unwrap_or(&self.recipient.address),
+            orcpt: self.recipient.orcpt.as_deref(),
+            outcome: &self.outcome,
+            remote_mta: self.peer.as_deref(),
         }
-        text.into_bytes()
     }
 }

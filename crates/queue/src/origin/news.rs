@@ -1,11 +1,12 @@
 //! Telling whoever has to know: the author by a report, or the origin of the reference by a receipt.
 
 use mail::Timestamp;
+use mail::dsn::ReportKind;
 use mail::ledger::{Action, Key, Leg, Outcome, note};
 
 use crate::flow::{Context, Plan, Rows};
 use crate::receiver::handover;
-use crate::report::{Report, ReportEntry, ReportKind};
+use crate::report::{Report, ReportEntry};
 use crate::stats::Count;
 
 /// Something that became known of one recipient of a leg.

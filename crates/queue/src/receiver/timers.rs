@@ -2,6 +2,7 @@
 //! mail after a day without hearing, resting, forgetting.
 
 use mail::Timestamp;
+use mail::dsn::ReportKind;
 use mail::ledger::{Inbound, IndexState, Key, Phase, note};
 
 use crate::config::QueueConfig;
@@ -11,7 +12,7 @@ use crate::receiver::claim::indexes;
 use crate::receiver::handover;
 use crate::receiver::inbound;
 use crate::receiver::retrieval::begin_claim;
-use crate::report::{Report, ReportEntry, ReportKind};
+use crate::report::{Report, ReportEntry};
 use crate::stats::Count;
 
 /// An inbound reference is due for something other than a try.
