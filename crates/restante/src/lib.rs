@@ -5,9 +5,8 @@
 
 pub mod accounts;
 pub mod admin;
-pub mod config;
-pub mod verify;
 pub mod cli;
+pub mod config;
 mod deliver;
 pub mod keys;
 mod receive;
@@ -16,5 +15,6 @@ pub mod routing;
 mod runtime;
 pub mod server;
 mod settings;
+pub mod verify;
 
 pub use server::Server;

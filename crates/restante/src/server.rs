@@ -109,17 +109,18 @@ impl Server {
                 () = &mut stop => return,
                 Some(answer) = self.reloads.recv() => {
                     let outcome = self.reload().await.map_err(|error| format!("{error:#}"));
-                    let _ = answer.send(outcome.map(|()| Reloaded { restart_needed: Vec::new() }));
+                    let _ = answer.send(outcome.map(|restart_needed| Reloaded { restart_needed }));
                 }
             }
         }
     }
 
-    /// Reads the configuration and the files it names again. What cannot be changed without a restart stays.
+    /// Reads the configuration and the files it names again. What cannot be changed without a restart stays, and is
+    /// answered by name.
     ///
     /// # Errors
     /// The first mistake; everything stays as it was.
-    pub async fn reload(&mut self) -> Result<()> {
+    pub async fn reload(&mut self) -> Result<Vec<String>> {
         let config = Config::load(&self.live.config.origin)?;
         let router = load_router(&config)?;
         let signers = settings::signers(&config)?;
@@ -130,8 +131,12 @@ impl Server {
         self.custody.reconfigure(settings::queue_config(&config, signers, report_router(&self.live.router))).await;
         self.live.router.replace(router);
         self.live.hosts.replace(&config);
+        let restart_needed = self.live.config.restart_needed(&config);
         info!("the configuration was read again");
-        Ok(())
+        if !restart_needed.is_empty() {
+            warn!(fields = restart_needed.join(", "), "changed, but only the next start takes that over");
+        }
+        Ok(restart_needed)
     }
 
     /// Stops: no new connections, open transactions end, the queue and its deliveries after them. What is not
@@ -232,7 +237,7 @@ impl Parts {
             router: router.clone(),
             store: store.clone(),
             custody: custody.clone(),
-            desk: offer_desk(config, custody.clone(), discovery),
+            desk: offer_desk(config, router.clone(), custody.clone(), discovery),
             prober,
         });
         let live = Live { config: Arc::clone(config), router, hosts, facts, resolver };
@@ -240,14 +245,13 @@ impl Parts {
     }
 }
 
-fn offer_desk(config: &Arc<Config>, custody: Custody, discovery: Discovery) -> OfferDesk {
-    let ours = Arc::clone(config);
+fn offer_desk(config: &Config, router: LiveRouter, custody: Custody, discovery: Discovery) -> OfferDesk {
     OfferDesk {
         custody,
         discovery,
         hostname: config.hostname.clone(),
         max_size: config.limits.message_size,
-        is_ours: Arc::new(move |domain: &Domain| ours.is_ours(domain)),
+        is_ours: Arc::new(move |domain: &Domain| router.get().serves(domain)),
     }
 }
 
@@ -349,6 +353,7 @@ fn smtp_settings(config: &Config, listener: &config::Listener, tls: Option<Arc<S
     smtp.limits.message = config.limits.message_size;
     smtp.limits.recipients = config.limits.recipients;
     smtp.limits.errors = u32::try_from(config.limits.errors).unwrap_or(u32::MAX);
+    smtp.limits.commands = u32::try_from(config.limits.commands).unwrap_or(u32::MAX);
     smtp.limits.idle = config.limits.command_timeout;
     let limits = smtp_server::Limits {
         connections: listener.max_connections,

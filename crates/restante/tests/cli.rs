@@ -1,5 +1,7 @@
 //! The binary as its users have it: a server in a directory of its own, and the commands that talk to it.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::symlink;
@@ -128,7 +130,13 @@ fn a_message_is_handed_in_delivered_and_traced() {
     assert!(text.contains("● accepted") && text.contains("delivered"), "{text}");
     let mail = site.maildir("alice");
     assert_eq!(mail.len(), 1);
-    for part in ["Return-Path: <alice@a.example>\r\n", "Received:", "From: alice@a.example\r\n", "Message-ID: <", "\r\n\r\nHello\r\n..\r\n"] {
+    for part in [
+        "Return-Path: <alice@a.example>\r\n",
+        "Received:",
+        "From: alice@a.example\r\n",
+        "Message-ID: <",
+        "\r\n\r\nHello\r\n..\r\n",
+    ] {
         assert!(mail[0].contains(part), "{part}:\n{}", mail[0]);
     }
     assert_eq!(site.text(&["queue", "list"]), "The queue is empty.\n");
@@ -136,7 +144,8 @@ fn a_message_is_handed_in_delivered_and_traced() {
 
     // An account that is added while the server runs can get mail at once.
     site.json(&["accounts", "add", "bob@a.example"], "secret\n");
-    let output = feed(site.command(Path::new(PROGRAM), &["send", "-t", "-f", "<>"]), "To: bob@a.example\nBcc: root\n\nhi\n");
+    let output =
+        feed(site.command(Path::new(PROGRAM), &["send", "-t", "-f", "<>"]), "To: bob@a.example\nBcc: root\n\nhi\n");
     assert!(output.status.success(), "{output:?}");
     let id = String::from_utf8(output.stdout).unwrap().split(' ').next().unwrap().to_owned();
     site.finished(&id);
@@ -161,7 +170,8 @@ fn cron_finds_a_sendmail() {
     let sendmail = site.path("sendmail");
     symlink(PROGRAM, &sendmail).unwrap();
     let input = "From: root (Cron Daemon)\nTo: root\nSubject: Cron\n\nok\n";
-    let output = feed(site.command(&sendmail, &["-FCronDaemon", "-i", "-odi", "-oem", "-oi", "-t", "-f", "root"]), input);
+    let output =
+        feed(site.command(&sendmail, &["-FCronDaemon", "-i", "-odi", "-oem", "-oi", "-t", "-f", "root"]), input);
     assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
     let queue = site.json(&["queue", "list", "--finished"], "");
     let id = queue["entries"][0]["id"].as_str().unwrap();

@@ -99,7 +99,10 @@ fn warn_of_strangers(config: &Config, account: &Account, output: Output) {
         Sender::Domain(domain) => !config.is_ours(domain),
     });
     for sender in strange.filter(|_| !output.json) {
-        eprintln!("restante: {sender} is in no [[domain]] of {}: it will receive nothing here", config.origin.display());
+        eprintln!(
+            "restante: {sender} is in no [[domain]] of {}: it will receive nothing here",
+            config.origin.display()
+        );
     }
 }
 

@@ -54,10 +54,12 @@ fn check(config: &Config) -> Findings {
 }
 
 fn certificates(config: &Config, findings: &mut Findings) {
-    let files: Vec<_> = config.tls.certificates.iter().map(|files| net::tls::CertificateFiles {
-        certificate: files.cert.clone(),
-        key: files.key.clone(),
-    }).collect();
+    let files: Vec<_> = config
+        .tls
+        .certificates
+        .iter()
+        .map(|files| net::tls::CertificateFiles { certificate: files.cert.clone(), key: files.key.clone() })
+        .collect();
     if !files.is_empty() {
         findings.errors.extend(Certificates::load(&files).err().map(|error| error.to_string()));
     }
@@ -77,7 +79,9 @@ fn routing(config: &Config, findings: &mut Findings) {
     match Router::load(config, accounts) {
         Ok(router) => {
             let dangling = router.dangling();
-            findings.warnings.extend(dangling.iter().map(|alias| format!("the alias {alias} leads nowhere, or in a circle")));
+            findings
+                .warnings
+                .extend(dangling.iter().map(|alias| format!("the alias {alias} leads nowhere, or in a circle")));
         }
         Err(errors) => findings.errors.extend(errors.0.iter().map(ToString::to_string)),
     }

@@ -136,7 +136,9 @@ pub(super) async fn answer<T: DeserializeOwned>(response: Response<Incoming>) ->
 /// The failure that an answer reports.
 pub(super) fn problem(status: StatusCode, octets: &[u8]) -> Failure {
     let exit = match status {
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE | StatusCode::TOO_MANY_REQUESTS => Exit::Later,
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE | StatusCode::TOO_MANY_REQUESTS => {
+            Exit::Later
+        }
         _ => Exit::Failed,
     };
     match serde_json::from_slice::<Problem>(octets) {

@@ -97,10 +97,11 @@ fn field_name(line: &[u8]) -> Option<&str> {
 fn recipients(header: &[u8]) -> Vec<String> {
     let Some(message) = MessageParser::default().parse_headers(header) else { return Vec::new() };
     let wanted = |name: &HeaderName<'_>| matches!(name, HeaderName::To | HeaderName::Cc | HeaderName::Bcc);
-    let lists = message.headers().iter().filter(|header| wanted(&header.name)).filter_map(|header| match &header.value {
-        HeaderValue::Address(list) => Some(list),
-        _ => None,
-    });
+    let lists =
+        message.headers().iter().filter(|header| wanted(&header.name)).filter_map(|header| match &header.value {
+            HeaderValue::Address(list) => Some(list),
+            _ => None,
+        });
     // A bare name, as in `To: root`, is taken for a name without an address.
     let bare = |name: &&str| !name.is_empty() && !name.contains(char::is_whitespace);
     let addresses = lists.flat_map(mail_parser::Address::iter);
@@ -141,7 +142,8 @@ mod tests {
 
     #[test]
     fn a_complete_header_stays_as_it_is() {
-        let head = "From: x@a.example\r\nDATE: D\r\nMessage-Id: <1>\r\nSubject: a\r\n b\r\nBcc: y@a.example\r\n\r\nbody";
+        let head =
+            "From: x@a.example\r\nDATE: D\r\nMessage-Id: <1>\r\nSubject: a\r\n b\r\nBcc: y@a.example\r\n\r\nbody";
         let (header, rest, composed) = composed(head, false);
         assert_eq!(header + &rest, head);
         assert!(!composed.needs_blank && composed.recipients.is_empty());

@@ -45,8 +45,8 @@ fn generate(args: &GenerateArgs, output: Output) -> Outcome {
     let key = SigningKey::generate().map_err(|error| Failure::new(error.to_string()))?;
     // The records first: names that are too long should not leave a key behind.
     let window = DAY.saturating_mul(u32::try_from(args.days).unwrap_or(u32::MAX));
-    let published =
-        published(&args.domain, &args.selector, &key, file, repository, args.subdomains, window).map_err(|e| too_long(&e))?;
+    let published = published(&args.domain, &args.selector, &key, file, repository, args.subdomains, window)
+        .map_err(|e| too_long(&e))?;
     keys::write(&published.file, &key).map_err(|error| key_failure(&error))?;
     output.print(&published, || generated_text(&published, args.subdomains));
     Ok(Exit::Done)

@@ -1,7 +1,7 @@
 //! The command line: reads the arguments, calls the command, prints what came of it, and ends with its exit code.
 
-pub mod args;
 mod accounts;
+pub mod args;
 mod check;
 mod client;
 mod compose;
@@ -96,9 +96,7 @@ fn as_sendmail(arguments: &[OsString]) -> ExitCode {
     };
     let outcome = match sendmail::parse(words) {
         Ok(sendmail::Asked::Send(args)) => send::hand_in(&args, &global, std::io::stdin()).map(|_| Exit::Done),
-        Ok(sendmail::Asked::Queue) => {
-            queue::run(&QueueCommand::List { finished: false, limit: 1000 }, &global, output)
-        }
+        Ok(sendmail::Asked::Queue) => queue::run(&QueueCommand::List { finished: false, limit: 1000 }, &global, output),
         Err(message) => Err(Failure::usage(message)),
     };
     finish(outcome, output)

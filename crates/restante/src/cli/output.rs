@@ -103,7 +103,8 @@ impl Failure {
         if let Some(details) = &self.details {
             error["details"] = details.clone();
         }
-        let refused = self.recipients.iter().map(|(address, why)| serde_json::json!({ "address": address, "why": why }));
+        let refused =
+            self.recipients.iter().map(|(address, why)| serde_json::json!({ "address": address, "why": why }));
         if !self.recipients.is_empty() {
             error["recipients"] = refused.collect();
         }

@@ -36,7 +36,11 @@ pub(super) fn run(args: &SendArgs, global: &Global, output: Output) -> Outcome {
 }
 
 /// The same for any source of octets.
-pub(super) fn hand_in(args: &SendArgs, global: &Global, source: impl Read + Send + 'static) -> Result<Accepted, Failure> {
+pub(super) fn hand_in(
+    args: &SendArgs,
+    global: &Global,
+    source: impl Read + Send + 'static,
+) -> Result<Accepted, Failure> {
     let client = Client::new(global)?;
     let mut place = Place { global, config: None };
     let mail_from = sender(args, &mut place)?;
@@ -292,7 +296,8 @@ mod tests {
         let composed = compose::compose(&head, false, &additions);
         let mut all = assemble(&composed, &head);
         while content.next(&mut all).unwrap() {}
-        let expected = text.replace('\n', "\r\n").replacen("Subject", "From: f\r\nDate: D\r\nMessage-ID: <m>\r\nSubject", 1);
+        let expected =
+            text.replace('\n', "\r\n").replacen("Subject", "From: f\r\nDate: D\r\nMessage-ID: <m>\r\nSubject", 1);
         assert_eq!(String::from_utf8(all).unwrap(), expected);
     }
 }

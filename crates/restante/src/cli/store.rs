@@ -78,10 +78,14 @@ async fn by_server(client: &Client, repair: bool, bar: &ProgressBar) -> Result<S
 }
 
 fn text(report: &StoreReport, repair: bool) -> String {
-    let mut lines: Vec<String> = report.faults.iter().map(|fault| {
-        let repaired = if fault.repaired { " (repaired)" } else { "" };
-        format!("{} {}: {}{repaired}", fault.kind, fault.subject, fault.detail)
-    }).collect();
+    let mut lines: Vec<String> = report
+        .faults
+        .iter()
+        .map(|fault| {
+            let repaired = if fault.repaired { " (repaired)" } else { "" };
+            format!("{} {}: {}{repaired}", fault.kind, fault.subject, fault.detail)
+        })
+        .collect();
     if report.more_faults > 0 {
         lines.push(format!("and {} more", report.more_faults));
     }
@@ -89,7 +93,9 @@ fn text(report: &StoreReport, repair: bool) -> String {
     lines.push(match (report.clean, report.faults.is_empty(), repair) {
         (true, true, _) => format!("Everything is in order: {looked}."),
         (true, false, _) => format!("Everything is in order now: {looked}."),
-        (false, _, false) => format!("There are faults in {looked}; `restante store check --repair` mends what can be."),
+        (false, _, false) => {
+            format!("There are faults in {looked}; `restante store check --repair` mends what can be.")
+        }
         (false, _, true) => format!("Faults remain that cannot be repaired, in {looked}."),
     });
     lines.join("\n")
@@ -102,7 +108,8 @@ mod tests {
 
     #[test]
     fn the_report_ends_in_a_verdict() {
-        let mut report = StoreReport { clean: true, rows: 2, objects: 1, octets: 4_200, faults: Vec::new(), more_faults: 0 };
+        let mut report =
+            StoreReport { clean: true, rows: 2, objects: 1, octets: 4_200, faults: Vec::new(), more_faults: 0 };
         assert_eq!(text(&report, false), "Everything is in order: 2 rows and 1 objects, 4.2 kB.");
         report.clean = false;
         report.faults.push(StoreFault {

@@ -87,7 +87,8 @@ mod tests {
             detail: format!("detail of {what}"),
             octets,
         };
-        leg.steps = vec![step(0, "accepted", Some(4_200)), step(40, "offered", Some(780)), step(2_000, "receipt", None)];
+        leg.steps =
+            vec![step(0, "accepted", Some(4_200)), step(40, "offered", Some(780)), step(2_000, "receipt", None)];
         let mut other = queue::tests::entry();
         other.kind = EntryKind::Reference;
         other.steps = vec![step(60, "retrieved", Some(4_200))];

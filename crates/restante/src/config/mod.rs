@@ -31,20 +31,20 @@ pub use values::{HostName, MaildirPattern, Network, format_duration, format_size
 /// Where the configuration is looked for unless told otherwise.
 pub const DEFAULT_PATH: &str = "/etc/restante/restante.toml";
 
-/// A checked configuration. Relative paths in the file have been resolved against the file's directory.
+/// A checked configuration. What takes a restart to change is said by `schema` and [`Config::restart_needed`]. Relative paths in the file have been resolved against the file's directory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The file that it was read from, for messages.
     pub origin: PathBuf,
     /// This server's name: banner, EHLO, Received.
     pub hostname: Domain,
-    /// Everything that the server keeps: store, accounts, socket. Restart to change.
+    /// Everything that the server keeps: store, accounts, socket.
     pub data_dir: PathBuf,
-    /// UNIX socket of the admin API. Restart to change.
+    /// UNIX socket of the admin API.
     pub admin_socket: PathBuf,
     /// Logging.
     pub log: Log,
-    /// Where to listen. Restart to change.
+    /// Where to listen.
     pub listeners: Vec<Listener>,
     /// Certificates and versions.
     pub tls: Tls,
@@ -60,7 +60,7 @@ pub struct Config {
     pub relay_from: Vec<Network>,
     /// Who gets postmaster's mail of domains that name nobody for it.
     pub postmaster: Option<Address>,
-    /// Name resolution. Restart to change.
+    /// Name resolution.
     pub resolver: Resolver,
     /// Connections that this server makes.
     pub outgoing: Outgoing,
@@ -70,7 +70,7 @@ pub struct Config {
     pub queue: Queue,
     /// What clients may ask for.
     pub limits: Limits,
-    /// Where objects and rows are kept. Restart to change.
+    /// Where objects and rows are kept.
     pub store: Store,
 }
 
@@ -387,11 +387,11 @@ pub struct Queue {
 pub struct Limits {
     /// Largest message, octets (SIZE).
     pub message_size: u64,
-    /// Most recipients of a transaction, refused ones included.
+    /// Most accepted recipients of a transaction.
     pub recipients: usize,
-    /// Most transactions of a connection.
-    pub transactions: usize,
-    /// Most errors of a connection.
+    /// Most commands of a connection without a message.
+    pub commands: usize,
+    /// Most errors of a connection without a message.
     pub errors: usize,
     /// Most failed AUTH attempts of a connection.
     pub auth_failures: usize,
@@ -456,6 +456,32 @@ impl Config {
     /// Is the mail of this domain ours?
     pub fn is_ours(&self, name: &Domain) -> bool {
         self.domains.contains_key(name)
+    }
+
+    /// Which fields differ in `next` and keep their value until the next start.
+    pub fn restart_needed(&self, next: &Self) -> Vec<String> {
+        let (transfer, other) = (&self.transfer, &next.transfer);
+        let changes = [
+            ("hostname", self.hostname != next.hostname),
+            ("data_dir", self.data_dir != next.data_dir),
+            ("relay_from", self.relay_from != next.relay_from),
+            ("[admin]", self.admin_socket != next.admin_socket),
+            ("[log]", self.log != next.log),
+            ("[[listener]]", self.listeners != next.listeners),
+            ("[[certificate]]", self.tls.certificates != next.tls.certificates),
+            ("[tls]", self.tls.min_version != next.tls.min_version),
+            ("[resolver]", self.resolver != next.resolver),
+            ("[outgoing]", self.outgoing != next.outgoing),
+            ("transfer.verification_budget", transfer.verification_budget != other.verification_budget),
+            ("transfer.max_retrievals", transfer.max_retrievals != other.max_retrievals),
+            (
+                "transfer.max_retrievals_per_domain",
+                transfer.max_retrievals_per_domain != other.max_retrievals_per_domain,
+            ),
+            ("[limits]", self.limits != next.limits),
+            ("[store]", self.store != next.store),
+        ];
+        changes.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| name.to_owned()).collect()
     }
 
     /// Where names without a domain are at home: the local domain that this server is named in, else the first, else the

@@ -106,7 +106,7 @@ pub(super) const SECTIONS: &[Section] = &[
         "certificate",
         true,
         "Certificates, chosen by the name that the client asks for (SNI); the first serves all others. The files are \
-              read again when they change.",
+              read again when they change; a longer or shorter list takes a restart.",
         CERTIFICATE,
     ),
     section_of("tls", false, "TLS on all listeners and connections.", TLS),
@@ -147,7 +147,7 @@ pub(super) const SECTIONS: &[Section] = &[
 ];
 
 const ROOT: &[Field] = &[
-    field(
+    fixed(
         "hostname",
         "domain name",
         Required("\"mx.a.example\""),
@@ -167,7 +167,7 @@ const ROOT: &[Field] = &[
         "Who gets the mail for postmaster, which every mail server must accept (RFC 5321 §4.5.1), of domains that name \
          nobody for it.",
     ),
-    field(
+    fixed(
         "relay_from",
         "list of networks",
         Default("[]"),
@@ -186,7 +186,7 @@ const ADMIN: &[Field] = &[fixed(
 )];
 
 const LOG: &[Field] = &[
-    field(
+    fixed(
         "level",
         "log filter",
         Default("\"info\""),
@@ -233,16 +233,16 @@ const LISTENER: &[Field] = &[
 ];
 
 const CERTIFICATE: &[Field] = &[
-    field(
+    fixed(
         "cert",
         "path",
         Required("\"/etc/restante/tls/fullchain.pem\""),
         "PEM: the certificate, then its intermediates.",
     ),
-    field("key", "path", Required("\"/etc/restante/tls/privkey.pem\""), "PEM: its private key."),
+    fixed("key", "path", Required("\"/etc/restante/tls/privkey.pem\""), "PEM: its private key."),
 ];
 
-const TLS: &[Field] = &[field(
+const TLS: &[Field] = &[fixed(
     "min_version",
     "version",
     Default("\"1.2\""),
@@ -366,21 +366,21 @@ const RESOLVER: &[Field] = &[
 ];
 
 const OUTGOING: &[Field] = &[
-    field("smtp_port", "port", Default("25"), "Port of mail exchangers."),
-    field("https_port", "port", Default("443"), "Port of repositories and domain documents."),
-    field("bind_ipv4", "IPv4 address", Optional("\"192.0.2.25\""), "Source address of IPv4 connections."),
-    field("bind_ipv6", "IPv6 address", Optional("\"2001:db8::25\""), "Source address of IPv6 connections."),
-    field(
+    fixed("smtp_port", "port", Default("25"), "Port of mail exchangers."),
+    fixed("https_port", "port", Default("443"), "Port of repositories and domain documents."),
+    fixed("bind_ipv4", "IPv4 address", Optional("\"192.0.2.25\""), "Source address of IPv4 connections."),
+    fixed("bind_ipv6", "IPv6 address", Optional("\"2001:db8::25\""), "Source address of IPv6 connections."),
+    fixed(
         "allow_private_addresses",
         "true or false",
         Default("false"),
         "Connect to repositories at private, loopback and link-local addresses. A stranger's reference could then aim this \
          server at your own network.",
     ),
-    field("ca_file", "path", Optional("\"/etc/restante/ca.pem\""), "PEM: trust these CAs instead of the system's."),
-    field("max_connections", "number", Default("500"), "Most SMTP and LMTP connections at once."),
-    field("idle_timeout", "duration", Default("\"10s\""), "How long an idle connection waits for the next message."),
-    field(
+    fixed("ca_file", "path", Optional("\"/etc/restante/ca.pem\""), "PEM: trust these CAs instead of the system's."),
+    fixed("max_connections", "number", Default("500"), "Most SMTP and LMTP connections at once."),
+    fixed("idle_timeout", "duration", Default("\"10s\""), "How long an idle connection waits for the next message."),
+    fixed(
         "probe_lifetime",
         "duration",
         Default("\"1h\""),
@@ -432,14 +432,14 @@ const TRANSFER: &[Field] = &[
         Default("\"2h\""),
         "Accepted and not claimed for this long: the offer is made once more, then by value.",
     ),
-    field(
+    fixed(
         "verification_budget",
         "duration",
         Default("\"5s\""),
         "For verifying an offer within the SMTP session, at most 1 minute.",
     ),
-    field("max_retrievals", "number", Default("64"), "Most retrievals at once."),
-    field("max_retrievals_per_domain", "number", Default("8"), "Most retrievals at once from one signing domain."),
+    fixed("max_retrievals", "number", Default("64"), "Most retrievals at once."),
+    fixed("max_retrievals_per_domain", "number", Default("8"), "Most retrievals at once from one signing domain."),
     field(
         "pause_retrieval",
         "true or false",
@@ -479,19 +479,24 @@ const QUEUE: &[Field] = &[
 ];
 
 const LIMITS: &[Field] = &[
-    field(
+    fixed(
         "message_size",
         "size",
         Default("\"50 MB\""),
         "Largest message; at least 64 KiB. Messages are never held in memory.",
     ),
-    field("recipients", "number", Default("1000"), "Most recipients of one transaction; 100 to 10000."),
-    field("transactions", "number", Default("1000"), "Most transactions of one connection."),
-    field("errors", "number", Default("20"), "Errors after which a connection is closed."),
-    field("auth_failures", "number", Default("3"), "Failed logins after which a connection is closed."),
-    field("session_time", "duration", Default("\"2h\""), "Longest that a connection may last."),
-    field("command_timeout", "duration", Default("\"5m\""), "Longest wait for the next command or chunk."),
-    field("hops", "number", Default("100"), "Received and TBR-Hop fields beyond which a message is in a loop."),
+    fixed("recipients", "number", Default("1000"), "Most accepted recipients of one transaction; 100 to 10000."),
+    fixed(
+        "commands",
+        "number",
+        Default("5000"),
+        "Commands without a message after which a connection is closed; at least 100.",
+    ),
+    fixed("errors", "number", Default("20"), "Errors without a message after which a connection is closed."),
+    fixed("auth_failures", "number", Default("3"), "Failed logins after which a connection is closed."),
+    fixed("session_time", "duration", Default("\"2h\""), "Longest that a connection may last."),
+    fixed("command_timeout", "duration", Default("\"5m\""), "Longest wait for the next command or chunk."),
+    fixed("hops", "number", Default("100"), "Received and TBR-Hop fields beyond which a message is in a loop."),
 ];
 
 const STORE: &[Field] = &[

@@ -221,3 +221,11 @@ fn a_file_that_cannot_be_read_says_so() {
     let error = Config::load(Path::new("/nonexistent/restante.toml")).unwrap_err().to_string();
     assert!(error.contains("there is no such file") && error.contains("restante config"), "{error}");
 }
+
+#[test]
+fn what_takes_a_restart_is_named() {
+    let one = parse("hostname = \"a\"").unwrap();
+    let two = parse("hostname = \"b\"\n[queue]\nretry_first = \"1m\"\n[limits]\nerrors = 7").unwrap();
+    assert!(one.restart_needed(&one).is_empty());
+    assert_eq!(one.restart_needed(&two), ["hostname", "[limits]"]);
+}

@@ -166,6 +166,11 @@ impl Router {
         }
     }
 
+    /// Is the mail of this domain ours?
+    pub fn serves(&self, domain: &Domain) -> bool {
+        self.domains.contains_key(domain)
+    }
+
     /// The accounts.
     pub fn accounts(&self) -> &Accounts {
         &self.accounts
@@ -206,7 +211,7 @@ impl Router {
     }
 
     fn is_ours(&self, address: &Address) -> bool {
-        address.domain().is_some_and(|domain| self.domains.contains_key(&domain))
+        address.domain().is_some_and(|domain| self.serves(&domain))
     }
 
     /// Adds the destinations of an address; none if it does not exist. `path` holds the aliases on the way: an alias that

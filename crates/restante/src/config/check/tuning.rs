@@ -130,7 +130,7 @@ pub(super) fn limits(table: Cursor<'_>) -> Option<Limits> {
     }
     // RFC 5321 §4.5.3.1.8 guarantees 100 recipients; an index of TBR has 16 bits.
     let recipients = number(&table, "recipients", 100..=10_000);
-    let transactions = at_least(&table, "transactions", 1);
+    let commands = at_least(&table, "commands", 100);
     let errors = at_least(&table, "errors", 1);
     let auth_failures = at_least(&table, "auth_failures", 1);
     let session_time = time(&table, "session_time", MINUTE..=DAY);
@@ -140,7 +140,7 @@ pub(super) fn limits(table: Cursor<'_>) -> Option<Limits> {
     Some(Limits {
         message_size: message_size?.0,
         recipients: recipients?,
-        transactions: transactions?,
+        commands: commands?,
         errors: errors?,
         auth_failures: auth_failures?,
         session_time: session_time?,
