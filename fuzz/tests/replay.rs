@@ -28,7 +28,8 @@ fn every_target_survives_its_corpus_and_mutations_of_it() {
 
 /// Flips, removes, repeats and inserts a few octets.
 fn mutate(entry: &[u8], seed: u64) -> Vec<u8> {
-    const SPLICES: &[&[u8]] = &[b"\r\n", b"\n", b"\r", b"\r\n.\r\n", b" ", b";", b"=", b"\0", b"\xff", b"TBR ", b"\"", b"<", b">"];
+    const SPLICES: &[&[u8]] =
+        &[b"\r\n", b"\n", b"\r", b"\r\n.\r\n", b" ", b";", b"=", b"\0", b"\xff", b"TBR ", b"\"", b"<", b">"];
     let mut random = Random(seed);
     let mut mutated = entry.to_vec();
     for _ in 0..=random.below(3) {

@@ -218,12 +218,19 @@ fn rows(result: Result<Vec<mail::ledger::Row>, store::StoreError>) -> LedgerAnsw
 }
 
 async fn commit(store: &Store, batch: Batch, created: Vec<(ObjectRef, Vec<u8>)>) -> LedgerAnswer {
+    let mut staged = Vec::new();
     for (object, octets) in created {
         if let Err(error) = store.stage(&object, octets) {
             return LedgerAnswer::Failed(error.to_string());
         }
+        staged.push(object);
     }
-    match store.commit(batch).await {
+    let outcome = store.commit(batch).await;
+    if outcome.is_err() {
+        // The change will be applied again and write its reports anew.
+        staged.iter().for_each(|object| store.discard(object));
+    }
+    match outcome {
         Ok(()) => LedgerAnswer::Committed,
         Err(CommitError::Conflict(keys)) => LedgerAnswer::Conflict(keys),
         Err(error) => LedgerAnswer::Failed(error.to_string()),

@@ -24,11 +24,15 @@ pub(super) async fn message(
     let bad = |text: &str| Refused::new(StatusCode::BAD_REQUEST, text);
     let envelope = headers.get(api::ENVELOPE).and_then(|value| value.to_str().ok()).and_then(api::decode_envelope);
     let envelope = envelope.ok_or_else(|| bad("the envelope is missing or malformed"))?;
-    let recipients = route(&office, &envelope)?;
+    let recipients = route(&office, &envelope);
     let limit = office.config.limits.message_size;
     let mut writer = office.store.create();
     let (mut chunks, mut taken) = (body.into_data_stream(), 0_u64);
     while let Some(chunk) = chunks.next().await {
+        if recipients.is_err() {
+            // A client that is still writing would miss the answer: it is heard out first.
+            continue;
+        }
         let chunk = chunk.map_err(|_| bad("the message broke off"))?;
         taken += chunk.len() as u64;
         if taken > limit {
@@ -37,6 +41,7 @@ pub(super) async fn message(
         }
         writer.write(&chunk).await.map_err(|error| storage(&error))?;
     }
+    let recipients = recipients?;
     let (object, checked) = writer.finish().await.map_err(|error| storage(&error))?;
     if taken == 0 {
         office.store.discard(&object);

@@ -97,11 +97,14 @@ fn generated_text(published: &Published, subdomains: bool) -> String {
     let records = records_text(published);
     let sub = if subdomains { "subdomains = true\n" } else { "" };
     let shown = file.display();
+    let document = match default_host(domain) {
+        Ok(host) if host != *repository => format!(" So must {host} be, for the domain's document."),
+        _ => String::new(),
+    };
     format!(
         "The key is in {shown}.\n\n\
          Publish in DNS:\n\n{records}\n\n\
-         {repository} must be a name of this server, with a certificate, reachable on port 443; if it is not tbr.{domain}, \
-         that name is needed too, for the domain's document.\n\n\
+         {repository} must be a name of this server, with a certificate, and reachable on port 443.{document}\n\n\
          In the configuration, below [[domain]] name = \"{domain}\":\n\n\
          [domain.tbr]\nselector = \"{selector}\"\nkey = \"{shown}\"\nrepository = \"{repository}\"\n{sub}"
     )

@@ -56,7 +56,8 @@ async fn run_until_told(server: &mut Server, origin: &Path) -> Result<()> {
 /// One line for each listener on standard output: port 0 has become a real one.
 fn announce(listening: &[(ListenerKind, std::net::SocketAddr)], json: bool) {
     if json {
-        let listeners = listening.iter().map(|(kind, address)| serde_json::json!({"kind": kind.as_str(), "address": address}));
+        let listeners =
+            listening.iter().map(|(kind, address)| serde_json::json!({"kind": kind.as_str(), "address": address}));
         println!("{}", serde_json::json!({ "listening": listeners.collect::<Vec<_>>() }));
         return;
     }
