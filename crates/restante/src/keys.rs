@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mail::{Domain, DomainError};
-use reference::keys::{key_name, record_name};
+use reference::keys::{consent_name, key_name, record_name};
 use reference::sign::KeyError;
 use reference::{DomainRecord, KeyRecord, Selector, SigningKey};
 
@@ -121,15 +121,20 @@ impl TxtRecord {
     }
 }
 
-/// What a domain publishes so that this key counts: the domain's record and the key's (TBR §6).
+/// What is to be published so that this key counts: the domain's record, the key's, and the consent of each host that lies
+/// outside the domain (TBR §6).
 ///
 /// # Errors
 /// Where the names would be too long.
-pub fn records(domain: &Domain, facts: &DomainRecord, key: &KeyRecord) -> Result<[TxtRecord; 2], DomainError> {
-    Ok([
+pub fn records(domain: &Domain, facts: &DomainRecord, key: &KeyRecord) -> Result<Vec<TxtRecord>, DomainError> {
+    let mut records = vec![
         TxtRecord { name: record_name(domain)?, text: facts.to_txt() },
         TxtRecord { name: key_name(&key.selector, domain)?, text: key.to_txt() },
-    ])
+    ];
+    for host in facts.repo.iter().filter(|host| !host.is_within(domain)) {
+        records.push(TxtRecord { name: consent_name(domain, host)?, text: "v=TBR1".to_owned() });
+    }
+    Ok(records)
 }
 
 /// The usual place of a new key: `<domain>.<selector>.pem` in a directory.
@@ -150,6 +155,22 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(read(&path).unwrap().verifying_key(), key.verifying_key());
         assert!(matches!(write(&path, &key).unwrap_err().reason, KeyFileReason::Io(_)), "never overwritten");
+    }
+
+    #[test]
+    fn a_host_outside_the_domain_is_asked_for_its_consent() {
+        let domain: Domain = "a.example".parse().unwrap();
+        let key = SigningKey::generate().unwrap().verifying_key();
+        let at = mail::Timestamp::from_secs(1_800_000_000);
+        let record = KeyRecord::active("k1".parse().unwrap(), key, at, at);
+        let names = |host: &str| {
+            let facts = DomainRecord { repo: vec![host.parse().unwrap()], sub: false };
+            let records = records(&domain, &facts, &record).unwrap();
+            assert!(records.iter().all(|r| reference::keys::is_consent([r.text.as_str()])), "all are TBR1 records");
+            records.into_iter().map(|r| r.name.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(names("tbr.a.example"), ["_tbr.a.example", "k1._tbr.a.example"]);
+        assert_eq!(names("tbr.host.example")[2], "a.example._tbr-host.tbr.host.example");
     }
 
     #[test]

@@ -28,7 +28,7 @@ struct Published {
     file: PathBuf,
     public_key: String,
     repository: Domain,
-    records: [TxtRecord; 2],
+    records: Vec<TxtRecord>,
 }
 
 /// Carries a command out.
