@@ -1,1 +1,20 @@
-//! To be written.
+//! The simulated world: the real queue of five servers over a virtual network, virtual disks and a virtual clock, with
+//! everything going wrong that a seed says. It covers the code that could lose mail.
+//!
+//! SMTP and HTTPS are modelled by what they mean: a transaction arrives, its reply is lost, a claim is answered twice.
+//! References are really signed and verified. What must hold is in [`judge`]; that the judge is awake is shown by
+//! seeding bugs, [`mutation`].
+
+pub mod chance;
+pub mod disk;
+mod http;
+pub mod judge;
+pub mod mutation;
+pub mod scenario;
+mod server;
+mod smtp;
+mod world;
+
+pub use judge::Violation;
+pub use mutation::Mutation;
+pub use world::{Options, Summary, run};

@@ -1,0 +1,246 @@
+//! Retrieval, claims and receipts, by what they mean.
+
+use std::time::Duration;
+
+use mail::ledger::{ContentFacts, IndexState, Issued, Key, Leg, Phase, RecipientState, RowBody};
+use mail::{Domain, InstanceId, ReferenceId};
+use queue::port::{
+    CallId, ClaimAnswer, ClaimEntry, Input, JobEvent, JobId, Located, Post, ReceiptEntry, Reply, Request, Retrieval,
+    RetrieveFailure, claim_of,
+};
+use reference::Uri;
+
+use crate::judge::Violation;
+use crate::mutation::Mutation;
+use crate::scenario::{Channel, Mood, ServerId};
+use crate::server::{At, Caller, Question};
+use crate::smtp::issuer;
+use crate::world::{Event, World, mutate_answer};
+
+type Done = Result<(), Violation>;
+
+/// Whose repository a host is.
+fn repository(world: &World, host: &Domain) -> Option<ServerId> {
+    world.servers.iter().position(|server| server.facts.repo.contains(host))
+}
+
+/// A retrieval begins.
+pub(crate) fn retrieve(world: &mut World, at: At, job: JobId, retrieval: &Retrieval) -> Done {
+    let uri = Uri::parse(&retrieval.uri).ok();
+    match (uri, repository(world, &retrieval.host)) {
+        (Some(uri), Some(to)) => {
+            world.ask(at, job, to, Channel::Https, Question::Fetch(uri.xuid, uri.grant));
+            Ok(())
+        }
+        _ => Err(Violation("a retrieval leads nowhere".into())),
+    }
+}
+
+/// Claims are posted: what they say must be durable here.
+pub(crate) fn post_claims(world: &mut World, at: At, job: JobId, post: Post<ClaimEntry>) -> Done {
+    for entry in &post.entries {
+        let row = world.servers[at.server].disk.row(&Key::Inbound(entry.id, post.d.clone()));
+        let Some(RowBody::Inbound(inbound)) = row.map(|row| &row.body) else {
+            return Err(Violation(format!("a claim of {} without its row", entry.id)));
+        };
+        let recorded = match inbound.phase {
+            Phase::Claiming { .. } => !entry.acted,
+            Phase::Working => entry.acted,
+            Phase::Waiting | Phase::Held | Phase::Closed => false,
+        };
+        if !recorded {
+            return Err(Violation(format!("a claim of {} was sent before that was durable", entry.id)));
+        }
+        let expires = inbound.expires;
+        if !entry.acted {
+            world.judge.posted(at.server, entry.id, expires, world.now)?;
+        }
+    }
+    let acted = post.entries.iter().any(|entry| entry.acted);
+    let swallowed = if acted { Mutation::ActedDropped } else { Mutation::DeliverWithoutClaim };
+    if world.is_mutated(swallowed) {
+        let all = |entry: &ClaimEntry| Some(entry.indexes.iter().map(|n| (*n, ClaimAnswer::Granted)).collect());
+        let answers = post.entries.iter().map(all).collect();
+        world.after(Duration::from_millis(5), Event::Answer(at, job, JobEvent::Claimed(answers)));
+        return Ok(());
+    }
+    let Some(to) = repository(world, &post.host) else { return Ok(()) };
+    world.ask(at, job, to, Channel::Https, Question::Claims(post));
+    Ok(())
+}
+
+/// Receipts are posted: what they say must be durable here.
+pub(crate) fn post_receipts(world: &mut World, at: At, job: JobId, post: Post<ReceiptEntry>) -> Done {
+    for entry in &post.entries {
+        let row = world.servers[at.server].disk.row(&Key::Inbound(entry.id, post.d.clone()));
+        let Some(RowBody::Inbound(inbound)) = row.map(|row| &row.body) else {
+            return Err(Violation(format!("a receipt for {} without its row", entry.id)));
+        };
+        for (index, outcome) in entry.outcomes.iter().filter(|(_, outcome)| outcome.action.is_final()) {
+            let state = inbound.recipients.get(usize::from(*index)).map(|recipient| &recipient.state);
+            if !matches!(state, Some(IndexState::Final { outcome: known, .. }) if known.action == outcome.action) {
+                return Err(Violation(format!("a receipt for {} was sent before it was durable", entry.id)));
+            }
+        }
+    }
+    let Some(to) = repository(world, &post.host) else { return Ok(()) };
+    world.ask(at, job, to, Channel::Https, Question::Receipts(post));
+    Ok(())
+}
+
+/// A request arrives at a repository.
+pub(crate) fn arrives(world: &mut World, here: ServerId, from: At, job: JobId, question: Question) -> Done {
+    let (caller, request) = match question {
+        Question::Fetch(xuid, grant) => {
+            if world.chance.permille(300) {
+                let served = Request::Served { grant: grant.clone(), octets: 100 };
+                world.input(world.here(here), Input::Call { call: CallId(0), request: served })?;
+            }
+            (Caller::Fetch { from, job }, Request::Locate { xuid, grant })
+        }
+        Question::Claims(post) => {
+            let request = Request::Claims { instance: post.instance, claims: post.entries.clone() };
+            (Caller::Claims { from, job, post }, request)
+        }
+        Question::Receipts(post) => {
+            let request = Request::Receipts { instance: post.instance, receipts: post.entries.clone() };
+            if world.is_mutated(Mutation::ReceiptsBeforeCommit) {
+                let all = |entry: &ReceiptEntry| Some(entry.outcomes.iter().map(|(n, _)| *n).collect());
+                let recorded = JobEvent::Reported(post.entries.iter().map(all).collect());
+                world.answer(here, from, job, Channel::Https, recorded);
+            }
+            (Caller::Receipts { from, job, post }, request)
+        }
+        Question::Connect | Question::Value(..) | Question::Offer(_) => return Ok(()),
+    };
+    if world.servers[here].node.is_none() {
+        return Ok(());
+    }
+    let call = world.servers[here].call(caller);
+    world.input(world.here(here), Input::Call { call, request })
+}
+
+/// The repository knows what the grant may fetch.
+pub(crate) fn located(world: &mut World, here: ServerId, from: At, job: JobId, reply: Reply) -> Done {
+    let event = match reply {
+        Reply::Object(Located::Object(object)) => {
+            if world.servers[here].disk.object(&object.key).is_none() {
+                return Err(Violation(format!("the repository serves an object that is gone: {}", object.xuid)));
+            }
+            match world.is_in_mood(here, Mood::Corrupt) {
+                true => failed(RetrieveFailure::Corrupt, "other octets"),
+                false => {
+                    let facts = ContentFacts { is_object: true, eight_bit: false };
+                    JobEvent::Retrieved { octets: object.size, object, facts }
+                }
+            }
+        }
+        Reply::Object(Located::Gone) => failed(RetrieveFailure::Gone, "gone"),
+        Reply::Object(Located::Unknown) => failed(RetrieveFailure::NotFound, "not found"),
+        _ => no_object("unavailable"),
+    };
+    world.answer(here, from, job, Channel::Https, event);
+    Ok(())
+}
+
+/// The origin has decided on claims: what it grants must be durable there.
+pub(crate) fn claimed(
+    world: &mut World,
+    here: ServerId,
+    from: At,
+    job: JobId,
+    post: &Post<ClaimEntry>,
+    reply: Reply,
+) -> Done {
+    let Reply::Claims(mut answers) = reply else {
+        world.answer(here, from, job, Channel::Https, no_answer());
+        return Ok(());
+    };
+    for (entry, answers) in post.entries.iter().zip(&answers) {
+        for (index, _) in answers.iter().flatten().filter(|(_, answer)| *answer == ClaimAnswer::Granted) {
+            check_granted(world, here, post.instance, entry, *index)?;
+        }
+    }
+    for (_, answer) in answers.iter_mut().flatten().flatten() {
+        *answer = mutate_answer(*answer, world.options.mutation);
+    }
+    let event = if answers.iter().all(Option::is_none) { no_answer() } else { JobEvent::Claimed(answers) };
+    world.answer(here, from, job, Channel::Https, event);
+    Ok(())
+}
+
+fn check_granted(world: &World, here: ServerId, instance: InstanceId, entry: &ClaimEntry, index: u16) -> Done {
+    let durable = with_recipient(world, here, &entry.id, index, |state, issued| {
+        claim_of(state).is_some_and(|claim| claim.instance == instance && claim.reference == entry.id)
+            || issued.acted.contains(&(index, instance))
+    });
+    if durable { Ok(()) } else { Err(Violation(format!("{} was granted before that was durable", entry.id))) }
+}
+
+/// The origin has recorded receipts: they must be durable there.
+pub(crate) fn recorded(
+    world: &mut World,
+    here: ServerId,
+    from: At,
+    job: JobId,
+    post: &Post<ReceiptEntry>,
+    reply: Reply,
+) -> Done {
+    let event = match reply {
+        Reply::Receipts(answers) if answers.iter().any(Option::is_some) => {
+            for (entry, recorded) in post.entries.iter().zip(&answers) {
+                for index in recorded.iter().flatten() {
+                    check_recorded(world, here, entry, *index)?;
+                }
+            }
+            JobEvent::Reported(answers)
+        }
+        _ => no_answer(),
+    };
+    world.answer(here, from, job, Channel::Https, event);
+    Ok(())
+}
+
+fn check_recorded(world: &World, here: ServerId, entry: &ReceiptEntry, index: u16) -> Done {
+    let is_final = entry.outcomes.iter().any(|(n, outcome)| *n == index && outcome.action.is_final());
+    let durable = with_recipient(world, here, &entry.id, index, |state, issued| {
+        let concluded = matches!(state, RecipientState::Done { .. });
+        // Beside the claimant, a store that acted is heard too; what it says may change nothing.
+        concluded || issued.acted.iter().any(|(n, _)| *n == index)
+    });
+    if !is_final || durable {
+        Ok(())
+    } else {
+        Err(Violation(format!("a receipt for {} was acknowledged before it was durable", entry.id)))
+    }
+}
+
+fn with_recipient(
+    world: &World,
+    here: ServerId,
+    id: &ReferenceId,
+    index: u16,
+    holds: impl Fn(&RecipientState, &Issued) -> bool,
+) -> bool {
+    let found = |leg: &Leg| {
+        let issued = leg.issued.iter().find(|issued| issued.id == *id)?;
+        let position = issued.positions.get(usize::from(index))?;
+        Some(holds(&leg.recipients.get(usize::from(*position))?.state, issued))
+    };
+    issuer(world, here, id).iter().any(|row| match &row.body {
+        RowBody::Leg(leg) => found(leg).unwrap_or(false),
+        RowBody::Inbound(_) => false,
+    })
+}
+
+fn no_answer() -> JobEvent {
+    JobEvent::PostFailed { text: "no answer that counts".into() }
+}
+
+pub(crate) fn no_object(text: &str) -> JobEvent {
+    failed(RetrieveFailure::Temporary, text)
+}
+
+fn failed(failure: RetrieveFailure, text: &str) -> JobEvent {
+    JobEvent::RetrieveFailed { failure, text: text.into() }
+}

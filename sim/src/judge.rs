@@ -1,0 +1,373 @@
+//! The judge: sees everything in the world, and says what must never be.
+//!
+//! Custody is judged at every commit, on what is durable; releases are judged against what is durable when they leave;
+//! outcomes are judged in the end.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use mail::ledger::{Action, Inbound, IndexState, Key, Leg, Phase, RecipientState, Row, RowBody, Source};
+use mail::{Address, ReferenceId, Timestamp, Xuid};
+
+use crate::scenario::{self, ServerId};
+use crate::server::At;
+
+/// What must never be, with what was seen instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Violation(pub String);
+
+/// A message under judgement.
+#[derive(Debug)]
+pub struct Case {
+    /// Where it was submitted.
+    pub server: ServerId,
+    /// Its author.
+    pub author: Option<Address>,
+    /// Its recipients.
+    pub recipients: Vec<Address>,
+    /// Its content.
+    pub xuid: Xuid,
+    /// The submitter was told that it is accepted.
+    pub acknowledged: bool,
+}
+
+/// A copy that a next hop or an LMTP server took.
+#[derive(Debug)]
+struct Handed {
+    /// The sender's life in which it did.
+    epoch: u32,
+    /// The sender has heard of it in that life.
+    told: bool,
+}
+
+/// A recipient of a message, by number and address.
+type Who = (usize, String);
+
+/// What the judge has seen.
+#[derive(Debug, Default)]
+pub struct Judge {
+    cases: Vec<Case>,
+    by_xuid: HashMap<Xuid, usize>,
+    /// Files and LMTP deliveries, by mailbox.
+    copies: BTreeMap<Who, BTreeMap<String, u32>>,
+    /// Repetitions that no protocol can avoid (RFC 1047).
+    repeats: HashMap<Who, u32>,
+    /// The next hop took it, and the sender's ledger does not know yet (RFC 1047).
+    unsettled: HashSet<Who>,
+    /// Somebody took custody without an answer: a second copy may be.
+    acted: HashSet<usize>,
+    reports: HashMap<Who, Vec<String>>,
+    recorded: HashMap<Who, RecipientState>,
+    withdrawn: HashSet<Who>,
+    /// Taken by a next hop: from which server, leg, for whom.
+    handed: HashMap<(ServerId, Key, String), Handed>,
+    posted: BTreeSet<(ServerId, ReferenceId)>,
+    /// Authors to whom a report could not be delivered in its lifetime: nobody is told of that.
+    unreachable: HashSet<Address>,
+}
+
+impl Judge {
+    /// A message is about to be submitted.
+    pub fn open(&mut self, case: Case) {
+        self.by_xuid.insert(case.xuid, self.cases.len());
+        self.cases.push(case);
+    }
+
+    /// The submitter was told that the message is accepted.
+    pub fn acknowledge(&mut self, number: usize) {
+        self.cases[number].acknowledged = true;
+    }
+
+    /// The operator was told that this recipient's copy was recalled.
+    pub fn withdrawn(&mut self, number: usize, recipient: &Address) {
+        self.withdrawn.insert((number, recipient.to_string()));
+    }
+
+    /// A copy in a mailbox. The same file again is no second copy.
+    pub fn delivered(&mut self, xuid: &Xuid, mailbox: &str, file: String, is_file: bool) {
+        let Some(number) = self.by_xuid.get(xuid) else { return };
+        let count = self.copies.entry((*number, mailbox.to_owned())).or_default().entry(file).or_default();
+        *count = if is_file { 1 } else { *count + 1 };
+    }
+
+    /// Power was lost before a mailbox file was synced (a seeded bug).
+    pub fn file_lost(&mut self, xuid: &Xuid, mailbox: &str, file: &str) {
+        let Some(number) = self.by_xuid.get(xuid) else { return };
+        if let Some(files) = self.copies.get_mut(&(*number, mailbox.to_owned())) {
+            files.remove(file);
+        }
+    }
+
+    /// A next hop or an LMTP server has taken a copy from this leg.
+    ///
+    /// # Errors
+    /// It had done so before, the sender knew, and has not crashed since.
+    pub(crate) fn handed(&mut self, from: At, key: &Key, to: &Address, xuid: &Xuid) -> Result<(), Violation> {
+        let now = Handed { epoch: from.epoch, told: false };
+        let before = self.handed.insert((from.server, key.clone(), to.to_string()), now);
+        let Some(number) = self.by_xuid.get(xuid) else { return Ok(()) };
+        let who = (*number, to.to_string());
+        self.unsettled.insert(who.clone());
+        match before {
+            Some(before) if before.told && before.epoch == from.epoch => {
+                Err(Violation(format!("{key} was sent to {to} twice, without a crash or a lost reply between")))
+            }
+            Some(_) => {
+                *self.repeats.entry(who).or_default() += 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The sender has been told; until then it cannot know.
+    pub fn told(&mut self, server: ServerId, key: &Key, to: &Address) {
+        if let Some(handed) = self.handed.get_mut(&(server, key.clone(), to.to_string())) {
+            handed.told = true;
+        }
+    }
+
+    /// The content of a message.
+    pub fn xuid(&self, number: usize) -> Xuid {
+        self.cases[number].xuid
+    }
+
+    /// A report arrives in the author's mailbox.
+    pub fn reported(&mut self, content: &[u8]) {
+        let text = String::from_utf8_lossy(content);
+        let field = |line: &str, name: &str| {
+            let value = line.strip_prefix(name)?.rsplit(';').next()?;
+            Some(value.trim().to_owned())
+        };
+        let envelope = text.lines().find_map(|line| field(line, "Original-Envelope-Id:"));
+        let Some(number) = envelope.and_then(|id| id.strip_prefix('m')?.parse::<usize>().ok()) else { return };
+        let mut recipient = None;
+        for line in text.lines() {
+            recipient = field(line, "Final-Recipient:").or(recipient);
+            if let (Some(action), Some(who)) = (field(line, "Action:"), &recipient) {
+                self.reports.entry((number, who.clone())).or_default().push(action);
+            }
+        }
+    }
+
+    /// A claim is posted.
+    ///
+    /// # Errors
+    /// It is the first one, and `e` has passed.
+    pub fn posted(&mut self, server: ServerId, id: ReferenceId, e: Timestamp, now: Timestamp) -> Result<(), Violation> {
+        let slack = std::time::Duration::from_secs(60);
+        if self.posted.insert((server, id)) && now > e.after(slack) {
+            return Err(Violation(format!("the claim of {id} was first sent after its e")));
+        }
+        Ok(())
+    }
+
+    /// Rows have become durable at a server.
+    pub fn committed<'a>(&mut self, server: ServerId, rows: impl Iterator<Item = &'a Row>) -> BTreeSet<usize> {
+        let mut touched = BTreeSet::new();
+        for row in rows {
+            match &row.body {
+                RowBody::Leg(leg) => touched.extend(self.note_leg(server, &row.key, leg)),
+                RowBody::Inbound(inbound) => touched.extend(self.note_inbound(inbound)),
+            }
+        }
+        touched
+    }
+
+    fn note_leg(&mut self, server: ServerId, key: &Key, leg: &Leg) -> Option<usize> {
+        self.note_report(leg);
+        let number = self.number_of(leg, server)?;
+        for recipient in &leg.recipients {
+            let concluded =
+                matches!(&recipient.state, RecipientState::Done { outcome, .. } if outcome.action != Action::Failed);
+            let to = recipient.recipient.address.to_string();
+            if concluded && self.handed.contains_key(&(server, key.clone(), to.clone())) {
+                self.unsettled.remove(&(number, to));
+            }
+        }
+        if leg.source == Source::Local {
+            for recipient in &leg.recipients {
+                let asked = recipient.original.as_ref().unwrap_or(&recipient.recipient.address);
+                self.recorded.insert((number, asked.to_string()), recipient.state.clone());
+            }
+        }
+        Some(number)
+    }
+
+    fn note_report(&mut self, leg: &Leg) {
+        for recipient in leg.recipients.iter().filter(|_| leg.mail_from.is_none() && leg.params.envid.is_none()) {
+            if matches!(&recipient.state, RecipientState::Done { outcome, .. } if outcome.action == Action::Failed) {
+                self.unreachable.insert(recipient.recipient.address.clone());
+            }
+        }
+    }
+
+    /// Legs let go of their object in the end; the envelope id stays.
+    fn number_of(&self, leg: &Leg, server: ServerId) -> Option<usize> {
+        let number: usize = leg.params.envid.as_deref()?.strip_prefix('m')?.parse().ok()?;
+        (leg.source != Source::Local || self.cases[number].server == server).then_some(number)
+    }
+
+    fn note_inbound(&mut self, inbound: &Inbound) -> Option<usize> {
+        let number = *self.by_xuid.get(&inbound.xuid)?;
+        let acted = |state: &IndexState| {
+            matches!(state, IndexState::Mine { acted: true } | IndexState::Final { acted: true, .. })
+        };
+        if inbound.recipients.iter().any(|recipient| acted(&recipient.state)) {
+            self.acted.insert(number);
+        }
+        Some(number)
+    }
+
+    /// Judges custody of a message on all durable rows.
+    ///
+    /// # Errors
+    /// Custody of a recipient is held by nobody, or by two who do not know of each other.
+    pub fn custody(&self, number: usize, disks: &[Vec<&Row>]) -> Result<(), Violation> {
+        let case = &self.cases[number];
+        if !case.acknowledged {
+            return Ok(());
+        }
+        for recipient in &case.recipients {
+            self.custody_of(number, recipient, disks)?;
+        }
+        Ok(())
+    }
+
+    fn custody_of(&self, number: usize, recipient: &Address, disks: &[Vec<&Row>]) -> Result<(), Violation> {
+        let who = (number, recipient.to_string());
+        let state = self.recorded.get(&who);
+        let holders = disks.iter().flatten().filter(|row| holds(row, recipient, state)).count();
+        let concluded = matches!(state, Some(RecipientState::Done { .. }));
+        let arrived = scenario::mailboxes(recipient).iter().all(|name| self.copies_in(number, name) > 0);
+        if holders == 0 && !concluded && !arrived {
+            return Err(Violation(format!(
+                "custody of m{number} for {recipient} is held by nobody; origin: {state:?}"
+            )));
+        }
+        self.two_custodians(number, recipient, state, disks)
+    }
+
+    /// What a claim was granted for must not be claimable any more, and nobody else's.
+    fn two_custodians(
+        &self,
+        number: usize,
+        recipient: &Address,
+        state: Option<&RecipientState>,
+        disks: &[Vec<&Row>],
+    ) -> Result<(), Violation> {
+        if self.acted.contains(&number) {
+            return Ok(());
+        }
+        let granted = |row: &&&Row| {
+            let RowBody::Inbound(inbound) = &row.body else { return false };
+            inbound.recipients.iter().any(|r| r.recipient.address == *recipient && is_granted(&r.state))
+        };
+        let count = disks.iter().flatten().filter(granted).count();
+        let unclaimed = matches!(state, Some(RecipientState::Queued | RecipientState::Offered(_)));
+        if count > 1 || (count == 1 && unclaimed) {
+            return Err(Violation(format!("custody of m{number} for {recipient} is held twice ({count}): {state:?}")));
+        }
+        Ok(())
+    }
+
+    fn copies_in(&self, number: usize, mailbox: &str) -> u32 {
+        self.copies.get(&(number, mailbox.to_owned())).map_or(0, |files| files.values().sum())
+    }
+
+    /// Judges how everything ended.
+    ///
+    /// # Errors
+    /// A message was lost, doubled, or its author was told something untrue.
+    pub fn close(&self) -> Result<(), Violation> {
+        for (number, case) in self.cases.iter().enumerate().filter(|(_, case)| case.acknowledged) {
+            for recipient in &case.recipients {
+                self.close_recipient(number, case, recipient)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn close_recipient(&self, number: usize, case: &Case, recipient: &Address) -> Result<(), Violation> {
+        let who = (number, recipient.to_string());
+        let wrong = |what: &str| {
+            let (state, reports) = (self.recorded.get(&who), self.reports.get(&who));
+            let copies: Vec<_> =
+                scenario::mailboxes(recipient).into_iter().map(|m| (self.copies_in(number, &m), m)).collect();
+            Err(Violation(format!(
+                "m{number} for {recipient}: {what}\n  origin: {state:?}\n  reports: {reports:?}\n  copies: {copies:?}"
+            )))
+        };
+        let mailboxes = scenario::mailboxes(recipient);
+        let arrived = !mailboxes.is_empty() && mailboxes.iter().all(|mailbox| self.copies_in(number, mailbox) > 0);
+        let some_arrived = mailboxes.iter().any(|mailbox| self.copies_in(number, mailbox) > 0);
+        let told = |action: &str| self.was_told(number, recipient, action);
+        let expects_reports = case.author.as_ref().is_some_and(|author| !self.unreachable.contains(author));
+        for mailbox in &mailboxes {
+            // Every repetition on the way to an alias repeats what comes after it.
+            let repeats = |name: &String| 1 + self.repeats.get(&(number, name.clone())).copied().unwrap_or(0);
+            let onward = if *mailbox == who.1 { 1 } else { repeats(mailbox) };
+            let allowed = repeats(&who.1) * onward;
+            if self.copies_in(number, mailbox) > allowed && !self.acted.contains(&number) {
+                return wrong("a second copy");
+            }
+        }
+        let Some(RecipientState::Done { outcome, .. }) = self.recorded.get(&who) else {
+            return wrong("never concluded");
+        };
+        let ambiguous =
+            self.unsettled.contains(&who) || mailboxes.iter().any(|m| self.unsettled.contains(&(number, m.clone())));
+        match outcome.action {
+            Action::Failed if arrived && !ambiguous => wrong("recorded as failed, and arrived"),
+            Action::Failed if self.withdrawn.contains(&who) => match some_arrived && !ambiguous {
+                true => wrong("recalled, and arrived"),
+                false => Ok(()),
+            },
+            Action::Failed if expects_reports && !told("failed") => wrong("failed, and nobody told the author"),
+            Action::Failed => Ok(()),
+            _ if !arrived && expects_reports && !told("failed") => {
+                wrong("recorded as delivered, and did not arrive")
+            }
+            _ if arrived && told("failed") && !ambiguous && !told("delivered") && !told("relayed") => {
+                wrong("the author was told that it failed, and it arrived")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn was_told(&self, number: usize, recipient: &Address, action: &str) -> bool {
+        let names = scenario::mailboxes(recipient).into_iter().chain([recipient.to_string()]);
+        let mut reports = names.filter_map(|name| self.reports.get(&(number, name)));
+        reports.any(|actions| actions.iter().any(|a| a == action))
+    }
+}
+
+/// Does this row hold custody of the recipient?
+fn holds(row: &Row, recipient: &Address, origin: Option<&RecipientState>) -> bool {
+    match &row.body {
+        RowBody::Leg(leg) => leg.recipients.iter().any(|r| {
+            let is_his = r.recipient.address == *recipient || r.original.as_ref() == Some(recipient);
+            is_his && matches!(r.state, RecipientState::Queued | RecipientState::Offered(_))
+        }),
+        RowBody::Inbound(inbound) => inbound
+            .recipients
+            .iter()
+            .any(|r| r.recipient.address == *recipient && inbound_holds(inbound, &r.state, origin)),
+    }
+}
+
+/// At the receiver custody is here, or the origin has granted it and the answer is still on its way.
+fn inbound_holds(inbound: &Inbound, state: &IndexState, origin: Option<&RecipientState>) -> bool {
+    match state {
+        IndexState::Mine { .. } | IndexState::Final { .. } => true,
+        IndexState::Open => {
+            let claiming = matches!(inbound.phase, Phase::Claiming { .. }) && inbound.object.is_some();
+            claiming && matches!(origin, Some(RecipientState::Claimed(claim)) if claim.reference == inbound.i)
+        }
+        IndexState::Refused | IndexState::Taken | IndexState::Gone => false,
+    }
+}
+
+fn is_granted(state: &IndexState) -> bool {
+    matches!(state, IndexState::Mine { acted: false } | IndexState::Final { acted: false, .. })
+}

@@ -1,0 +1,72 @@
+//! Bugs that can be seeded into a world, to show that the simulation would find them. All of them sit where the queue
+//! meets the outside: in what the edge does with its actions, or in the store.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A seeded bug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutation {
+    /// The ledger says `Committed` before it is.
+    CommittedTooSoon,
+    /// Objects are not synced before the rows that name them.
+    ObjectsNotSynced,
+    /// An object is deleted as soon as one of its rows lets go of it.
+    ObjectsReleasedEarly,
+    /// The store overwrites rows whatever their version.
+    VersionsIgnored,
+    /// Rows of new reports are left out of the commit.
+    ReportsLost,
+    /// A second claimant is granted what the first one has.
+    ClaimGrantedTwice,
+    /// A claim is granted although the origin had won the record back.
+    FallBackWithoutWinning,
+    /// The receiver delivers without having claimed.
+    DeliverWithoutClaim,
+    /// After a restart the receiver has forgotten that it sent a claim.
+    FirstSentForgotten,
+    /// A restart draws a new instance id.
+    NewInstanceAtRestart,
+    /// Two servers of one domain give the same instance id.
+    SharedInstance,
+    /// Nobody tells the origin that custody was taken without an answer.
+    ActedDropped,
+    /// Receipts are acknowledged before they are recorded.
+    ReceiptsBeforeCommit,
+    /// Mailbox files are not synced.
+    MailboxNotSynced,
+}
+
+impl Mutation {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::CommittedTooSoon,
+        Self::ObjectsNotSynced,
+        Self::ObjectsReleasedEarly,
+        Self::VersionsIgnored,
+        Self::ReportsLost,
+        Self::ClaimGrantedTwice,
+        Self::FallBackWithoutWinning,
+        Self::DeliverWithoutClaim,
+        Self::FirstSentForgotten,
+        Self::NewInstanceAtRestart,
+        Self::SharedInstance,
+        Self::ActedDropped,
+        Self::ReceiptsBeforeCommit,
+        Self::MailboxNotSynced,
+    ];
+}
+
+impl fmt::Display for Mutation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+impl FromStr for Mutation {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|mutation| mutation.to_string() == text);
+        found.ok_or_else(|| format!("no such bug; there are: {:?}", Self::ALL))
+    }
+}

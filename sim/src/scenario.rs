@@ -1,0 +1,332 @@
+//! What a seed means: who there is, which mail is sent, and what goes wrong when.
+//!
+//! Four domains. `a.example` and `c.example` speak TBR, `b.example` has two servers without shared state, `d.example`
+//! knows nothing of TBR. What becomes of a recipient follows from its local part, so that the judge knows too.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mail::ledger::{Route, Target};
+use mail::{Address, Domain, Timestamp};
+use queue::{Policy, QueueConfig, ReferenceMode, Signer};
+use reference::SigningKey;
+
+use crate::chance::Chance;
+
+/// When every world begins.
+pub const START: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+/// The servers, by place: name, domain, whether it speaks TBR.
+pub const SERVERS: [(&str, &str, bool); 5] = [
+    ("mx.a.example", "a.example", true),
+    ("mx1.b.example", "b.example", true),
+    ("mx2.b.example", "b.example", true),
+    ("mx.c.example", "c.example", true),
+    ("mx.d.example", "d.example", false),
+];
+
+/// A server, by its place in [`SERVERS`].
+pub type ServerId = usize;
+
+/// Everything that will happen to a world.
+#[derive(Debug)]
+pub struct Scenario {
+    /// Mail to be sent.
+    pub mails: Vec<Mail>,
+    /// Until when things go wrong.
+    pub peace: Timestamp,
+    /// Lost packets, in a thousand.
+    pub loss: u64,
+    /// Links that are cut.
+    pub partitions: Vec<Partition>,
+    /// Servers that are in a bad mood.
+    pub moods: Vec<(ServerId, Span, Mood)>,
+    /// Crashes at a time, and how long until restart.
+    pub crashes: Vec<(ServerId, Timestamp, Duration)>,
+    /// Crashes in the middle of an action, and how long until restart.
+    pub crashes_at_action: Vec<(ServerId, u64, Duration)>,
+    /// Life of a reference.
+    pub reference_lifetime: Duration,
+    /// Life of a message.
+    pub message_lifetime: Duration,
+    /// Which domain gets mail by reference only.
+    pub required: Option<usize>,
+}
+
+/// A message to be sent.
+#[derive(Debug)]
+pub struct Mail {
+    /// When.
+    pub at: Timestamp,
+    /// By which server.
+    pub server: ServerId,
+    /// `None` for the null sender.
+    pub author: Option<Address>,
+    /// To whom.
+    pub recipients: Vec<Address>,
+    /// Its octets.
+    pub size: u64,
+    /// Operators' commands on it.
+    pub orders: Vec<(Timestamp, Order)>,
+}
+
+/// What operators do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Recall.
+    Withdraw,
+    /// Give up.
+    Fail,
+    /// Hold, and release after a while.
+    Hold,
+    /// Release.
+    Release,
+    /// Try now.
+    Retry,
+}
+
+/// From when until when.
+#[derive(Debug, Clone, Copy)]
+pub struct Span(pub Timestamp, pub Timestamp);
+
+impl Span {
+    /// Is this time in it?
+    pub fn contains(&self, now: Timestamp) -> bool {
+        self.0 <= now && now < self.1
+    }
+}
+
+/// Two servers cannot reach each other.
+#[derive(Debug)]
+pub struct Partition {
+    /// One of them.
+    pub one: ServerId,
+    /// The other.
+    pub other: ServerId,
+    /// When.
+    pub span: Span,
+    /// By which protocol.
+    pub channel: Option<Channel>,
+}
+
+/// How servers talk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channel {
+    /// Mail and offers.
+    Smtp,
+    /// Retrieval, claims, receipts.
+    Https,
+}
+
+/// What a server does for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mood {
+    /// 4yz to TBR.
+    OfferLater,
+    /// 5yz to TBR for a reason that by value does not have.
+    OfferNever,
+    /// 504.
+    Decline,
+    /// No TBR in EHLO.
+    Mute,
+    /// Its repository serves other octets.
+    Corrupt,
+    /// Its ledger refuses everything.
+    DiskFull,
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+impl Scenario {
+    /// The scenario of a seed.
+    pub fn new(chance: &mut Chance) -> Self {
+        let chaos = chance.pick(&[HOUR / 2, 6 * HOUR, 40 * HOUR]);
+        let peace = START.after(chaos);
+        let mails = 2 + chance.below(5);
+        let crashing = chance.permille(750);
+        let cut = chance.permille(600);
+        Self {
+            mails: (0..mails).map(|number| mail(number, chaos, chance)).collect(),
+            peace,
+            loss: chance.pick(&[0, 0, 20, 200]),
+            partitions: (0..if cut { 1 + chance.below(4) } else { 0 }).map(|_| partition(chaos, chance)).collect(),
+            moods: (0..chance.below(4)).map(|_| mood(chaos, chance)).collect(),
+            crashes: (0..if crashing { chance.below(5) } else { 0 })
+                .map(|_| (server(chance), START.after(chance.up_to(chaos)), downtime(chaos, chance)))
+                .collect(),
+            crashes_at_action: (0..if crashing { 1 + chance.below(5) } else { 0 })
+                .map(|_| (server(chance), 1 + chance.below(120), downtime(chaos, chance)))
+                .collect(),
+            reference_lifetime: chance.pick(&[3 * HOUR, 24 * HOUR, 120 * HOUR]),
+            message_lifetime: chance.pick(&[24 * HOUR, 120 * HOUR]),
+            required: chance.permille(150).then(|| chance.pick(&[1, 3])),
+        }
+    }
+
+    /// Can these two reach each other now?
+    pub fn is_cut(&self, one: ServerId, other: ServerId, channel: Channel, now: Timestamp) -> bool {
+        self.partitions.iter().any(|cut| {
+            let pair = (cut.one, cut.other) == (one, other) || (cut.one, cut.other) == (other, one);
+            pair && cut.span.contains(now) && cut.channel.is_none_or(|c| c == channel)
+        })
+    }
+
+    /// Is this server in this mood now?
+    pub fn is_in_mood(&self, server: ServerId, mood: Mood, now: Timestamp) -> bool {
+        self.moods.iter().any(|(who, span, what)| *who == server && *what == mood && span.contains(now))
+    }
+
+    /// The configuration of a server.
+    pub fn config(&self, server: ServerId) -> QueueConfig {
+        let (name, own, tbr) = SERVERS[server];
+        let own = domain(own);
+        let home = own.clone();
+        let route = move |address: &Address| targets(&home, address).unwrap_or_default();
+        let mut config = QueueConfig::new(domain(name), Arc::new(route));
+        config.timers.reference_lifetime = self.reference_lifetime;
+        config.timers.message_lifetime = self.message_lifetime;
+        if tbr {
+            config.signers.insert(own.clone(), signer(&own));
+        }
+        if let Some(required) = self.required {
+            let policy = Policy { mode: ReferenceMode::Require, by_value_below: 0 };
+            config.policies.insert(domain(SERVERS[required].1), policy);
+        }
+        config
+    }
+}
+
+fn signer(own: &Domain) -> Signer {
+    Signer {
+        domain: own.clone(),
+        selector: selector(),
+        key: Arc::new(key(own)),
+        repository: domain(&format!("tbr.{own}")),
+        subdomains: false,
+    }
+}
+
+/// The selector of every key.
+pub fn selector() -> reference::Selector {
+    parsed("k1")
+}
+
+/// The key of a domain.
+pub fn key(own: &Domain) -> SigningKey {
+    let seed = [own.as_str().as_bytes()[0]; 32];
+    SigningKey::from_seed(&seed).unwrap_or_else(|error| unreachable!("a seed is a key: {error}"))
+}
+
+/// A name that is known to be good.
+pub fn domain(text: &str) -> Domain {
+    parsed(text)
+}
+
+/// An address that is known to be good.
+pub fn address(text: &str) -> Address {
+    parsed(text)
+}
+
+fn parsed<T: std::str::FromStr>(text: &str) -> T {
+    text.parse().unwrap_or_else(|_| unreachable!("{text} is valid"))
+}
+
+/// Where an address leads at a server of this domain; `None` if there is no such recipient.
+pub fn targets(own: &Domain, to: &Address) -> Option<Vec<Target>> {
+    let at = |route: Route, address: Address| Target { route, address };
+    let there = to.domain()?;
+    if there != *own {
+        return Some(vec![at(Route::Mx(there), to.clone())]);
+    }
+    let local = to.local();
+    let mailbox = |name: String| at(Route::Maildir(name.clone()), address(&format!("{name}@{own}")));
+    match kind(to) {
+        "nobody" => None,
+        "lmtp" => Some(vec![at(Route::Lmtp("store".into()), to.clone())]),
+        "list" => Some(vec![mailbox(format!("{local}-x")), mailbox(format!("{local}-y"))]),
+        "fwd" => {
+            let onward = address(&format!("bob-{local}@d.example"));
+            Some(vec![at(Route::Mx(domain("d.example")), onward)])
+        }
+        _ => Some(vec![mailbox(local.to_owned())]),
+    }
+}
+
+/// What kind of recipient it is.
+pub fn kind(address: &Address) -> &str {
+    let local = address.local();
+    let end = local.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(local.len());
+    &local[..end]
+}
+
+/// The mailboxes in which a copy for this recipient ends up.
+pub fn mailboxes(recipient: &Address) -> Vec<String> {
+    let (local, host) = (recipient.local(), recipient.host());
+    match kind(recipient) {
+        "nobody" => Vec::new(),
+        "list" => vec![format!("{local}-x@{host}"), format!("{local}-y@{host}")],
+        "fwd" => vec![format!("bob-{local}@d.example")],
+        _ => vec![recipient.to_string()],
+    }
+}
+
+fn mail(number: u64, chaos: Duration, chance: &mut Chance) -> Mail {
+    let server = chance.pick(&[0, 0, 0, 3, 3, 4]);
+    let own = SERVERS[server].1;
+    let at = START.after(chance.up_to(chaos));
+    let recipients = (0..1 + chance.below(4)).map(|n| recipient(&format!("{number}-{n}"), chance)).collect();
+    let orders = if chance.permille(250) { orders(at, chance) } else { Vec::new() };
+    let author = (!chance.permille(80)).then(|| address(&format!("alice@{own}")));
+    Mail { at, server, author, recipients, size: 100 + chance.below(100_000), orders }
+}
+
+fn recipient(suffix: &str, chance: &mut Chance) -> Address {
+    let host = chance.pick(&["b.example", "b.example", "b.example", "c.example", "d.example", "a.example"]);
+    let kind = match chance.below(100) {
+        0..60 => "bob",
+        60..70 => "lmtp",
+        70..75 => "nobody",
+        75..80 => "busy",
+        80..85 => "full",
+        85..90 => "slow",
+        90..95 => "list",
+        _ if host == "d.example" => "bob",
+        _ => "fwd",
+    };
+    address(&format!("{kind}{suffix}@{host}"))
+}
+
+fn orders(at: Timestamp, chance: &mut Chance) -> Vec<(Timestamp, Order)> {
+    let when = at.after(chance.up_to(3 * HOUR));
+    match chance.below(10) {
+        0..5 => vec![(when, Order::Withdraw)],
+        5..7 => vec![(when, Order::Fail)],
+        7..8 => vec![(when, Order::Retry)],
+        _ => vec![(when, Order::Hold), (when.after(chance.up_to(6 * HOUR)), Order::Release)],
+    }
+}
+
+fn server(chance: &mut Chance) -> ServerId {
+    chance.pick(&[0, 0, 1, 1, 2, 2, 3, 4])
+}
+
+fn span(chaos: Duration, chance: &mut Chance) -> Span {
+    let from = START.after(chance.up_to(chaos));
+    Span(from, from.after(chance.up_to(chaos)).min(START.after(chaos)))
+}
+
+fn partition(chaos: Duration, chance: &mut Chance) -> Partition {
+    let one = server(chance);
+    let other = (one + 1 + chance.below(4) as usize) % SERVERS.len();
+    let channel = chance.pick(&[None, Some(Channel::Https), Some(Channel::Https), Some(Channel::Smtp)]);
+    Partition { one, other, span: span(chaos, chance), channel }
+}
+
+fn mood(chaos: Duration, chance: &mut Chance) -> (ServerId, Span, Mood) {
+    let all = [Mood::OfferLater, Mood::OfferNever, Mood::Decline, Mood::Mute, Mood::Corrupt, Mood::DiskFull];
+    (server(chance), span(chaos, chance), chance.pick(&all))
+}
+
+fn downtime(chaos: Duration, chance: &mut Chance) -> Duration {
+    chance.up_to(chaos / 4).max(Duration::from_millis(10))
+}

@@ -1,0 +1,408 @@
+//! SMTP, LMTP and mailboxes, by what they mean: who takes what, and which reply is lost.
+
+use std::time::Duration;
+
+use mail::ledger::{Inbound, InboundRecipient, IndexState, Phase, Route, Source, Target, by_reference};
+use mail::{Address, EnhancedStatus, QueueId, Recipient};
+use queue::port::{
+    Acceptance, Delivery, DeliveryEnd, Input, JobEvent, JobId, OfferAnswer, Peer, Proceed, RecipientEnd, Reply,
+    Request, Work,
+};
+use reference::Assurance;
+use reference::codes::{OfferReply, classify};
+use reference::verify::{Outcome, Parsed, Receiver, Refusal, Session, Verified};
+
+use crate::judge::Violation;
+use crate::scenario::{self, Channel, Mood, ServerId};
+use crate::server::{At, Caller, Errand, Offer, Question, file_name};
+use crate::world::{Arriving, Event, World};
+
+type Done = Result<(), Violation>;
+type Ends = Vec<(u16, RecipientEnd)>;
+
+/// A delivery begins.
+pub(crate) fn deliver(world: &mut World, at: At, job: JobId, delivery: &Delivery) -> Done {
+    match &delivery.leg.route {
+        Route::Maildir(_) => {
+            let delay = world.chance.millis(1, 30);
+            world.after(delay, Event::WriteMailbox(at, job));
+        }
+        Route::Lmtp(_) => {
+            let peer = Peer { name: "lmtp".into(), ..Peer::default() };
+            world.after(Duration::from_millis(1), Event::Answer(at, job, JobEvent::Connected(peer)));
+        }
+        Route::Mx(domain) => {
+            let all = 0..world.servers.len();
+            let mut exchangers: Vec<ServerId> = all.filter(|s| world.servers[*s].domain == *domain).collect();
+            if exchangers.len() > 1 && world.chance.permille(400) {
+                exchangers.reverse();
+            }
+            return connect(world, at, job, &exchangers);
+        }
+        Route::Relay(_) | Route::Discard => {}
+    }
+    Ok(())
+}
+
+fn connect(world: &mut World, at: At, job: JobId, exchangers: &[ServerId]) -> Done {
+    let up = |s: &&ServerId| {
+        let cut = world.now < world.scenario.peace && world.scenario.is_cut(at.server, **s, Channel::Smtp, world.now);
+        world.servers[**s].node.is_some() && !cut
+    };
+    let Some(peer) = exchangers.iter().find(up).copied() else {
+        let delay = world.chance.millis(10, 30_000);
+        world.after(delay, Event::Answer(at, job, unreachable("connection refused")));
+        return Ok(());
+    };
+    if let Some(errand) = world.servers[at.server].jobs.get_mut(&job) {
+        errand.peer = Some(peer);
+    }
+    world.ask(at, job, peer, Channel::Smtp, Question::Connect);
+    Ok(())
+}
+
+/// A client has connected.
+pub(crate) fn connected(world: &mut World, here: ServerId, from: At, job: JobId) -> Done {
+    let tbr = world.servers[here].tbr && !world.is_in_mood(here, Mood::Mute);
+    let peer = Peer { name: scenario::SERVERS[here].0.into(), tbr, dsn: false };
+    world.answer(here, from, job, Channel::Smtp, JobEvent::Connected(peer));
+    Ok(())
+}
+
+/// The queue has said how to go on.
+pub(crate) fn proceed(world: &mut World, at: At, job: JobId, how: Proceed) -> Done {
+    let Some(errand) = world.servers[at.server].jobs.get_mut(&job) else { return Ok(()) };
+    let Work::Deliver(delivery) = &mut errand.work else { return Ok(()) };
+    let is_mailbox = matches!(delivery.leg.route, Route::Lmtp(_));
+    let peer = errand.peer;
+    match (how, peer) {
+        (Proceed::ByValue { positions }, _) if is_mailbox => {
+            delivery.positions = positions;
+            world.after(Duration::from_millis(2), Event::WriteMailbox(at, job));
+        }
+        (Proceed::ByValue { positions }, Some(peer)) => {
+            let question = Question::Value(delivery.clone(), positions);
+            world.ask(at, job, peer, Channel::Smtp, question);
+        }
+        (Proceed::Offer { uri, block, positions }, Some(peer)) => {
+            let recipients = positions.iter().map(|p| (*p, delivery.leg.recipients[usize::from(*p)].recipient.clone()));
+            let offer = Offer {
+                mail_from: delivery.leg.mail_from.clone(),
+                params: delivery.leg.params.clone(),
+                uri,
+                block,
+                recipients: recipients.collect(),
+            };
+            let key = delivery.key.clone();
+            check_issued(world, at, &key, &offer)?;
+            world.ask(at, job, peer, Channel::Smtp, Question::Offer(Box::new(offer)));
+        }
+        (Proceed::Abandon, _) | (_, None) => {
+            world.after(Duration::from_millis(1), Event::Answer(at, job, transaction(false, Vec::new())));
+        }
+    }
+    Ok(())
+}
+
+/// No offer leaves before the reference is durable.
+fn check_issued(world: &World, at: At, key: &mail::ledger::Key, offer: &Offer) -> Done {
+    let durable = world.servers[at.server].disk.row(key).is_some_and(|row| match &row.body {
+        mail::ledger::RowBody::Leg(leg) => leg.issued.iter().any(|issued| issued.uri == offer.uri),
+        mail::ledger::RowBody::Inbound(_) => false,
+    });
+    if durable { Ok(()) } else { Err(Violation(format!("{key} offered a reference that was not durable"))) }
+}
+
+/// What RCPT answers: where it goes, or why not.
+fn rcpt(world: &mut World, here: ServerId, to: &Address) -> Result<Vec<Target>, RecipientEnd> {
+    let own = world.servers[here].domain.clone();
+    let busy = scenario::kind(to) == "busy" && world.now < world.scenario.peace && world.chance.permille(500);
+    if busy {
+        return Err(later("4.2.1", "try again", false));
+    }
+    let ours = to.domain().is_some_and(|domain| domain == own);
+    let targets = scenario::targets(&own, to).filter(|_| ours);
+    targets.ok_or_else(|| never("5.1.1", "no such mailbox", false))
+}
+
+/// A transaction by value arrives, with its content.
+pub(crate) fn value_arrives(
+    world: &mut World,
+    here: ServerId,
+    from: At,
+    job: JobId,
+    delivery: &Delivery,
+    positions: &[u16],
+) -> Done {
+    // The content comes over a connection that needs both ends.
+    if !world.is_alive(from) {
+        return Ok(());
+    }
+    let leg = &delivery.leg;
+    let (mut outcomes, mut open, mut recipients) = (Ends::new(), Vec::new(), Vec::new());
+    for position in positions {
+        let recipient = &leg.recipients[usize::from(*position)].recipient;
+        match rcpt(world, here, &recipient.address) {
+            Ok(targets) => {
+                open.push(*position);
+                recipients.push((recipient.clone(), targets));
+            }
+            Err(end) => outcomes.push((*position, end)),
+        }
+    }
+    if open.is_empty() {
+        world.answer(here, from, job, Channel::Smtp, transaction(false, outcomes));
+        return Ok(());
+    }
+    let Some(object) = &leg.object else { return Err(Violation(format!("{} has no content", delivery.key))) };
+    let Some(stored) = world.servers[from.server].disk.object(&object.key).cloned() else {
+        return Err(Violation(format!("{} delivers an object that is gone", delivery.key)));
+    };
+    let queue_id = queue_id(world);
+    let addresses = recipients.iter().map(|(recipient, _)| recipient.address.clone()).collect();
+    let arriving = Arriving { from, key: delivery.key.clone(), recipients: addresses, xuid: object.xuid };
+    world.arriving.insert(queue_id.clone(), arriving);
+    let server = &mut world.servers[here];
+    let acceptance = Acceptance {
+        queue_id,
+        mail_from: leg.mail_from.clone(),
+        params: leg.params.clone(),
+        recipients,
+        object: server.store(object, stored.content),
+        facts: leg.facts,
+        prefix: String::new(),
+        source: Source::Relay,
+    };
+    let call = server.call(Caller::Value { from, job, outcomes, open });
+    world.input(world.here(here), Input::Call { call, request: Request::Accept(Box::new(acceptance)) })
+}
+
+/// The reply to the final dot.
+pub(crate) fn value_answered(
+    world: &mut World,
+    here: ServerId,
+    from: At,
+    job: JobId,
+    mut outcomes: Ends,
+    open: &[u16],
+    reply: &Reply,
+) {
+    let accepted = matches!(reply, Reply::Accepted);
+    outcomes.extend(open.iter().map(|p| (*p, if accepted { taken(false) } else { later("4.3.0", "ledger", false) })));
+    world.answer(here, from, job, Channel::Smtp, transaction(false, outcomes));
+}
+
+/// An offer arrives: it is judged in the session.
+pub(crate) fn offer_arrives(world: &mut World, here: ServerId, from: At, job: JobId, offer: &Offer) -> Done {
+    if !world.is_alive(from) {
+        return Ok(());
+    }
+    let (mut outcomes, mut recipients, mut open) = (Ends::new(), Vec::new(), Vec::new());
+    for (position, recipient) in &offer.recipients {
+        let (targets, state) = match rcpt(world, here, &recipient.address) {
+            Ok(targets) => {
+                open.push(*position);
+                (targets, IndexState::Open)
+            }
+            Err(end) => {
+                outcomes.push((*position, end));
+                (Vec::new(), IndexState::Refused)
+            }
+        };
+        recipients.push(InboundRecipient { recipient: recipient.clone(), targets, outcomes: Vec::new(), state });
+    }
+    let mut answer_all = |world: &mut World, end: RecipientEnd| {
+        outcomes.extend(open.iter().map(|p| (*p, end.clone())));
+        world.answer(here, from, job, Channel::Smtp, transaction(true, std::mem::take(&mut outcomes)));
+        Ok(())
+    };
+    if open.is_empty() || world.is_in_mood(here, Mood::OfferLater) {
+        return answer_all(world, later("4.7.70", "later", true));
+    }
+    if world.is_in_mood(here, Mood::OfferNever) {
+        return answer_all(world, never("5.7.80", "unknown keys", true));
+    }
+    if world.is_in_mood(here, Mood::Decline) {
+        let event = JobEvent::OfferDeclined { text: "504 by value please".into() };
+        world.answer(here, from, job, Channel::Smtp, event);
+        return Ok(());
+    }
+    match verify(world, here, from, offer) {
+        Err(refusal) => {
+            let (reply, status, text) = refusal.reply();
+            let to_offer = classify(reply, Some(status)) == OfferReply::ByValue;
+            answer_all(world, RecipientEnd::Permanent { status, text, to_offer })
+        }
+        Ok(verified) => {
+            let inbound = inbound(world, offer, &verified, recipients);
+            world.tell(|| format!("{} is offered {} for {}", scenario::SERVERS[here].0, inbound.i, inbound.xuid));
+            let call = world.servers[here].call(Caller::Offer { from, job, outcomes, open });
+            world.input(world.here(here), Input::Call { call, request: Request::Offer(Box::new(inbound)) })
+        }
+    }
+}
+
+fn verify(world: &World, here: ServerId, from: At, offer: &Offer) -> Result<Verified, Refusal> {
+    let parsed = Parsed::new(&format!("0 {}", offer.uri), offer.block.as_bytes())?;
+    let addresses: Vec<Address> = offer.recipients.iter().map(|(_, r)| r.address.clone()).collect();
+    let session = Session { mail_from: offer.mail_from.as_ref(), recipients: &addresses };
+    let is_ours = |domain: &mail::Domain| *domain == world.servers[here].domain;
+    let receiver = Receiver { now: world.now, max_size: 1 << 30, is_ours: &is_ours };
+    let matched = parsed.match_session(&session, &receiver)?;
+    let facts = &world.servers[from.server].facts;
+    match matched.verify_with(&|_| Some((facts, Assurance::Dnssec)))? {
+        Outcome::Verified(verified) => Ok(verified),
+        Outcome::NeedsConsent(consent) => consent.answer(false),
+    }
+}
+
+fn inbound(world: &mut World, offer: &Offer, verified: &Verified, recipients: Vec<InboundRecipient>) -> Inbound {
+    let (statement, uri) = (verified.reference().statement(), verified.uri());
+    Inbound {
+        queue_id: queue_id(world),
+        d: statement.domain.clone(),
+        i: statement.id,
+        to: statement.to.clone(),
+        fingerprint: mail::base64url::encode(verified.idempotence_key().as_bytes()),
+        uri: offer.uri.clone(),
+        grant: uri.grant.clone(),
+        host: uri.host.clone(),
+        block: offer.block.clone(),
+        xuid: statement.xuid,
+        size: statement.size,
+        expires: statement.expires,
+        mail_from: statement.mail_from.clone(),
+        params: offer.params.clone(),
+        recipients,
+        trace: String::new(),
+        accepted: world.now,
+        phase: Phase::Waiting,
+        object: None,
+        facts: None,
+        refusal: None,
+        legs: 0,
+        attempts: 0,
+        next_attempt: world.now,
+        unheard_since: None,
+        steps: Vec::new(),
+    }
+}
+
+fn queue_id(world: &mut World) -> QueueId {
+    QueueId::generate(world.now, world.chance.next().to_be_bytes())
+}
+
+/// The reply to the lone dot of an offer.
+pub(crate) fn offer_answered(
+    world: &mut World,
+    here: ServerId,
+    from: At,
+    job: JobId,
+    mut outcomes: Ends,
+    open: &[u16],
+    reply: &Reply,
+) -> Done {
+    let end = match reply {
+        Reply::Offer(OfferAnswer::Pending(id) | OfferAnswer::StillPending(id)) => {
+            check_durable(world, here, id)?;
+            taken(false)
+        }
+        Reply::Offer(OfferAnswer::Done(_)) => taken(true),
+        Reply::Offer(OfferAnswer::Mismatch) => never("5.7.79", "id reused", true),
+        _ => later("4.3.1", "ledger", true),
+    };
+    outcomes.extend(open.iter().map(|p| (*p, end.clone())));
+    world.answer(here, from, job, Channel::Smtp, transaction(true, outcomes));
+    Ok(())
+}
+
+fn check_durable(world: &World, here: ServerId, id: &QueueId) -> Done {
+    if world.servers[here].disk.find(&[format!("id/{id}")], 1).is_empty() {
+        return Err(Violation(format!("the offer {id} was answered before it was durable")));
+    }
+    Ok(())
+}
+
+/// Files are written, or LMTP takes the content.
+pub(crate) fn write_mailbox(world: &mut World, at: At, job: JobId) -> Done {
+    let Some(Errand { work: Work::Deliver(delivery), .. }) = world.servers[at.server].jobs.get(&job) else {
+        return Ok(());
+    };
+    let delivery = delivery.clone();
+    let outcomes = delivery.positions.iter().map(|position| {
+        let recipient = &delivery.leg.recipients[usize::from(*position)].recipient;
+        Ok((*position, write_one(world, at, &delivery, recipient)?))
+    });
+    let outcomes: Ends = outcomes.collect::<Result<_, Violation>>()?;
+    let delay = world.chance.millis(1, 20);
+    world.after(delay, Event::Answer(at, job, transaction(false, outcomes)));
+    Ok(())
+}
+
+fn write_one(world: &mut World, at: At, delivery: &Delivery, to: &Recipient) -> Result<RecipientEnd, Violation> {
+    let kind = scenario::kind(&to.address);
+    if kind == "full" {
+        return Ok(never("5.2.2", "mailbox full", false));
+    }
+    if kind == "slow" && world.now < world.scenario.peace && world.chance.permille(700) {
+        return Ok(later("4.2.0", "mailbox locked", false));
+    }
+    let stored = delivery.leg.object.as_ref().and_then(|o| world.servers[at.server].disk.object(&o.key)).cloned();
+    let Some(stored) = stored else {
+        return Err(Violation(format!("{} delivers an object that is gone", delivery.key)));
+    };
+    let (xuid, mailbox) = (stored.object.xuid, to.address.to_string());
+    let is_file = !matches!(delivery.leg.route, Route::Lmtp(_));
+    let file = format!("{}/{}", at.server, file_name(delivery, &to.address));
+    if !is_file {
+        world.judge.handed(at, &delivery.key, &to.address, &xuid)?;
+    }
+    world.tell(|| format!("copy of {xuid} in {mailbox}: {file}"));
+    if let Some(content) = &stored.content {
+        world.judge.reported(content);
+    }
+    world.judge.delivered(&xuid, &mailbox, file.clone(), is_file);
+    let now = world.now;
+    world.servers[at.server].files.insert((mailbox, file), (now, xuid));
+    Ok(taken(true))
+}
+
+/// A job has ended: what its server knows now.
+pub(crate) fn note_told(world: &mut World, server: ServerId, errand: Option<&Errand>, event: &JobEvent) {
+    let Some(Errand { work: Work::Deliver(delivery), .. }) = errand else { return };
+    let JobEvent::Delivered(DeliveryEnd::Transaction { offer: false, outcomes, .. }) = event else { return };
+    for (position, _) in outcomes.iter().filter(|(_, end)| matches!(end, RecipientEnd::Accepted { .. })) {
+        let to = &delivery.leg.recipients[usize::from(*position)].recipient.address;
+        world.judge.told(server, &delivery.key, to);
+    }
+}
+
+pub(crate) fn unreachable(text: &str) -> JobEvent {
+    let status = EnhancedStatus::temporary(4, 1);
+    JobEvent::Delivered(DeliveryEnd::Unreachable { text: text.into(), status })
+}
+
+fn transaction(offer: bool, outcomes: Ends) -> JobEvent {
+    JobEvent::Delivered(DeliveryEnd::Transaction { offer, outcomes, peer: "peer".into(), octets: 1000 })
+}
+
+fn taken(final_delivery: bool) -> RecipientEnd {
+    RecipientEnd::Accepted { final_delivery, text: "ok".into() }
+}
+
+fn later(status: &str, text: &str, to_offer: bool) -> RecipientEnd {
+    RecipientEnd::Temporary { status: parsed(status), text: text.into(), to_offer }
+}
+
+fn never(status: &str, text: &str, to_offer: bool) -> RecipientEnd {
+    RecipientEnd::Permanent { status: parsed(status), text: text.into(), to_offer }
+}
+
+fn parsed(status: &str) -> EnhancedStatus {
+    status.parse().unwrap_or(EnhancedStatus::permanent(0, 0))
+}
+
+/// For checks: the row that issued a reference.
+pub(crate) fn issuer(world: &World, here: ServerId, id: &mail::ReferenceId) -> Vec<mail::ledger::Row> {
+    world.servers[here].disk.find(&[by_reference(id)], 1)
+}
