@@ -81,8 +81,8 @@ impl Node {
         rows.dedup_by(|a, b| a.key == b.key);
         let mut context = Context { now: self.now, config: &self.config, desk: &self.desk, random: &mut self.random };
         let mut plan = flow.change.apply(Rows::new(rows), &mut context);
-        let unread = plan.reports.iter().filter_map(|report| report.object.as_ref());
-        if let Some(object) = unread.filter(|object| !flow.heads.contains_key(&object.key)).cloned().next() {
+        let mut objects = plan.reports.iter().filter_map(|report| report.object.as_ref());
+        if let Some(object) = objects.find(|object| !flow.heads.contains_key(&object.key)).cloned() {
             let token = self.token();
             self.actions.push_back(Action::ReadHead { token, object: object.clone(), limit: MAX_HEAD });
             self.pending.insert(token, Stage::Heading(flow, object));

@@ -7,7 +7,7 @@ use crate::desk::{Repository, Waited};
 use crate::node::{Node, companion};
 use crate::origin::{attempt, end, leg};
 use crate::port::{
-    Action, ClaimAnswer, Delivery, DeliveryEnd, JobEvent, JobId, Peer, Post, Proceed, Retrieval, RetrieveFailure, Work,
+    Action, Delivery, DeliveryEnd, JobEvent, JobId, Peer, Post, Proceed, Retrieval, RetrieveFailure, Work,
 };
 use crate::receiver::{claim, receipts, retrieval};
 use crate::work::{JobKind, Mode};
@@ -268,7 +268,7 @@ impl Node {
     }
 
     fn claimed(&mut self, keys: Vec<Key>, event: JobEvent) {
-        let (mut answers, text): (Vec<Option<Vec<(u16, ClaimAnswer)>>>, String) = match event {
+        let (mut answers, text) = match event {
             JobEvent::Claimed(answers) => (answers, "the answer leaves this reference out".to_owned()),
             JobEvent::PostFailed { text } => (Vec::new(), text),
             _ => (Vec::new(), "the post broke off".to_owned()),

@@ -56,11 +56,13 @@ pub(crate) fn is_delayed(recipient: &InboundRecipient) -> bool {
     recipient.outcomes.iter().any(|outcome| outcome.action == Action::Delayed)
 }
 
-/// Is custody of every recipient that was not refused here, or was it until its outcome?
-pub(crate) fn is_all_here(inbound: &Inbound) -> bool {
+/// Is custody of every recipient that this session accepted here, or was it until its outcome? A recipient that was
+/// refused when the reference first came, and is accepted now, is not.
+pub(crate) fn is_all_here(known: &Inbound, offered: &Inbound) -> bool {
     let ours = |state: &IndexState| matches!(state, IndexState::Mine { .. } | IndexState::Final { .. });
-    let accepted = |state: &IndexState| *state != IndexState::Refused;
-    any(inbound, ours) && inbound.recipients.iter().all(|r| !accepted(&r.state) || ours(&r.state))
+    let accepted = offered.recipients.iter().zip(&known.recipients).filter(|(now, _)| now.state != IndexState::Refused);
+    let mut states = accepted.map(|(_, known)| &known.state).peekable();
+    states.peek().is_some() && states.all(ours)
 }
 
 /// When the next clock runs out, whatever is tried meanwhile.

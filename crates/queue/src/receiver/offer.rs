@@ -59,7 +59,7 @@ impl Offer {
     fn repeat(&self, sheet: Sheet, mut known: Box<Inbound>, context: &Context<'_>) -> Plan {
         let mut plan = Plan::default();
         let id = known.queue_id.clone();
-        let done = inbound::is_all_here(&known);
+        let done = inbound::is_all_here(&known, &self.inbound);
         for recipient in &mut known.recipients {
             recipient.state = custody::asked_again(recipient.state.clone());
         }
