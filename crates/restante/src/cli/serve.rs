@@ -2,6 +2,7 @@
 //!
 //! SIGHUP reloads, SIGTERM and SIGINT stop gracefully; systemd is told of each.
 
+use std::io::IsTerminal as _;
 use std::path::Path;
 
 use anyhow::Result;
@@ -69,6 +70,7 @@ fn announce(listening: &[(ListenerKind, std::net::SocketAddr)], json: bool) {
 fn start_log(log: &Log) {
     let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = builder.with_ansi(std::io::stderr().is_terminal());
     // A log that is already there (in tests) stays.
     let _ = if log.json { builder.json().try_init() } else { builder.try_init() };
 }
