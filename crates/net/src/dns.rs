@@ -55,7 +55,7 @@ pub struct Resolver {
 
 #[derive(Clone)]
 enum Backend {
-    Servers(TokioResolver),
+    Servers(Arc<TokioResolver>),
     Zone { path: Arc<PathBuf>, zone: Arc<RwLock<Arc<Zone>>> },
 }
 
@@ -127,8 +127,8 @@ impl Resolver {
     /// [`SourceError`]: the operator's to mend.
     pub fn new(source: &Source) -> Result<Self, SourceError> {
         let backend = match source {
-            Source::System => Backend::Servers(servers::system()?),
-            Source::NameServers(addresses) => Backend::Servers(servers::given(addresses)?),
+            Source::System => Backend::Servers(Arc::new(servers::system()?)),
+            Source::NameServers(addresses) => Backend::Servers(Arc::new(servers::given(addresses)?)),
             Source::ZoneFile(path) => {
                 let zone = Arc::new(RwLock::new(Arc::new(Zone::load(path)?)));
                 Backend::Zone { path: Arc::new(path.clone()), zone }

@@ -16,4 +16,6 @@ pub mod tls;
 mod wire;
 
 #[cfg(test)]
+mod loopback;
+#[cfg(test)]
 mod testing;

@@ -24,7 +24,7 @@ _25._tcp.mx1 TLSA 3 1 1 00112233445566778899aabbccddeeff00112233445566778899aabb
 $ORIGIN .
 nomail.example MX 0 .
 plain.example  A  192.0.2.3
-odd.example    MX 10 bad!host.example
+odd.example    MX 10 bad\\.host.example
 1.2.0.192.in-addr.arpa PTR mx1.b.example
 ";
 

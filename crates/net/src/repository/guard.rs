@@ -1,72 +1,15 @@
-//! What keeps one peer from taking more than its share: connections for each address, and a minimum rate at which
-//! responses must be taken.
+//! What keeps one peer from taking more than its share: a minimum rate at which responses must be taken. Its
+//! connections are counted by [`crate::peers`].
 
-use std::collections::HashMap;
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
-
-/// Counts connections by peer.
-#[derive(Debug)]
-pub(super) struct Peers {
-    limit: usize,
-    counts: Mutex<HashMap<IpAddr, usize>>,
-}
-
-/// One connection's place; given back on drop.
-#[derive(Debug)]
-pub(super) struct Seat {
-    peers: Arc<Peers>,
-    key: IpAddr,
-}
-
-impl Peers {
-    pub(super) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, counts: Mutex::default() })
-    }
-
-    /// A seat, unless this peer has as many as it may.
-    pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Seat> {
-        let key = peer_key(address);
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(key).or_default();
-        if *count >= self.limit {
-            return None;
-        }
-        *count += 1;
-        Some(Seat { peers: Arc::clone(self), key })
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut counts = self.peers.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.key) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.key);
-            }
-        }
-    }
-}
-
-/// An IPv4 address, or the /64 of an IPv6 one: what one customer holds at least.
-fn peer_key(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        v4 => v4,
-    }
-}
 
 /// How slowly a response may be taken.
 #[derive(Debug, Clone, Copy)]

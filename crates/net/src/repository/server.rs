@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::connection::Service;
-use super::guard::Peers;
 use super::{Limits, Repository};
+use crate::peers::Peers;
 
 /// Wait after a failed accept (out of descriptors): others must get a chance to close some.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -200,7 +200,7 @@ async fn attempt(
     };
     let heard_nothing = match end {
         Some(End::Lost(_)) => link.received == received,
-        Some(End::Closing(_)) => !content_begun && fates.iter().all(|fate| said_421(fate)),
+        Some(End::Closing(_)) => !content_begun && fates.iter().all(said_421),
         _ => false,
     };
     let octets = (link.sent - sent) + (link.received - received);

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mail::{EnhancedStatus, Timestamp};
 use smtp::reply::{Reply, catalogue};
@@ -75,9 +76,14 @@ async fn attempt<H: Handler>(stream: TcpStream, peer: SocketAddr, shared: &Share
         driver.handshake().await?;
     }
     driver.drive().await?;
-    driver.stream.shutdown().await;
+    // Whether the client hears the end is its own affair.
+    let _ = timeout(LINGER.0, driver.linger()).await;
     Ok(())
 }
+
+/// How long and for how many octets a client that still sends is listened to after the last reply: a connection
+/// closed upon unread octets is reset, and the reply lost with it.
+const LINGER: (Duration, usize) = (Duration::from_secs(2), 1 << 20);
 
 struct Driver<'a, H: Handler> {
     shared: &'a Shared<H>,
@@ -118,6 +124,19 @@ impl<H: Handler> Driver<'_, H> {
                 Action::Decide => return Err(misuse(Misuse::NotAsked)),
             }
         }
+    }
+
+    /// Closes so that the last reply arrives.
+    async fn linger(&mut self) -> io::Result<()> {
+        self.stream.shutdown().await;
+        let mut left = LINGER.1;
+        while left > 0 {
+            match self.stream.read_into(|_| {}).await? {
+                0 => break,
+                count => left = left.saturating_sub(count),
+            }
+        }
+        Ok(())
     }
 
     /// Waits for octets; not beyond the deadline, and not through a shutdown.
