@@ -2,7 +2,7 @@
 //!
 //! A test makes a [`Sandbox`] (a network of its own with a name server and a certificate authority), puts [`Host`]s
 //! on it, and starts peers on them: [`peers::Postfix`], [`peers::Exim`], [`peers::OpenSmtpd`], [`peers::Dovecot`], [`peers::Nginx`], the
-//! clients in [`peers::clients`], or the server under test. Packages are unpacked beside the build, never installed.
+//! clients in [`peers::clients`], or the server under test, [`peers::Restante`]. Packages are unpacked beside the build, never installed.
 //! Everything that a sandbox started ends with it, and with the test process, however that ends.
 //!
 //! What it needs: Linux, root, `apt-get` with Debian's packages. What cannot be set up is an error, never a skip.
@@ -17,6 +17,7 @@ mod sandbox;
 pub mod maildir;
 pub mod peers;
 pub mod powercut;
+pub mod samples;
 pub mod wait;
 
 pub use ca::{Ca, Identity};

@@ -9,9 +9,11 @@ mod opensmtpd;
 mod postfix;
 
 pub mod clients;
+pub mod restante;
 
 pub use dovecot::{Dovecot, LMTP_PORT};
 pub use exim::{Exim, EximConfig};
 pub use nginx::Nginx;
 pub use opensmtpd::{OpenSmtpd, OpenSmtpdConfig, PATIENCE};
 pub use postfix::{Postfix, PostfixConfig};
+pub use restante::{Restante, RestanteConfig};
