@@ -38,6 +38,8 @@ struct Handed {
     epoch: u32,
     /// The sender has heard of it in that life.
     told: bool,
+    /// Its ledger knows.
+    settled: bool,
 }
 
 /// A recipient of a message, by number and address.
@@ -50,10 +52,9 @@ pub struct Judge {
     by_xuid: HashMap<Xuid, usize>,
     /// Files and LMTP deliveries, by mailbox.
     copies: BTreeMap<Who, BTreeMap<String, u32>>,
-    /// Repetitions that no protocol can avoid (RFC 1047).
-    repeats: HashMap<Who, u32>,
-    /// The next hop took it, and the sender's ledger does not know yet (RFC 1047).
-    unsettled: HashSet<Who>,
+    /// How often a next hop took it without the sender's ledger ever knowing: repetitions that no protocol can avoid
+    /// (RFC 1047).
+    unsettled: HashMap<Who, u32>,
     /// Somebody took custody without an answer: a second copy may be.
     acted: HashSet<usize>,
     reports: HashMap<Who, Vec<String>>,
@@ -103,21 +104,14 @@ impl Judge {
     /// # Errors
     /// It had done so before, the sender knew, and has not crashed since.
     pub(crate) fn handed(&mut self, from: At, key: &Key, to: &Address, xuid: &Xuid) -> Result<(), Violation> {
-        let now = Handed { epoch: from.epoch, told: false };
+        let now = Handed { epoch: from.epoch, told: false, settled: false };
         let before = self.handed.insert((from.server, key.clone(), to.to_string()), now);
         let Some(number) = self.by_xuid.get(xuid) else { return Ok(()) };
-        let who = (*number, to.to_string());
-        self.unsettled.insert(who.clone());
-        match before {
-            Some(before) if before.told && before.epoch == from.epoch => {
-                Err(Violation(format!("{key} was sent to {to} twice, without a crash or a lost reply between")))
-            }
-            Some(_) => {
-                *self.repeats.entry(who).or_default() += 1;
-                Ok(())
-            }
-            None => Ok(()),
+        *self.unsettled.entry((*number, to.to_string())).or_default() += 1;
+        if before.is_some_and(|before| before.settled || before.told && before.epoch == from.epoch) {
+            return Err(Violation(format!("{key} was sent to {to} twice, without a crash or a lost reply between")));
         }
+        Ok(())
     }
 
     /// The sender has been told; until then it cannot know.
@@ -178,11 +172,15 @@ impl Judge {
         self.note_report(leg);
         let number = self.number_of(leg, server)?;
         for recipient in &leg.recipients {
-            let concluded =
-                matches!(&recipient.state, RecipientState::Done { outcome, .. } if outcome.action != Action::Failed);
+            let by_value = |state: &RecipientState| match state {
+                RecipientState::Done { outcome, claim: None } => outcome.action != Action::Failed,
+                _ => false,
+            };
+            let concluded = by_value(&recipient.state);
             let to = recipient.recipient.address.to_string();
-            if concluded && self.handed.contains_key(&(server, key.clone(), to.clone())) {
-                self.unsettled.remove(&(number, to));
+            let Some(handed) = self.handed.get_mut(&(server, key.clone(), to.clone())) else { continue };
+            if concluded && !std::mem::replace(&mut handed.settled, true) {
+                self.unsettled.entry((number, to)).and_modify(|count| *count -= 1);
             }
         }
         if leg.source == Source::Local {
@@ -305,7 +303,7 @@ impl Judge {
         let expects_reports = case.author.as_ref().is_some_and(|author| !self.unreachable.contains(author));
         for mailbox in &mailboxes {
             // Every repetition on the way to an alias repeats what comes after it.
-            let repeats = |name: &String| 1 + self.repeats.get(&(number, name.clone())).copied().unwrap_or(0);
+            let repeats = |name: &String| 1 + self.unsettled.get(&(number, name.clone())).copied().unwrap_or(0);
             let onward = if *mailbox == who.1 { 1 } else { repeats(mailbox) };
             let allowed = repeats(&who.1) * onward;
             if self.copies_in(number, mailbox) > allowed && !self.acted.contains(&number) {
@@ -315,19 +313,18 @@ impl Judge {
         let Some(RecipientState::Done { outcome, .. }) = self.recorded.get(&who) else {
             return wrong("never concluded");
         };
-        let ambiguous =
-            self.unsettled.contains(&who) || mailboxes.iter().any(|m| self.unsettled.contains(&(number, m.clone())));
+        let mut names = mailboxes.iter().chain([&who.1]);
+        let ambiguous = names.any(|name| self.unsettled.get(&(number, name.clone())).is_some_and(|n| *n > 0));
         match outcome.action {
             Action::Failed if arrived && !ambiguous => wrong("recorded as failed, and arrived"),
-            Action::Failed if self.withdrawn.contains(&who) => match some_arrived && !ambiguous {
-                true => wrong("recalled, and arrived"),
-                false => Ok(()),
-            },
+            Action::Failed if self.withdrawn.contains(&who) && some_arrived && !ambiguous => {
+                wrong("recalled, and arrived")
+            }
+            // Whoever recalls a message is no stranger to its end.
+            Action::Failed if outcome.text.starts_with("withdrawn") => Ok(()),
             Action::Failed if expects_reports && !told("failed") => wrong("failed, and nobody told the author"),
             Action::Failed => Ok(()),
-            _ if !arrived && expects_reports && !told("failed") => {
-                wrong("recorded as delivered, and did not arrive")
-            }
+            _ if !arrived && expects_reports && !told("failed") => wrong("recorded as delivered, and did not arrive"),
             _ if arrived && told("failed") && !ambiguous && !told("delivered") && !told("relayed") => {
                 wrong("the author was told that it failed, and it arrived")
             }

@@ -107,6 +107,8 @@ pub struct Partition {
     pub span: Span,
     /// By which protocol.
     pub channel: Option<Channel>,
+    /// Only what `one` sends to `other` is lost.
+    pub one_way: bool,
 }
 
 /// How servers talk.
@@ -142,14 +144,14 @@ impl Scenario {
     pub fn new(chance: &mut Chance) -> Self {
         let chaos = chance.pick(&[HOUR / 2, 6 * HOUR, 40 * HOUR]);
         let peace = START.after(chaos);
-        let mails = 2 + chance.below(5);
+        let mails = 2 + chance.below(9);
         let crashing = chance.permille(750);
-        let cut = chance.permille(600);
+        let cut = chance.permille(700);
         Self {
             mails: (0..mails).map(|number| mail(number, chaos, chance)).collect(),
             peace,
             loss: chance.pick(&[0, 0, 20, 200]),
-            partitions: (0..if cut { 1 + chance.below(4) } else { 0 }).map(|_| partition(chaos, chance)).collect(),
+            partitions: (0..if cut { 1 + chance.below(6) } else { 0 }).map(|_| partition(chaos, chance)).collect(),
             moods: (0..chance.below(4)).map(|_| mood(chaos, chance)).collect(),
             crashes: (0..if crashing { chance.below(5) } else { 0 })
                 .map(|_| (server(chance), START.after(chance.up_to(chaos)), downtime(chaos, chance)))
@@ -163,10 +165,10 @@ impl Scenario {
         }
     }
 
-    /// Can these two reach each other now?
-    pub fn is_cut(&self, one: ServerId, other: ServerId, channel: Channel, now: Timestamp) -> bool {
+    /// Is what the one sends to the other lost now?
+    pub fn is_cut(&self, from: ServerId, to: ServerId, channel: Channel, now: Timestamp) -> bool {
         self.partitions.iter().any(|cut| {
-            let pair = (cut.one, cut.other) == (one, other) || (cut.one, cut.other) == (other, one);
+            let pair = (cut.one, cut.other) == (from, to) || (!cut.one_way && (cut.one, cut.other) == (to, from));
             pair && cut.span.contains(now) && cut.channel.is_none_or(|c| c == channel)
         })
     }
@@ -312,14 +314,15 @@ fn server(chance: &mut Chance) -> ServerId {
 
 fn span(chaos: Duration, chance: &mut Chance) -> Span {
     let from = START.after(chance.up_to(chaos));
-    Span(from, from.after(chance.up_to(chaos)).min(START.after(chaos)))
+    let long = if chance.permille(500) { chance.up_to(chaos) } else { chance.millis(0, chaos.as_millis() as u64) };
+    Span(from, from.after(long).min(START.after(chaos)))
 }
 
 fn partition(chaos: Duration, chance: &mut Chance) -> Partition {
     let one = server(chance);
     let other = (one + 1 + chance.below(4) as usize) % SERVERS.len();
     let channel = chance.pick(&[None, Some(Channel::Https), Some(Channel::Https), Some(Channel::Smtp)]);
-    Partition { one, other, span: span(chaos, chance), channel }
+    Partition { one, other, span: span(chaos, chance), channel, one_way: chance.permille(400) }
 }
 
 fn mood(chaos: Duration, chance: &mut Chance) -> (ServerId, Span, Mood) {

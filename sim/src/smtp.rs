@@ -125,6 +125,11 @@ fn rcpt(world: &mut World, here: ServerId, to: &Address) -> Result<Vec<Target>, 
     targets.ok_or_else(|| never("5.1.1", "no such mailbox", false))
 }
 
+/// What a client sends comes over a connection that needs both ends.
+fn is_open(world: &World, from: At, job: JobId) -> bool {
+    world.is_alive(from) && world.servers[from.server].jobs.contains_key(&job)
+}
+
 /// A transaction by value arrives, with its content.
 pub(crate) fn value_arrives(
     world: &mut World,
@@ -134,8 +139,7 @@ pub(crate) fn value_arrives(
     delivery: &Delivery,
     positions: &[u16],
 ) -> Done {
-    // The content comes over a connection that needs both ends.
-    if !world.is_alive(from) {
+    if !is_open(world, from, job) {
         return Ok(());
     }
     let leg = &delivery.leg;
@@ -194,7 +198,7 @@ pub(crate) fn value_answered(
 
 /// An offer arrives: it is judged in the session.
 pub(crate) fn offer_arrives(world: &mut World, here: ServerId, from: At, job: JobId, offer: &Offer) -> Done {
-    if !world.is_alive(from) {
+    if !is_open(world, from, job) {
         return Ok(());
     }
     let (mut outcomes, mut recipients, mut open) = (Ends::new(), Vec::new(), Vec::new());

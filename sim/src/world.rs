@@ -196,6 +196,8 @@ impl World {
             for (at, order) in orders {
                 self.at(at, Event::Order(number, order));
             }
+            // Nobody holds a message for ever.
+            self.at(self.scenario.peace.after(Duration::from_secs(3600)), Event::Order(number, Order::Release));
         }
     }
 

@@ -22,7 +22,7 @@ pub(crate) struct Repository {
 /// What is in hand.
 pub(crate) struct Desk {
     working: HashMap<Key, Working>,
-    writing: HashMap<Key, u32>,
+    writing: HashMap<Key, Writes>,
     waiting: usize,
     next_job: u64,
     pub(crate) jobs: HashMap<JobId, JobKind>,
@@ -41,6 +41,24 @@ enum Working {
     Running(Box<Row>, JobId),
     /// A change of it is under way that must be over first.
     Settling,
+}
+
+/// Commits of one row.
+#[derive(Default)]
+struct Writes {
+    under_way: u32,
+    newest: Option<u64>,
+}
+
+/// What is known of a row when a commit of it is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// Another commit of it is still under way.
+    Later,
+    /// This commit wrote the newest version, or there was none.
+    Newest,
+    /// A commit that was answered before has written a newer one.
+    Older,
 }
 
 /// What waited under a key.
@@ -151,22 +169,28 @@ impl Desk {
 
     /// A newer version of a running row.
     pub(crate) fn renew(&mut self, row: &Row) {
-        if let Some(Working::Running(known, _)) = self.working.get_mut(&row.key) {
-            **known = row.clone();
+        match self.working.get_mut(&row.key) {
+            Some(Working::Running(known, _)) if known.version < row.version => **known = row.clone(),
+            _ => {}
         }
     }
 
+    /// A commit of the row is under way.
     pub(crate) fn writing(&mut self, key: &Key) {
-        *self.writing.entry(key.clone()).or_default() += 1;
+        self.writing.entry(key.clone()).or_default().under_way += 1;
     }
 
-    pub(crate) fn written(&mut self, key: &Key) {
-        if let Some(count) = self.writing.get_mut(key) {
-            *count -= 1;
-            if *count == 0 {
-                self.writing.remove(key);
-            }
+    /// A commit of the row is over; it has this version now, or nothing was written. Answers of the ledger may overtake
+    /// each other: only the last one to come in says what is known.
+    pub(crate) fn written(&mut self, key: &Key, version: Option<u64>) -> Known {
+        let Some(writes) = self.writing.get_mut(key) else { return Known::Later };
+        writes.under_way -= 1;
+        writes.newest = writes.newest.max(version);
+        if writes.under_way > 0 {
+            return Known::Later;
         }
+        let newest = self.writing.remove(key).and_then(|writes| writes.newest);
+        if newest == version { Known::Newest } else { Known::Older }
     }
 
     /// Positions of a leg that may be on the wire by value this very moment: nobody can withdraw those.

@@ -2,6 +2,7 @@
 
 use mail::ledger::{Key, Row};
 
+use crate::desk::Known;
 use crate::flow::{Change, Context, Effect, Flow, Heads, MAX_TRIES, Otherwise, Plan, Rows, Stage, Writing, Written};
 use crate::node::Node;
 use crate::port::{Action, LedgerAnswer, Proceed, Reply, Token};
@@ -129,25 +130,24 @@ impl Node {
     fn committed(&mut self, writing: Writing) {
         let Writing { flow, effects, stats, written, .. } = writing;
         self.stats.merge(&stats);
-        let mut due = Vec::new();
+        let (mut due, mut unknown) = (Vec::new(), Vec::new());
         for written in written {
-            self.desk.written(written.key());
-            match written {
-                Written::Row(row) => {
-                    self.fresh.committed(&row.key, row.version);
+            let (key, version) = (written.key(), written.version());
+            self.fresh.committed(key, version);
+            match (self.desk.written(key, Some(version)), written) {
+                (Known::Older, written) => unknown.push(written.key().clone()),
+                (known, Written::Row(row)) => {
                     self.desk.renew(&row);
-                    due.push(*row);
+                    due.extend((known == Known::Newest).then_some(*row));
                 }
-                Written::Due(key, version, at) => {
-                    self.fresh.committed(&key, version);
-                    at.into_iter().for_each(|at| self.alarm(at));
-                }
-                Written::Deleted(key) => self.fresh.committed(&key, u64::MAX),
+                (_, Written::Due(_, _, at)) => at.into_iter().for_each(|at| self.alarm(at)),
+                (_, Written::Deleted(_)) => {}
             }
         }
         self.end(&flow);
         self.release(effects);
         due.into_iter().for_each(|row| self.consider(row));
+        self.look_again(unknown);
     }
 
     fn conflicted(&mut self, writing: Writing) {
@@ -159,10 +159,14 @@ impl Node {
 
     /// Nothing was written.
     fn unwritten(&mut self, writing: Writing) -> Flow {
+        let mut unknown = writing.displaced;
         for written in &writing.written {
-            self.desk.written(written.key());
+            // A commit that was answered before has left the row to this one.
+            if self.desk.written(written.key(), None) == Known::Older {
+                unknown.push(written.key().clone());
+            }
         }
-        self.look_again(writing.displaced);
+        self.look_again(unknown);
         writing.flow
     }
 
@@ -210,6 +214,15 @@ impl Written {
         match self {
             Self::Row(row) => &row.key,
             Self::Due(key, ..) | Self::Deleted(key) => key,
+        }
+    }
+
+    /// The version that the row has now; a deleted one is newer than everything.
+    fn version(&self) -> u64 {
+        match self {
+            Self::Row(row) => row.version,
+            Self::Due(_, version, _) => *version,
+            Self::Deleted(_) => u64::MAX,
         }
     }
 }

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mail::ledger::{
-    Batch, ContentFacts, Inbound, InboundRecipient, IndexState, Key, Leg, ObjectKey, ObjectRef, Phase, RecipientState,
-    Route, Row, RowBody, Source, Target,
+    Action as LedgerAction, Batch, ContentFacts, Inbound, InboundRecipient, IndexState, Issued, Key, Leg, ObjectKey,
+    ObjectRef, Outcome, Phase, RecipientState, Route, Row, RowBody, Source, Target,
 };
-use mail::{Address, Domain, Grant, InstanceId, MailParams, QueueId, Recipient, Timestamp, Xuid};
+use mail::{Address, Domain, Grant, InstanceId, MailParams, Notify, QueueId, Recipient, ReferenceId, Timestamp, Xuid};
 use queue::port::{
-    Acceptance, Action, CallId, Delivery, DeliveryEnd, Input, JobEvent, JobId, LedgerAnswer, Peer, Proceed,
-    RecipientEnd, Reply, Request, Work,
+    Acceptance, Action, CallId, ClaimAnswer, ClaimEntry, Command, Delivery, DeliveryEnd, Input, JobEvent, JobId,
+    LedgerAnswer, Peer, Proceed, ReceiptEntry, RecipientEnd, Reply, Request, RetrieveFailure, Work,
 };
 use queue::{Entropy, Node, QueueConfig, Signer};
 use reference::{Block, SigningKey, Uri};
@@ -46,6 +46,8 @@ pub struct Ledger {
     leased: HashMap<Key, Timestamp>,
     /// Answer this many commits with `Failed`.
     pub fail: usize,
+    /// Answer this many commits with `Conflict`, as if somebody else had written all their rows.
+    pub conflict: usize,
     pub commits: usize,
 }
 
@@ -54,6 +56,10 @@ impl Ledger {
         if self.fail > 0 {
             self.fail -= 1;
             return LedgerAnswer::Failed("full".into());
+        }
+        if self.conflict > 0 {
+            self.conflict -= 1;
+            return LedgerAnswer::Conflict(batch.put.into_iter().map(|row| row.key).collect());
         }
         let version = |key: &Key| self.rows.get(key).map_or(0, |row| row.version);
         let read = batch.put.iter().map(|row| (&row.key, row.version));
@@ -96,6 +102,11 @@ pub struct Server {
     pub words: VecDeque<(JobId, Proceed)>,
     pub replies: HashMap<CallId, Reply>,
     pub wake: Option<Timestamp>,
+    /// Leave the ledger's questions in `held` instead of answering them.
+    pub hold: bool,
+    pub held: VecDeque<Action>,
+    config: QueueConfig,
+    instance: u8,
     next_call: u64,
 }
 
@@ -138,7 +149,7 @@ impl Server {
 
     pub fn with(config: QueueConfig, instance: u8) -> Self {
         let seed = u64::from(instance) << 56;
-        let node = Node::new(config, Box::new(Counter(seed)), InstanceId([instance; 16]));
+        let node = Node::new(config.clone(), Box::new(Counter(seed)), InstanceId([instance; 16]));
         let mut server = Self {
             node,
             ledger: Ledger::default(),
@@ -147,21 +158,44 @@ impl Server {
             words: VecDeque::new(),
             replies: HashMap::new(),
             wake: None,
+            hold: false,
+            held: VecDeque::new(),
+            config,
+            instance,
             next_call: 0,
         };
         server.input(Input::Tick);
         server
     }
 
+    /// Crash and restart: of what was under way only the ledger is left.
+    pub fn restart(&mut self) {
+        let seed = u64::from(self.instance) << 56 | self.now.as_millis() << 8 | self.next_call;
+        self.node = Node::new(self.config.clone(), Box::new(Counter(seed)), InstanceId([self.instance; 16]));
+        self.ledger.leased.clear();
+        self.jobs.clear();
+        self.words.clear();
+        self.held.clear();
+        self.hold = false;
+        self.wake = None;
+        self.input(Input::Tick);
+    }
+
     /// Feeds one input and everything that the ledger answers to it.
     pub fn input(&mut self, input: Input) {
         self.node.handle(self.now, input);
-        while let Some(action) = self.node.poll_action() {
-            self.act(action);
-        }
+        self.drain();
     }
 
     fn act(&mut self, action: Action) {
+        match action {
+            Action::Reply { .. } | Action::Start { .. } | Action::Proceed { .. } | Action::Wake(_) => {}
+            question if self.hold => return self.held.push_back(question),
+            _ => {}
+        }
+        if let Action::Commit { batch, .. } = &action {
+            self.assert_silence(batch.put.iter().map(|row| &row.key));
+        }
         let (token, answer) = match action {
             Action::Reply { call, reply } => {
                 assert!(self.replies.insert(call, reply).is_none(), "answered twice");
@@ -188,10 +222,67 @@ impl Server {
         self.node.handle(self.now, Input::Ledger { token, answer });
     }
 
+    /// Nothing that speaks of these rows may come out while their commit is not answered.
+    fn assert_silence<'a>(&mut self, written: impl Iterator<Item = &'a Key> + Clone) {
+        let mut meanwhile = Vec::new();
+        while let Some(action) = self.node.poll_action() {
+            let early = match &action {
+                Action::Reply { .. } => true,
+                Action::Start { work: Work::Deliver(delivery), .. } => written.clone().any(|key| *key == delivery.key),
+                Action::Start { work: Work::PostClaims(post), .. } => {
+                    post.entries.iter().any(|entry| written.clone().any(|key| is_inbound(key, entry.id)))
+                }
+                Action::Start { work: Work::PostReceipts(post), .. } => {
+                    post.entries.iter().any(|entry| written.clone().any(|key| is_inbound(key, entry.id)))
+                }
+                _ => false,
+            };
+            assert!(!early, "before its commit: {action:?}");
+            meanwhile.push(action);
+        }
+        meanwhile.into_iter().for_each(|action| self.act(action));
+    }
+
+    /// Feeds an input, answers the ledger's questions one at a time, and checks that the world sees nothing before the
+    /// first commit is answered. Says how many commits there were in all.
+    pub fn nothing_leaves_before_its_commit(&mut self, input: Input) -> usize {
+        let seen = |s: &Self| (s.replies.len(), s.jobs.len(), s.words.len());
+        let (before, commits) = (seen(self), self.ledger.commits);
+        self.hold = true;
+        self.input(input);
+        while let Some(question) = self.held.pop_front() {
+            assert_eq!(seen(self), before, "before the answer to {question:?}");
+            let is_commit = matches!(question, Action::Commit { .. });
+            self.hold = false;
+            self.act(question);
+            self.hold = true;
+            self.drain();
+            if is_commit {
+                break;
+            }
+        }
+        self.hold = false;
+        while let Some(question) = self.held.pop_front() {
+            self.act(question);
+            self.drain();
+        }
+        self.ledger.commits - commits
+    }
+
+    fn drain(&mut self) {
+        while let Some(action) = self.node.poll_action() {
+            self.act(action);
+        }
+    }
+
+    pub fn next_call(&mut self) -> CallId {
+        self.next_call += 1;
+        CallId(self.next_call)
+    }
+
     /// Asks and returns the reply.
     pub fn ask(&mut self, request: Request) -> Reply {
-        self.next_call += 1;
-        let call = CallId(self.next_call);
+        let call = self.next_call();
         self.input(Input::Call { call, request });
         self.replies.remove(&call).expect("a reply")
     }
@@ -211,14 +302,55 @@ impl Server {
         self.input(Input::Job { job, event });
     }
 
+    /// Lets time pass while nobody can be reached: neither next hops nor repositories. Mailboxes can.
+    pub fn pass_unreachable(&mut self, time: Duration) {
+        let end = self.now.after(time);
+        loop {
+            self.fail_jobs();
+            let Some(at) = self.wake.take().filter(|at| *at <= end) else { break };
+            self.now = self.now.max(at);
+            self.input(Input::Tick);
+        }
+        self.now = end;
+        self.input(Input::Tick);
+        self.fail_jobs();
+    }
+
+    /// Ends all jobs without success; mailboxes take what they get.
+    pub fn fail_jobs(&mut self) {
+        while let Some((job, work)) = self.jobs.pop_front() {
+            let text = "nobody there".to_owned();
+            match work {
+                Work::Deliver(delivery) if matches!(delivery.leg.route, Route::Maildir(_)) => {
+                    self.finish(job, false, delivery.positions.iter().map(|p| (*p, done())).collect());
+                }
+                Work::Deliver(_) => self.unreachable(job),
+                Work::Retrieve(_) => {
+                    let failure = RetrieveFailure::Temporary;
+                    self.event(job, JobEvent::RetrieveFailed { failure, text });
+                }
+                Work::PostClaims(_) | Work::PostReceipts(_) => self.event(job, JobEvent::PostFailed { text }),
+            }
+        }
+    }
+
+    pub fn unreachable(&mut self, job: JobId) {
+        let (text, status) = ("nobody there".to_owned(), "4.4.1".parse().unwrap());
+        self.event(job, JobEvent::Delivered(DeliveryEnd::Unreachable { text, status }));
+    }
+
     /// Submits a message to these recipients, each to the route of its own name.
     pub fn submit(&mut self, from: &str, to: &[&str]) -> QueueId {
+        self.submit_with(from, to, Notify::Unspecified)
+    }
+
+    pub fn submit_with(&mut self, from: &str, to: &[&str], notify: Notify) -> QueueId {
         self.next_call += 1;
         let queue_id: QueueId = format!("q{}", self.next_call).parse().unwrap();
         let recipients = to.iter().map(|to| {
             let to = address(to);
             let target = Target { route: Route::Mx(to.domain().unwrap()), address: to.clone() };
-            (Recipient::plain(to), vec![target])
+            (Recipient { notify, ..Recipient::plain(to) }, vec![target])
         });
         let acceptance = Acceptance {
             queue_id: queue_id.clone(),
@@ -257,6 +389,62 @@ impl Server {
         self.event(job, JobEvent::Delivered(end));
     }
 
+    /// Submits to recipients of one domain and connects to a peer with TBR: an offer is about to be sent.
+    pub fn offer(&mut self, to: &[&str]) -> (QueueId, JobId, Issued) {
+        let id = self.submit("alice@a.example", to);
+        let (job, word) = self.connect(true);
+        assert!(matches!(word, Proceed::Offer { .. }), "{word:?}");
+        let issued = self.issued(&id);
+        (id, job, issued)
+    }
+
+    /// The same, and the peer takes it for everybody.
+    pub fn offered(&mut self, to: &[&str]) -> (QueueId, Issued) {
+        let (id, job, issued) = self.offer(to);
+        self.finish(job, true, issued.positions.iter().map(|p| (*p, taken())).collect());
+        (id, issued)
+    }
+
+    /// The newest reference of the first leg.
+    pub fn issued(&self, id: &QueueId) -> Issued {
+        self.leg(id, 0).issued.last().expect("a reference").clone()
+    }
+
+    /// A claim of store `by`.
+    pub fn claim(&mut self, by: u8, issued: &Issued, indexes: &[u16]) -> Option<Vec<ClaimAnswer>> {
+        let answers = self.claim_as(by, claim_of(issued, indexes))?;
+        assert_eq!(answers.iter().map(|(n, _)| *n).collect::<Vec<_>>(), indexes);
+        Some(answers.into_iter().map(|(_, answer)| answer).collect())
+    }
+
+    pub fn claim_as(&mut self, by: u8, entry: ClaimEntry) -> Option<Vec<(u16, ClaimAnswer)>> {
+        let request = Request::Claims { instance: InstanceId([by; 16]), claims: vec![entry] };
+        let Reply::Claims(mut answers) = self.ask(request) else { panic!("no answer to claims") };
+        answers.pop().expect("one entry")
+    }
+
+    /// A receipt of store `by` for one index.
+    pub fn receipt(&mut self, by: u8, issued: &Issued, index: u16, action: LedgerAction) -> Option<Vec<u16>> {
+        let outcomes = vec![(index, outcome(action, self.now))];
+        let entry = ReceiptEntry { to: issued.to.clone(), id: issued.id, grant: issued.grant.clone(), outcomes };
+        let request = Request::Receipts { instance: InstanceId([by; 16]), receipts: vec![entry] };
+        let Reply::Receipts(mut answers) = self.ask(request) else { panic!("no answer to receipts") };
+        answers.pop().expect("one entry")
+    }
+
+    /// An operator's command; returns the words on each recipient.
+    pub fn command(&mut self, command: Command) -> Vec<String> {
+        let Reply::Commanded(said) = self.ask(Request::Command(command)) else { panic!("no answer") };
+        said.recipients.into_iter().map(|(_, _, word)| word).collect()
+    }
+
+    /// What every report ever written says, oldest first.
+    pub fn report_texts(&self) -> Vec<String> {
+        let mut reports: Vec<_> = self.ledger.objects.iter().filter(|(key, _)| key.0.starts_with("r-")).collect();
+        reports.sort_by_key(|(key, _)| key.0.clone());
+        reports.into_iter().map(|(_, content)| String::from_utf8_lossy(content).into_owned()).collect()
+    }
+
     pub fn leg(&self, id: &QueueId, number: u32) -> &Leg {
         match &self.ledger.rows[&Key::Leg(id.clone(), number)].body {
             RowBody::Leg(leg) => leg,
@@ -285,6 +473,39 @@ impl Server {
         legs.collect()
     }
 }
+
+fn is_inbound(key: &Key, id: ReferenceId) -> bool {
+    matches!(key, Key::Inbound(i, _) if *i == id)
+}
+
+pub fn claim_of(issued: &Issued, indexes: &[u16]) -> ClaimEntry {
+    ClaimEntry {
+        to: issued.to.clone(),
+        id: issued.id,
+        grant: issued.grant.clone(),
+        indexes: indexes.to_vec(),
+        failed: Vec::new(),
+        acted: false,
+    }
+}
+
+/// An outcome as a peer would tell it.
+pub fn outcome(action: LedgerAction, at: Timestamp) -> Outcome {
+    let status = match action {
+        LedgerAction::Failed => "5.2.2",
+        LedgerAction::Delayed => "4.2.2",
+        _ => "2.0.0",
+    };
+    Outcome { action, status: status.parse().unwrap(), text: "so it is".into(), at }
+}
+
+pub fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub const MINUTE: Duration = Duration::from_secs(60);
+pub const HOUR: Duration = Duration::from_secs(3600);
+pub const DAY: Duration = Duration::from_secs(24 * 3600);
 
 pub fn taken() -> RecipientEnd {
     RecipientEnd::Accepted { final_delivery: false, text: "ok".into() }
