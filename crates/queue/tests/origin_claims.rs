@@ -111,7 +111,9 @@ fn the_origin_grants_until_it_has_recorded_the_expiry() {
     assert_eq!(a.claim(2, &first, &[0]), Some(vec![Granted]));
     a.pass_unreachable(10 * MINUTE);
     assert_eq!(a.claim(2, &second, &[0]), Some(vec![Gone]));
-    assert!(matches!(a.state(&id, 0, 0), RecipientState::Done { outcome, claim: None } if outcome.action == Action::Failed));
+    assert!(
+        matches!(a.state(&id, 0, 0), RecipientState::Done { outcome, claim: None } if outcome.action == Action::Failed)
+    );
 }
 
 #[test]
@@ -229,7 +231,10 @@ fn who_acted_without_an_answer_is_accepted_over_taken_and_over_gone() {
     assert_eq!(a.receipt(3, &issued, 1, Action::Delivered), Some(vec![1]));
     for position in [0, 1] {
         let state = a.state(&id, 0, position);
-        assert!(matches!(state, RecipientState::Done { outcome, .. } if outcome.action == Action::Delivered), "{state:?}");
+        assert!(
+            matches!(state, RecipientState::Done { outcome, .. } if outcome.action == Action::Delivered),
+            "{state:?}"
+        );
     }
     let corrections = a.report_texts().iter().filter(|report| report.contains("Action: delivered")).count();
     assert_eq!(corrections, 2, "the author was told otherwise");
