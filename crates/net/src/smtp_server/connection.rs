@@ -129,7 +129,8 @@ impl<H: Handler> Driver<'_, H> {
     /// Closes so that the last reply arrives.
     async fn linger(&mut self) -> io::Result<()> {
         self.stream.shutdown().await;
-        let mut left = LINGER.1;
+        // A client that is sent away by a shutdown was silent, and the shutdown should not wait for it.
+        let mut left = if self.stopping { 0 } else { LINGER.1 };
         while left > 0 {
             match self.stream.read_into(|_| {}).await? {
                 0 => break,
