@@ -45,9 +45,11 @@ fn generate(args: &GenerateArgs, output: Output) -> Outcome {
     let key = SigningKey::generate().map_err(|error| Failure::new(error.to_string()))?;
     // The records first: names that are too long should not leave a key behind.
     let window = DAY.saturating_mul(u32::try_from(args.days).unwrap_or(u32::MAX));
-    let published = published(&args.domain, &args.selector, &key, file, repository, args.subdomains, window)
+    let mut published = published(&args.domain, &args.selector, &key, file, repository, args.subdomains, window)
         .map_err(|e| too_long(&e))?;
     keys::write(&published.file, &key).map_err(|error| key_failure(&error))?;
+    // In a configuration, a relative path would start from there and not from here.
+    published.file = published.file.canonicalize().unwrap_or(published.file);
     output.print(&published, || generated_text(&published, args.subdomains));
     Ok(Exit::Done)
 }

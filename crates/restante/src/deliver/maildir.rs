@@ -3,8 +3,9 @@
 //! The file's name is made from the message and the recipient, not from chance: a delivery that is repeated after a
 //! crash finds the first copy, in `new/` or already moved to `cur/` by a reader, and adds no second one (TBR §6).
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// A mailbox and the name that one message has in it.
@@ -23,7 +24,8 @@ pub(super) struct Writer {
     file: BufWriter<File>,
 }
 
-/// Makes the three directories where they are missing.
+/// Makes the three directories where they are missing. Mail is nobody else's to read: strangers are shut out, and the
+/// umask says whether the group is in.
 ///
 /// # Errors
 /// Those of the file system.
@@ -31,8 +33,7 @@ pub(super) fn prepare(maildir: &Path) -> io::Result<()> {
     for part in ["tmp", "new", "cur"] {
         let directory = maildir.join(part);
         if !directory.is_dir() {
-            fs::create_dir_all(&directory)?;
-            sync_up(&directory, 3)?;
+            make_durably(&directory)?;
         }
     }
     Ok(())
@@ -65,7 +66,8 @@ impl Slot {
     /// # Errors
     /// Those of the file system.
     pub(super) fn create(self) -> io::Result<Writer> {
-        let file = File::create(self.maildir.join("tmp").join(&self.name))?;
+        let path = self.maildir.join("tmp").join(&self.name);
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o660).open(path)?;
         Ok(Writer { slot: self, file: BufWriter::with_capacity(256 * 1024, file) })
     }
 }
@@ -94,9 +96,13 @@ impl Writer {
     }
 }
 
-/// Syncs a directory and the ones above it that may have been made with it.
-fn sync_up(directory: &Path, levels: usize) -> io::Result<()> {
-    directory.ancestors().take(levels).filter(|d| !d.as_os_str().is_empty()).try_for_each(|d| File::open(d)?.sync_all())
+/// Makes a directory and what is missing above it, and syncs each with the one that holds its name: a mailbox must not
+/// vanish with a message in it.
+fn make_durably(directory: &Path) -> io::Result<()> {
+    let missing = directory.ancestors().take_while(|d| !d.is_dir()).count();
+    DirBuilder::new().recursive(true).mode(0o770).create(directory)?;
+    let holders = directory.ancestors().take(missing + 1);
+    holders.filter(|d| !d.as_os_str().is_empty()).try_for_each(|d| File::open(d)?.sync_all())
 }
 
 #[cfg(test)]
@@ -127,6 +133,18 @@ mod tests {
         fs::write(slot.maildir.join("cur/1.x.host2:2,S"), "").unwrap();
         fs::remove_file(slot.maildir.join("cur/1.x.host:2,S")).unwrap();
         assert_eq!(slot.existing().unwrap(), None);
+    }
+
+    #[test]
+    fn strangers_do_not_read_mailboxes() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let root = tempfile::tempdir().unwrap();
+        let slot = Slot { maildir: root.path().join("mail/a.example/bob"), name: "1.x.host".into() };
+        prepare(&slot.maildir).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o007;
+        assert_eq!(mode(&root.path().join("mail")), 0);
+        assert_eq!(mode(&slot.maildir.join("new")), 0);
+        assert_eq!(mode(&deliver(slot)), 0);
     }
 
     #[test]

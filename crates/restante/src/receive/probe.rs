@@ -5,12 +5,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::stream;
 use mail::ledger::Target;
 use mail::{EnhancedStatus, Envelope, MailParams, Recipient};
+use moka::Expiry;
 use moka::future::Cache;
 use net::smtp_client::{Client, Fate, Transaction};
 use smtp::Reply;
@@ -21,18 +22,33 @@ use crate::deliver::Hosts;
 /// Most answers that are remembered.
 const CAPACITY: u64 = 100_000;
 
+/// By which a refusal is remembered for less long than a yes: a mailbox that was just made should not wait.
+const SHORTER_FOR_REFUSALS: u32 = 6;
+
+/// A yes, or the refusal.
+type Answer = Option<Arc<Reply>>;
+
+/// How long answers count.
+struct Lifetime(Duration);
+
+impl Expiry<Target, Answer> for Lifetime {
+    fn expire_after_create(&self, _: &Target, answer: &Answer, _: Instant) -> Option<Duration> {
+        Some(if answer.is_some() { self.0 / SHORTER_FOR_REFUSALS } else { self.0 })
+    }
+}
+
 /// Asks and remembers.
 #[derive(Clone)]
 pub(crate) struct Prober {
     client: Client,
     hosts: Hosts,
-    answers: Cache<Target, Option<Arc<Reply>>>,
+    answers: Cache<Target, Answer>,
 }
 
 impl Prober {
-    /// Answers count for `lifetime`.
+    /// A yes counts for `lifetime`, a refusal for a sixth of it.
     pub(crate) fn new(client: Client, hosts: Hosts, lifetime: Duration) -> Self {
-        let answers = Cache::builder().max_capacity(CAPACITY).time_to_live(lifetime).build();
+        let answers = Cache::builder().max_capacity(CAPACITY).expire_after(Lifetime(lifetime)).build();
         Self { client, hosts, answers }
     }
 
@@ -72,5 +88,21 @@ fn judge(transaction: Transaction) -> Result<Result<(), Reply>, String> {
         }
         Some(Fate::Temporary(refused)) => Err(refused.reply.to_string()),
         _ => Err("the recipient cannot be checked now".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mail::ledger::Route;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_forgotten_sooner() {
+        let (hour, at) = (Lifetime(Duration::from_secs(3600)), Instant::now());
+        let target = Target { address: "a@a.example".parse().unwrap(), route: Route::Discard };
+        let no = Some(Arc::new(refusal(550, EnhancedStatus::permanent(1, 1), "no")));
+        assert_eq!(hour.expire_after_create(&target, &None, at), Some(Duration::from_secs(3600)));
+        assert_eq!(hour.expire_after_create(&target, &no, at), Some(Duration::from_secs(600)));
     }
 }
