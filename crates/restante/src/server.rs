@@ -18,7 +18,7 @@ use queue::{Node, QueueConfig, Router as ReportRouter};
 use rustls::{ClientConfig, ServerConfig};
 use smtp::server::{Config as SmtpConfig, OfferTbr};
 use store::{EmbeddedConfig, Store};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -158,7 +158,7 @@ impl Server {
         let config = Arc::clone(&self.live.config);
         for listener in &config.listeners {
             let address = listener.address;
-            let socket = TcpListener::bind(address).await;
+            let socket = bind(address);
             let socket = socket.with_context(|| format!("cannot listen on {address} ({})", listener.kind.as_str()))?;
             let local_address = socket.local_addr()?;
             info!(kind = listener.kind.as_str(), address = %local_address, "listening");
@@ -194,6 +194,21 @@ impl Server {
         self.front_tasks.spawn(admin::serve(socket, office, self.front.clone()));
         Ok(())
     }
+}
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// `[::]` is IPv6 alone, so that it stands beside `0.0.0.0` whatever the system's default is.
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    if address.is_ipv6() {
+        socket2::SockRef::from(&socket).set_only_v6(true)?;
+    }
+    // A restarted server does not wait for the last connections of the one before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Everything behind the listeners, made but not running.

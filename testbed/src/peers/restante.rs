@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
@@ -179,8 +180,9 @@ impl Restante {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let identity = sandbox.ca().issue(&names)?;
         fs::write(self.host.room().join("tls/cert.pem"), identity.certificate)?;
-        fs::write(self.host.room().join("tls/key.pem"), identity.key)?;
-        Ok(())
+        let key = self.host.room().join("tls/key.pem");
+        fs::write(&key, identity.key)?;
+        Ok(fs::set_permissions(key, Permissions::from_mode(0o600))?)
     }
 
     /// Starts it (again); it listens when this returns.
@@ -355,7 +357,7 @@ impl Restante {
             last = self.trace(id).ok()?;
             states(&last).iter().all(|found| found == state).then(|| last.clone())
         });
-        found.with_context(|| format!("{} knows {last:#}\n{}", self.config.name, self.host.logs()))
+        found.with_context(|| format!("{} knows {last:#}", self.config.name))
     }
 
     /// Waits for a step, such as `offered` or `retrieved`, in what is known of a message.
@@ -368,7 +370,7 @@ impl Restante {
             last = self.trace(id).ok()?;
             steps(&last).iter().any(|found| found == step).then(|| last.clone())
         });
-        found.with_context(|| format!("{} knows {last:#}\n{}", self.config.name, self.host.logs()))
+        found.with_context(|| format!("{} knows {last:#}", self.config.name))
     }
 
     fn configuration_file(&self) -> PathBuf {
