@@ -1,0 +1,436 @@
+//! A reference at the receiver: offer, retrieval, claim, handover, receipts, and every way in which the origin may be silent.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+mod support;
+
+use mail::Timestamp;
+use mail::ledger::{Action, Inbound, IndexState, Phase};
+use queue::port::ClaimAnswer::{self, Gone, Granted, Taken};
+use queue::port::{
+    ClaimEntry, JobEvent, JobId, OfferAnswer, ReceiptEntry, Reply, Request, Retrieval, RetrieveFailure, Work,
+};
+use support::{DAY, FACTS, HOUR, MINUTE, Server, done, inbound_of, later, never, object, secs, taken};
+
+const BOB: &[&str] = &["bob@b.example"];
+const BOB_AND_CAROL: &[&str] = &["bob@b.example", "carol@b.example"];
+const CONTENT: &[u8] = b"A: b\r\n\r\nc\r\n";
+
+/// A reference of a.example as the session at b.example hands it over.
+fn reference(seed: u8, to: &[&str]) -> Inbound {
+    let mut a = Server::new("a.example", seed);
+    let (_, _, issued) = a.offer(to);
+    inbound_of(&issued.uri, &issued.block, to, &format!("in{seed}"), a.now)
+}
+
+fn offer(b: &mut Server, inbound: &Inbound) -> OfferAnswer {
+    match b.ask(Request::Offer(Box::new(inbound.clone()))) {
+        Reply::Offer(answer) => answer,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A server at b.example that has taken a reference.
+fn offered(to: &[&str]) -> (Server, Inbound) {
+    let mut b = Server::new("b.example", 2);
+    let inbound = reference(1, to);
+    let answer = offer(&mut b, &inbound);
+    assert!(matches!(answer, OfferAnswer::Pending(_)), "{answer:?}");
+    (b, inbound)
+}
+
+fn retrieval(b: &mut Server) -> (JobId, Retrieval) {
+    match b.jobs.pop_front() {
+        Some((job, Work::Retrieve(retrieval))) => (job, *retrieval),
+        other => panic!("no retrieval: {other:?}"),
+    }
+}
+
+fn retrieved(b: &mut Server) {
+    let (job, _) = retrieval(b);
+    b.event(job, JobEvent::Retrieved { object: object(CONTENT), facts: FACTS, octets: 12 });
+}
+
+fn not_retrieved(b: &mut Server, failure: RetrieveFailure) {
+    let (job, _) = retrieval(b);
+    b.event(job, JobEvent::RetrieveFailed { failure, text: "no".into() });
+}
+
+/// The claims that are posted.
+fn claims(b: &mut Server) -> (JobId, Vec<ClaimEntry>) {
+    match b.jobs.pop_front() {
+        Some((job, Work::PostClaims(post))) => (job, post.entries),
+        other => panic!("no claims: {other:?}"),
+    }
+}
+
+fn receipts(b: &mut Server) -> (JobId, Vec<ReceiptEntry>) {
+    match b.jobs.pop_front() {
+        Some((job, Work::PostReceipts(post))) => (job, post.entries),
+        other => panic!("no receipts: {other:?}"),
+    }
+}
+
+fn answer(b: &mut Server, job: JobId, answers: &[ClaimAnswer]) {
+    let answers = (0..).zip(answers.iter().copied()).collect();
+    b.event(job, JobEvent::Claimed(vec![Some(answers)]));
+}
+
+fn unanswered(b: &mut Server, job: JobId) {
+    b.event(job, JobEvent::PostFailed { text: "503".into() });
+}
+
+fn states(b: &Server) -> Vec<IndexState> {
+    b.inbound().recipients.iter().map(|recipient| recipient.state.clone()).collect()
+}
+
+fn is_final(state: &IndexState, action: Action) -> bool {
+    matches!(state, IndexState::Final { outcome, .. } if outcome.action == action)
+}
+
+/// Reference, object and custody of everything are here; the delivery is about to begin.
+fn granted(to: &[&str]) -> (Server, Inbound) {
+    let (mut b, inbound) = offered(to);
+    retrieved(&mut b);
+    let (job, _) = claims(&mut b);
+    answer(&mut b, job, &vec![Granted; to.len()]);
+    (b, inbound)
+}
+
+/// And it is in the mailbox: the receipt is about to be posted.
+fn delivered() -> (Server, Inbound) {
+    let (mut b, inbound) = granted(BOB);
+    let (job, _) = b.delivery();
+    b.finish(job, false, vec![(0, done())]);
+    (b, inbound)
+}
+
+#[test]
+fn the_same_offer_twice_is_one_reference_that_is_still_pending() {
+    let (mut b, inbound) = offered(BOB);
+    let again = Inbound { queue_id: "in7".parse().unwrap(), ..inbound.clone() };
+    assert_eq!(offer(&mut b, &again), OfferAnswer::StillPending(inbound.queue_id.clone()), "under its first name");
+    assert_eq!(b.jobs.len(), 1, "fetched once");
+    retrieved(&mut b);
+    assert_eq!(offer(&mut b, &again), OfferAnswer::StillPending(inbound.queue_id.clone()));
+    let (job, _) = claims(&mut b);
+    answer(&mut b, job, &[Granted]);
+    assert_eq!(offer(&mut b, &again), OfferAnswer::Done(inbound.queue_id));
+}
+
+#[test]
+fn the_same_name_with_another_content_is_a_mismatch() {
+    let (mut b, inbound) = offered(BOB);
+    let other = Inbound { fingerprint: "another".into(), ..inbound.clone() };
+    assert_eq!(offer(&mut b, &other), OfferAnswer::Mismatch);
+    assert_eq!(b.inbound().fingerprint, inbound.fingerprint);
+}
+
+#[test]
+fn done_is_never_said_of_what_is_taken_or_gone() {
+    for word in [Taken, Gone] {
+        let (mut b, inbound) = offered(BOB_AND_CAROL);
+        retrieved(&mut b);
+        let (job, _) = claims(&mut b);
+        answer(&mut b, job, &[Granted, word]);
+        assert_eq!(offer(&mut b, &inbound), OfferAnswer::StillPending(inbound.queue_id.clone()), "{word:?}");
+    }
+}
+
+#[test]
+fn two_references_to_one_object_make_one_retrieval() {
+    let mut b = Server::new("b.example", 2);
+    let (first, second, third) = (reference(1, BOB), reference(3, BOB), reference(4, BOB));
+    offer(&mut b, &first);
+    offer(&mut b, &second);
+    retrieved(&mut b);
+    let (job, posted) = claims(&mut b);
+    let more = b.jobs.iter().filter(|(_, work)| matches!(work, Work::Retrieve(_))).count();
+    assert_eq!(more, 0);
+    assert!(!posted.is_empty());
+    assert!(matches!(offer(&mut b, &third), OfferAnswer::Pending(_)));
+    assert!(b.jobs.iter().all(|(_, work)| !matches!(work, Work::Retrieve(_))), "it is held already");
+    unanswered(&mut b, job);
+}
+
+#[test]
+fn a_claim_names_every_index_that_was_accepted_and_no_other() {
+    let mut b = Server::new("b.example", 2);
+    let mut inbound = reference(1, &["bob@b.example", "nobody@b.example", "carol@b.example"]);
+    inbound.recipients[1].state = IndexState::Refused;
+    inbound.recipients[1].targets.clear();
+    offer(&mut b, &inbound);
+    retrieved(&mut b);
+    let (_, posted) = claims(&mut b);
+    assert_eq!(posted.len(), 1);
+    assert_eq!((&posted[0].indexes, posted[0].acted, posted[0].failed.len()), (&vec![0, 2], false, 0));
+    assert_eq!((posted[0].id, &posted[0].grant), (inbound.i, &inbound.grant));
+}
+
+#[test]
+fn nothing_is_delivered_before_custody_is_granted() {
+    let (mut b, _) = offered(BOB_AND_CAROL);
+    retrieved(&mut b);
+    assert_eq!(b.ledger.rows.len(), 1, "no leg yet");
+    let (job, _) = claims(&mut b);
+    assert!(b.jobs.is_empty());
+    answer(&mut b, job, &[Taken, Granted]);
+    let (_, delivery) = b.delivery();
+    assert_eq!(delivery.leg.recipients.len(), 1);
+    assert_eq!(delivery.leg.recipients[0].recipient.address.to_string(), "carol@b.example");
+    assert!(b.jobs.is_empty());
+}
+
+#[test]
+fn taken_and_gone_end_it_without_a_delivery_or_a_receipt() {
+    let (mut b, _) = offered(BOB_AND_CAROL);
+    retrieved(&mut b);
+    let (job, _) = claims(&mut b);
+    answer(&mut b, job, &[Taken, Gone]);
+    assert_eq!(states(&b), [IndexState::Taken, IndexState::Gone]);
+    assert_eq!(b.inbound().phase, Phase::Closed);
+    assert!(b.inbound().object.is_none());
+    b.pass(DAY);
+    assert!(b.jobs.is_empty());
+}
+
+#[test]
+fn no_claim_is_first_sent_after_e() {
+    let (mut b, inbound) = offered(BOB);
+    let (job, _) = retrieval(&mut b);
+    b.now = inbound.expires.after(secs(1));
+    b.event(job, JobEvent::Retrieved { object: object(CONTENT), facts: FACTS, octets: 12 });
+    assert!(b.jobs.is_empty(), "{:?}", b.jobs);
+    assert_eq!(states(&b), [IndexState::Gone]);
+}
+
+#[test]
+fn a_retrieval_that_never_succeeds_ends_at_e() {
+    let (mut b, inbound) = offered(BOB);
+    let left = inbound.expires.since(b.now);
+    b.pass_unreachable(left - MINUTE);
+    assert_eq!(states(&b), [IndexState::Open]);
+    b.pass_unreachable(2 * MINUTE);
+    assert_eq!(states(&b), [IndexState::Gone]);
+    assert!(b.report_texts().is_empty(), "the origin reports");
+}
+
+#[test]
+fn a_retrieval_that_fails_for_now_is_repeated_and_410_ends_it() {
+    let (mut b, _) = offered(BOB);
+    for failure in [RetrieveFailure::Temporary, RetrieveFailure::NotFound] {
+        not_retrieved(&mut b, failure);
+        assert!(b.jobs.is_empty());
+        b.pass(HOUR);
+        assert_eq!(b.jobs.len(), 1);
+    }
+    not_retrieved(&mut b, RetrieveFailure::Gone);
+    assert_eq!(states(&b), [IndexState::Gone]);
+    assert_eq!(b.inbound().phase, Phase::Closed);
+}
+
+#[test]
+fn a_corrupt_object_is_claimed_as_failed_and_never_delivered() {
+    let (mut b, _) = offered(BOB_AND_CAROL);
+    not_retrieved(&mut b, RetrieveFailure::Corrupt);
+    let (job, posted) = claims(&mut b);
+    assert_eq!(posted[0].indexes, [0, 1]);
+    let failed: Vec<_> = posted[0].failed.iter().map(|(n, outcome)| (*n, outcome.action)).collect();
+    assert_eq!(failed, [(0, Action::Failed), (1, Action::Failed)]);
+    answer(&mut b, job, &[Granted, Taken]);
+    assert!(b.jobs.is_empty(), "neither a delivery nor a receipt: the claim said it all");
+    assert!(is_final(&states(&b)[0], Action::Failed) && states(&b)[1] == IndexState::Taken);
+    assert_eq!(b.inbound().phase, Phase::Closed);
+}
+
+#[test]
+fn a_corrupt_object_is_not_acted_on_without_an_answer() {
+    let (mut b, _) = offered(BOB);
+    not_retrieved(&mut b, RetrieveFailure::Corrupt);
+    b.pass_unreachable(DAY);
+    assert_eq!(states(&b), [IndexState::Open]);
+    b.pass_unreachable(5 * DAY);
+    assert!(b.report_texts().is_empty(), "custody never came here");
+}
+
+#[test]
+fn an_hour_without_an_answer_and_custody_is_taken() {
+    let (mut b, _) = offered(BOB);
+    retrieved(&mut b);
+    let Phase::Claiming { first_sent } = b.inbound().phase else { panic!() };
+    assert_eq!(first_sent, b.now);
+    while b.now.since(first_sent) < HOUR - MINUTE {
+        let posts = b.jobs.len();
+        assert!(posts <= 1);
+        while let Some((job, work)) = b.jobs.pop_front() {
+            assert!(matches!(&work, Work::PostClaims(post) if !post.entries[0].acted), "{work:?}");
+            unanswered(&mut b, job);
+        }
+        b.pass(MINUTE);
+    }
+    assert_eq!(states(&b), [IndexState::Open]);
+    b.fail_jobs();
+    b.pass(2 * MINUTE);
+    assert_eq!(states(&b), [IndexState::Mine { acted: true }]);
+    let (mut delivery, mut acted) = (None, None);
+    for (job, work) in std::mem::take(&mut b.jobs) {
+        match work {
+            Work::Deliver(_) => delivery = Some(job),
+            Work::PostClaims(post) => acted = Some((job, post.entries[0].clone())),
+            work => panic!("{work:?}"),
+        }
+    }
+    let (job, entry) = acted.expect("it is told to the origin");
+    assert!(entry.acted && entry.indexes == [0]);
+    b.finish(delivery.expect("a delivery"), false, vec![(0, done())]);
+    b.event(job, JobEvent::Claimed(vec![Some(vec![(0, Taken)])]));
+    let (job, posted) = receipts(&mut b);
+    assert_eq!(posted[0].outcomes[0].1.action, Action::Delivered);
+    b.event(job, JobEvent::Reported(vec![Some(vec![0])]));
+    assert_eq!(b.inbound().phase, Phase::Closed);
+}
+
+#[test]
+fn acted_is_posted_until_it_is_acknowledged() {
+    let (mut b, _) = offered(BOB);
+    retrieved(&mut b);
+    b.pass_unreachable(HOUR + MINUTE);
+    for _ in 0..3 {
+        while b.jobs.is_empty() {
+            b.pass(MINUTE);
+        }
+        let (job, posted) = claims(&mut b);
+        assert!(posted[0].acted);
+        unanswered(&mut b, job);
+        assert!(b.jobs.is_empty());
+    }
+}
+
+#[test]
+fn a_receipt_is_repeated_until_it_is_acknowledged() {
+    let (mut b, inbound) = delivered();
+    for _ in 0..3 {
+        let (job, posted) = receipts(&mut b);
+        let outcomes: Vec<_> = posted[0].outcomes.iter().map(|(n, outcome)| (*n, outcome.action)).collect();
+        assert_eq!((posted[0].id, outcomes), (inbound.i, vec![(0, Action::Delivered)]));
+        unanswered(&mut b, job);
+        assert!(b.jobs.is_empty(), "after a pause");
+        while b.jobs.is_empty() {
+            b.pass(MINUTE);
+        }
+    }
+    let (job, _) = receipts(&mut b);
+    b.event(job, JobEvent::Reported(vec![None]));
+    assert_eq!(b.inbound().phase, Phase::Working, "left out is no answer");
+    b.pass(5 * HOUR);
+    let (job, _) = receipts(&mut b);
+    b.event(job, JobEvent::Reported(vec![Some(vec![0])]));
+    assert_eq!(b.inbound().phase, Phase::Closed);
+    b.pass(DAY);
+    assert!(b.jobs.is_empty());
+}
+
+#[test]
+fn an_offer_of_something_done_sends_the_receipt_again() {
+    let (mut b, inbound) = delivered();
+    let (job, _) = receipts(&mut b);
+    b.event(job, JobEvent::Reported(vec![Some(vec![0])]));
+    assert!(b.jobs.is_empty());
+    assert_eq!(offer(&mut b, &inbound), OfferAnswer::Done(inbound.queue_id.clone()));
+    let (_, posted) = receipts(&mut b);
+    assert_eq!(posted[0].outcomes[0].1.action, Action::Delivered);
+}
+
+#[test]
+fn a_failure_that_nobody_hears_for_a_day_is_reported_to_the_verified_sender() {
+    let (mut b, _) = granted(BOB);
+    let (job, _) = b.delivery();
+    b.finish(job, false, vec![(0, never(false))]);
+    assert!(b.report_texts().is_empty(), "the origin reports");
+    b.pass_unreachable(DAY - MINUTE);
+    assert!(b.report_texts().is_empty());
+    b.pass_unreachable(2 * MINUTE);
+    let reports = b.report_texts();
+    assert_eq!(reports.len(), 1);
+    for part in ["To: <alice@a.example>", "Action: failed", "bob@b.example"] {
+        assert!(reports[0].contains(part), "{part}: {}", reports[0]);
+    }
+    assert_eq!(b.inbound().phase, Phase::Closed);
+    b.pass_unreachable(2 * DAY);
+    assert_eq!(b.report_texts().len(), 1);
+}
+
+#[test]
+fn a_delivery_that_nobody_hears_of_is_no_report() {
+    let (mut b, _) = delivered();
+    b.pass_unreachable(60 * DAY);
+    assert!(b.report_texts().is_empty());
+    assert!(b.ledger.rows.is_empty(), "{:?}", b.ledger.rows.keys());
+}
+
+#[test]
+fn a_failure_goes_back_as_a_receipt_and_not_as_a_report() {
+    let (mut b, _) = granted(BOB);
+    let (job, _) = b.delivery();
+    b.finish(job, false, vec![(0, never(false))]);
+    let (job, posted) = receipts(&mut b);
+    let (_, outcome) = &posted[0].outcomes[0];
+    assert_eq!((outcome.action, outcome.status.to_string().as_str()), (Action::Failed, "5.1.1"));
+    b.event(job, JobEvent::Reported(vec![Some(vec![0])]));
+    assert!(b.report_texts().is_empty());
+    assert_eq!(b.inbound().phase, Phase::Closed);
+}
+
+#[test]
+fn a_delay_is_told_once_and_ends_nothing() {
+    let (mut b, _) = granted(BOB);
+    let (mut told, end) = (0, b.now.after(10 * HOUR));
+    while b.now < end {
+        for (job, work) in std::mem::take(&mut b.jobs) {
+            match work {
+                Work::Deliver(_) => b.finish(job, false, vec![(0, later(false))]),
+                Work::PostReceipts(post) => {
+                    assert_eq!(post.entries[0].outcomes[0].1.action, Action::Delayed);
+                    told += 1;
+                    b.event(job, JobEvent::Reported(vec![Some(vec![0])]));
+                }
+                work => panic!("{work:?}"),
+            }
+        }
+        b.pass(MINUTE);
+    }
+    assert_eq!(told, 1);
+    assert_eq!(states(&b), [IndexState::Mine { acted: false }]);
+}
+
+#[test]
+fn a_closed_reference_is_forgotten_300_seconds_after_e() {
+    let (mut b, inbound) = delivered();
+    let (job, _) = receipts(&mut b);
+    b.event(job, JobEvent::Reported(vec![Some(vec![0])]));
+    let is_known = |b: &Server| b.ledger.rows.keys().any(|key| matches!(key, mail::ledger::Key::Inbound(..)));
+    let until = |b: &Server, at: Timestamp| at.since(b.now);
+    let left = until(&b, inbound.expires.after(secs(300)));
+    b.pass(left - secs(1));
+    assert!(is_known(&b));
+    b.pass(secs(2));
+    assert!(!is_known(&b));
+}
+
+#[test]
+fn an_alias_to_another_domain_relays_and_the_receipt_does_not_name_the_target() {
+    let mut b = Server::new("b.example", 2);
+    let mut inbound = reference(1, BOB);
+    let target = support::address("robert@c.example");
+    inbound.recipients[0].targets =
+        vec![mail::ledger::Target { route: mail::ledger::Route::Mx(target.domain().unwrap()), address: target }];
+    offer(&mut b, &inbound);
+    retrieved(&mut b);
+    let (job, _) = claims(&mut b);
+    answer(&mut b, job, &[Granted]);
+    let (job, _) = b.connect(false);
+    b.finish(job, false, vec![(0, taken())]);
+    let (_, posted) = receipts(&mut b);
+    let (_, outcome) = &posted[0].outcomes[0];
+    assert_eq!(outcome.action, Action::Relayed);
+    assert!(!outcome.text.contains("c.example"), "{outcome:?}");
+}
