@@ -124,8 +124,10 @@ pub(crate) fn arrives(world: &mut World, here: ServerId, from: At, job: JobId, q
 pub(crate) fn located(world: &mut World, here: ServerId, from: At, job: JobId, reply: Reply) -> Done {
     let event = match reply {
         Reply::Object(Located::Object(object)) => {
+            // Let go of between the question to the ledger and its answer.
             if world.servers[here].disk.object(&object.key).is_none() {
-                return Err(Violation(format!("the repository serves an object that is gone: {}", object.xuid)));
+                world.answer(here, from, job, Channel::Https, no_object("not there any more"));
+                return Ok(());
             }
             match world.is_in_mood(here, Mood::Corrupt) {
                 true => failed(RetrieveFailure::Corrupt, "other octets"),

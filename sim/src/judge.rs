@@ -238,7 +238,9 @@ impl Judge {
         let holders = disks.iter().flatten().filter(|row| holds(row, recipient, state)).count();
         let concluded = matches!(state, Some(RecipientState::Done { .. }));
         let arrived = scenario::mailboxes(recipient).iter().all(|name| self.copies_in(number, name) > 0);
-        if holders == 0 && !concluded && !arrived {
+        // A holder that the origin does not hear reports failures to the author itself.
+        let reported = self.was_told(number, recipient, "failed");
+        if holders == 0 && !concluded && !arrived && !reported {
             return Err(Violation(format!(
                 "custody of m{number} for {recipient} is held by nobody; origin: {state:?}"
             )));
@@ -311,7 +313,8 @@ impl Judge {
             }
         }
         let Some(RecipientState::Done { outcome, .. }) = self.recorded.get(&who) else {
-            return wrong("never concluded");
+            let told_by_holder = told("failed") && !arrived;
+            return if told_by_holder { Ok(()) } else { wrong("never concluded") };
         };
         let mut names = mailboxes.iter().chain([&who.1]);
         let ambiguous = names.any(|name| self.unsettled.get(&(number, name.clone())).is_some_and(|n| *n > 0));

@@ -95,8 +95,11 @@ pub(crate) fn is_here(state: &RecipientState) -> bool {
     matches!(state, Queued | Out(_))
 }
 
+/// When the content is let go of that only claimants may still fetch.
 fn object_timer(leg: &Leg, timers: &Timers) -> Option<Timestamp> {
-    leg.object.as_ref()?;
+    if leg.object.is_none() || leg.recipients.iter().any(|r| is_here(&r.state)) {
+        return None;
+    }
     let claimed = leg.recipients.iter().filter_map(|recipient| match &recipient.state {
         Claimed(claim) => Some(reference_end(leg, &claim.reference, timers)),
         _ => None,
