@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
@@ -34,6 +35,8 @@ use crate::runtime::Custody;
 
 /// Rows read at a time while a list is put together.
 const PAGE: usize = 500;
+/// For requests that are under way when the server stops.
+const DRAIN: Duration = Duration::from_secs(10);
 
 /// A wish to reload, and where its outcome goes.
 pub(crate) type ReloadRequest = oneshot::Sender<Result<Reloaded, String>>;
@@ -79,12 +82,28 @@ pub(crate) async fn serve(socket: UnixListener, office: Office, shutdown: Cancel
         .route(api::RELOAD, post(reload))
         .route(api::STORE_CHECK, post(check_store))
         .with_state(office);
-    let served = axum::serve(socket, routes).with_graceful_shutdown(async move { shutdown.cancelled().await });
-    if let Err(error) = served.await {
-        tracing::warn!(%error, "the admin socket has failed");
-    }
+    serve_until(socket, routes, shutdown, DRAIN).await;
     // Nobody can connect any more; a file that is left says so less clearly.
     let _ = fs::remove_file(path);
+}
+
+/// After `shutdown`, requests that are under way have `drain` to end: one whose client is silent must not keep the server
+/// from stopping. What is cut off has had no answer.
+async fn serve_until(socket: UnixListener, routes: Router, shutdown: CancellationToken, drain: Duration) {
+    let stopping = shutdown.clone().cancelled_owned();
+    let served = axum::serve(socket, routes).with_graceful_shutdown(stopping).into_future();
+    let patience = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(drain).await;
+    };
+    tokio::select! {
+        ended = served => {
+            if let Err(error) = ended {
+                tracing::warn!(%error, "the admin socket has failed");
+            }
+        }
+        () = patience => tracing::info!("requests on the admin socket were cut off"),
+    }
 }
 
 /// A problem with its HTTP status.
@@ -281,5 +300,20 @@ mod tests {
         fs::write(&path, "precious").unwrap();
         assert_eq!(bind(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&path).unwrap(), b"precious");
+    }
+
+    #[tokio::test]
+    async fn a_silent_client_does_not_keep_the_server_from_stopping() {
+        use tokio::io::AsyncWriteExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        let (socket, shutdown) = (bind(&path).unwrap(), CancellationToken::new());
+        let drain = Duration::from_millis(50);
+        let serving = tokio::spawn(serve_until(socket, Router::new(), shutdown.clone(), drain));
+        let mut silent = tokio::net::UnixStream::connect(&path).await.unwrap();
+        silent.write_all(b"POST /messages HTTP/1.1\r\n").await.unwrap();
+        tokio::time::sleep(drain).await;
+        shutdown.cancel();
+        tokio::time::timeout(Duration::from_secs(10), serving).await.unwrap().unwrap();
     }
 }
