@@ -73,7 +73,8 @@ pub fn lf(message: &[u8]) -> Vec<u8> {
 /// What follows the first empty line.
 #[must_use]
 pub fn body(message: &[u8]) -> &[u8] {
-    let at = |pattern: &[u8]| message.windows(pattern.len()).position(|part| part == pattern).map(|n| n + pattern.len());
+    let at =
+        |pattern: &[u8]| message.windows(pattern.len()).position(|part| part == pattern).map(|n| n + pattern.len());
     let start = [at(b"\r\n\r\n"), at(b"\n\n")].into_iter().flatten().min();
     &message[start.unwrap_or(message.len())..]
 }

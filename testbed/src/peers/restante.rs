@@ -234,19 +234,13 @@ impl Restante {
         Ok(())
     }
 
-    /// Changes a field and has the running server read its configuration again.
+    /// Changes a field, for the next start.
     ///
     /// # Errors
-    /// When the server does not.
-    pub fn reconfigure(&mut self, section: &str, field: &str, value: &str) -> Result<()> {
-        const DONE: &str = "the configuration was read again";
+    /// When the configuration cannot be written.
+    pub fn set(&mut self, section: &str, field: &str, value: &str) -> Result<()> {
         self.config = self.config.clone().with(section, field, value);
-        self.write_configuration()?;
-        let Some(process) = self.process.as_mut() else { return Ok(()) };
-        let before = process.log().matches(DONE).count();
-        process.signal(Signal::HUP)?;
-        wait::until("the reload", wait::LONG, || (process.log().matches(DONE).count() > before).then_some(()))
-            .with_context(|| process.log())
+        self.write_configuration()
     }
 
     /// Whether it runs.

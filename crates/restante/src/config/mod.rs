@@ -478,6 +478,8 @@ impl Config {
                 "transfer.max_retrievals_per_domain",
                 transfer.max_retrievals_per_domain != other.max_retrievals_per_domain,
             ),
+            ("transfer.pause_retrieval", transfer.pause_retrieval != other.pause_retrieval),
+            ("queue.max_per_destination", self.queue.max_per_destination != next.queue.max_per_destination),
             ("[limits]", self.limits != next.limits),
             ("[store]", self.store != next.store),
         ];

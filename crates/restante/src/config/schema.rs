@@ -440,7 +440,7 @@ const TRANSFER: &[Field] = &[
     ),
     fixed("max_retrievals", "number", Default("64"), "Most retrievals at once."),
     fixed("max_retrievals_per_domain", "number", Default("8"), "Most retrievals at once from one signing domain."),
-    field(
+    fixed(
         "pause_retrieval",
         "true or false",
         Default("false"),
@@ -474,7 +474,7 @@ const QUEUE: &[Field] = &[
         Default("\"4h\""),
         "Age at which the author is told of the delay, once; \"0s\": never.",
     ),
-    field("max_per_destination", "number", Default("20"), "Most connections to one destination at once."),
+    fixed("max_per_destination", "number", Default("20"), "Most connections to one destination at once."),
     field("keep_finished", "duration", Default("\"7d\""), "How long `restante trace` can show a finished message."),
 ];
 
