@@ -27,6 +27,8 @@ pub struct Case {
     pub recipients: Vec<Address>,
     /// Its content.
     pub xuid: Xuid,
+    /// The author wants to hear of success too.
+    pub success: bool,
     /// The submitter was told that it is accepted.
     pub acknowledged: bool,
 }
@@ -289,50 +291,64 @@ impl Judge {
     }
 
     fn close_recipient(&self, number: usize, case: &Case, recipient: &Address) -> Result<(), Violation> {
+        let wrong = self.doubled(number, recipient).or_else(|| self.untruth(number, case, recipient));
+        let Some(wrong) = wrong else { return Ok(()) };
         let who = (number, recipient.to_string());
-        let wrong = |what: &str| {
-            let (state, reports) = (self.recorded.get(&who), self.reports.get(&who));
-            let copies: Vec<_> =
-                scenario::mailboxes(recipient).into_iter().map(|m| (self.copies_in(number, &m), m)).collect();
-            Err(Violation(format!(
-                "m{number} for {recipient}: {what}\n  origin: {state:?}\n  reports: {reports:?}\n  copies: {copies:?}"
-            )))
-        };
+        let (state, reports) = (self.recorded.get(&who), self.reports.get(&who));
+        let mailboxes = scenario::mailboxes(recipient).into_iter();
+        let copies: Vec<_> = mailboxes.map(|mailbox| (self.copies_in(number, &mailbox), mailbox)).collect();
+        Err(Violation(format!(
+            "m{number} for {recipient}: {wrong}\n  origin: {state:?}\n  reports: {reports:?}\n  copies: {copies:?}"
+        )))
+    }
+
+    /// A second copy, where none may be.
+    fn doubled(&self, number: usize, recipient: &Address) -> Option<&'static str> {
+        // Every repetition on the way to an alias repeats what comes after it.
+        let repeats = |name: &str| 1 + self.unsettled_for(number, name);
+        let name = recipient.to_string();
+        let doubled = scenario::mailboxes(recipient).into_iter().any(|mailbox| {
+            let onward = if mailbox == name { 1 } else { repeats(&mailbox) };
+            self.copies_in(number, &mailbox) > repeats(&name) * onward
+        });
+        (doubled && !self.acted.contains(&number)).then_some("a second copy")
+    }
+
+    /// What the origin recorded or told its author, and is not so.
+    fn untruth(&self, number: usize, case: &Case, recipient: &Address) -> Option<&'static str> {
+        let who = (number, recipient.to_string());
         let mailboxes = scenario::mailboxes(recipient);
-        let arrived = !mailboxes.is_empty() && mailboxes.iter().all(|mailbox| self.copies_in(number, mailbox) > 0);
-        let some_arrived = mailboxes.iter().any(|mailbox| self.copies_in(number, mailbox) > 0);
+        let has_copy = |mailbox: &String| self.copies_in(number, mailbox) > 0;
+        let arrived = !mailboxes.is_empty() && mailboxes.iter().all(has_copy);
+        let doubtful = mailboxes.iter().chain([&who.1]).any(|name| self.unsettled_for(number, name) > 0);
         let told = |action: &str| self.was_told(number, recipient, action);
-        let expects_reports = case.author.as_ref().is_some_and(|author| !self.unreachable.contains(author));
-        for mailbox in &mailboxes {
-            // Every repetition on the way to an alias repeats what comes after it.
-            let repeats = |name: &String| 1 + self.unsettled.get(&(number, name.clone())).copied().unwrap_or(0);
-            let onward = if *mailbox == who.1 { 1 } else { repeats(mailbox) };
-            let allowed = repeats(&who.1) * onward;
-            if self.copies_in(number, mailbox) > allowed && !self.acted.contains(&number) {
-                return wrong("a second copy");
-            }
-        }
+        let told_good = told("delivered") || told("relayed") || told("expanded");
+        let listens = case.author.as_ref().is_some_and(|author| !self.unreachable.contains(author));
         let Some(RecipientState::Done { outcome, .. }) = self.recorded.get(&who) else {
-            let told_by_holder = told("failed") && !arrived;
-            return if told_by_holder { Ok(()) } else { wrong("never concluded") };
+            return (!told("failed") || arrived).then_some("never concluded");
         };
-        let mut names = mailboxes.iter().chain([&who.1]);
-        let ambiguous = names.any(|name| self.unsettled.get(&(number, name.clone())).is_some_and(|n| *n > 0));
-        match outcome.action {
-            Action::Failed if arrived && !ambiguous => wrong("recorded as failed, and arrived"),
-            Action::Failed if self.withdrawn.contains(&who) && some_arrived && !ambiguous => {
-                wrong("recalled, and arrived")
-            }
+        if outcome.action == Action::Failed {
             // Whoever recalls a message is no stranger to its end.
-            Action::Failed if outcome.text.starts_with("withdrawn") => Ok(()),
-            Action::Failed if expects_reports && !told("failed") => wrong("failed, and nobody told the author"),
-            Action::Failed => Ok(()),
-            _ if !arrived && expects_reports && !told("failed") => wrong("recorded as delivered, and did not arrive"),
-            _ if arrived && told("failed") && !ambiguous && !told("delivered") && !told("relayed") => {
-                wrong("the author was told that it failed, and it arrived")
-            }
-            _ => Ok(()),
+            let recalled = outcome.text.starts_with("withdrawn");
+            let untrue_recall = self.withdrawn.contains(&who) && mailboxes.iter().any(has_copy);
+            return match () {
+                () if arrived && !doubtful => Some("recorded as failed, and arrived"),
+                () if untrue_recall && !doubtful => Some("recalled, and arrived"),
+                () if listens && !recalled && !told("failed") => Some("failed, and nobody told the author"),
+                () => None,
+            };
         }
+        let surely = listens && arrived && !doubtful && !self.acted.contains(&number);
+        match () {
+            () if listens && !arrived && !told("failed") => Some("recorded as delivered, and did not arrive"),
+            () if surely && told("failed") && !told_good => Some("the author was told that it failed, and it arrived"),
+            () if surely && case.success && !told_good => Some("the author asked to hear of success, and did not"),
+            () => None,
+        }
+    }
+
+    fn unsettled_for(&self, number: usize, name: &str) -> u32 {
+        self.unsettled.get(&(number, name.to_owned())).copied().unwrap_or(0)
     }
 
     fn was_told(&self, number: usize, recipient: &Address, action: &str) -> bool {

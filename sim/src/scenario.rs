@@ -1,7 +1,7 @@
 //! What a seed means: who there is, which mail is sent, and what goes wrong when.
 //!
 //! Four domains. `a.example` and `c.example` speak TBR, `b.example` has two servers without shared state, `d.example`
-//! knows nothing of TBR. What becomes of a recipient follows from its local part, so that the judge knows too.
+//! knows nothing of TBR; the server of `c.example` also hosts `e.example`. What becomes of a recipient follows from its local part, so that the judge knows too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +66,8 @@ pub struct Mail {
     pub recipients: Vec<Address>,
     /// Its octets.
     pub size: u64,
+    /// The author wants to hear of success too.
+    pub success: bool,
     /// Operators' commands on it.
     pub orders: Vec<(Timestamp, Order)>,
 }
@@ -233,15 +235,20 @@ fn parsed<T: std::str::FromStr>(text: &str) -> T {
     text.parse().unwrap_or_else(|_| unreachable!("{text} is valid"))
 }
 
+/// Does the server of the first domain take mail for the second? `c.example` hosts `e.example` too.
+pub fn serves(own: &Domain, domain: &Domain) -> bool {
+    own == domain || (own.as_str() == "c.example" && domain.as_str() == "e.example")
+}
+
 /// Where an address leads at a server of this domain; `None` if there is no such recipient.
 pub fn targets(own: &Domain, to: &Address) -> Option<Vec<Target>> {
     let at = |route: Route, address: Address| Target { route, address };
     let there = to.domain()?;
-    if there != *own {
+    if !serves(own, &there) {
         return Some(vec![at(Route::Mx(there), to.clone())]);
     }
     let local = to.local();
-    let mailbox = |name: String| at(Route::Maildir(name.clone()), address(&format!("{name}@{own}")));
+    let mailbox = |name: String| at(Route::Maildir(name.clone()), address(&format!("{name}@{there}")));
     match kind(to) {
         "nobody" => None,
         "lmtp" => Some(vec![at(Route::Lmtp("store".into()), to.clone())]),
@@ -279,11 +286,13 @@ fn mail(number: u64, chaos: Duration, chance: &mut Chance) -> Mail {
     let recipients = (0..1 + chance.below(4)).map(|n| recipient(&format!("{number}-{n}"), chance)).collect();
     let orders = if chance.permille(250) { orders(at, chance) } else { Vec::new() };
     let author = (!chance.permille(80)).then(|| address(&format!("alice@{own}")));
-    Mail { at, server, author, recipients, size: 100 + chance.below(100_000), orders }
+    Mail { at, server, author, recipients, size: 100 + chance.below(100_000), success: chance.permille(100), orders }
 }
 
 fn recipient(suffix: &str, chance: &mut Chance) -> Address {
-    let host = chance.pick(&["b.example", "b.example", "b.example", "c.example", "d.example", "a.example"]);
+    let hosts =
+        ["b.example", "b.example", "b.example", "c.example", "c.example", "e.example", "d.example", "a.example"];
+    let host = chance.pick(&hosts);
     let kind = match chance.below(100) {
         0..60 => "bob",
         60..70 => "lmtp",

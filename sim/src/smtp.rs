@@ -33,7 +33,8 @@ pub(crate) fn deliver(world: &mut World, at: At, job: JobId, delivery: &Delivery
         }
         Route::Mx(domain) => {
             let all = 0..world.servers.len();
-            let mut exchangers: Vec<ServerId> = all.filter(|s| world.servers[*s].domain == *domain).collect();
+            let mut exchangers: Vec<ServerId> =
+                all.filter(|s| scenario::serves(&world.servers[*s].domain, domain)).collect();
             if exchangers.len() > 1 && world.chance.permille(400) {
                 exchangers.reverse();
             }
@@ -120,7 +121,7 @@ fn rcpt(world: &mut World, here: ServerId, to: &Address) -> Result<Vec<Target>, 
     if busy {
         return Err(later("4.2.1", "try again", false));
     }
-    let ours = to.domain().is_some_and(|domain| domain == own);
+    let ours = to.domain().is_some_and(|domain| scenario::serves(&own, &domain));
     let targets = scenario::targets(&own, to).filter(|_| ours);
     targets.ok_or_else(|| never("5.1.1", "no such mailbox", false))
 }
@@ -250,7 +251,7 @@ fn verify(world: &World, here: ServerId, from: At, offer: &Offer) -> Result<Veri
     let parsed = Parsed::new(&format!("0 {}", offer.uri), offer.block.as_bytes())?;
     let addresses: Vec<Address> = offer.recipients.iter().map(|(_, r)| r.address.clone()).collect();
     let session = Session { mail_from: offer.mail_from.as_ref(), recipients: &addresses };
-    let is_ours = |domain: &mail::Domain| *domain == world.servers[here].domain;
+    let is_ours = |domain: &mail::Domain| scenario::serves(&world.servers[here].domain, domain);
     let receiver = Receiver { now: world.now, max_size: 1 << 30, is_ours: &is_ours };
     let matched = parsed.match_session(&session, &receiver)?;
     let facts = &world.servers[from.server].facts;

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::time::Duration;
 
 use mail::ledger::{Batch, Key, ObjectKey, ObjectRef, Phase, Row, RowBody, Source};
-use mail::{Address, InstanceId, MailParams, QueueId, Recipient, Timestamp, Xuid};
+use mail::{Address, InstanceId, MailParams, Notify, QueueId, Recipient, Timestamp, Xuid};
 use queue::Node;
 use queue::port::{
     Acceptance, Action, CallId, ClaimAnswer, Command, Input, JobEvent, JobId, LedgerAnswer, Reply, Request, Selection,
@@ -75,6 +75,8 @@ pub fn run(seed: u64, options: Options) -> Result<Summary, Violation> {
     world.end()
 }
 
+/// NOTIFY=SUCCESS,FAILURE,DELAY.
+const ALL_NEWS: Notify = Notify::On { success: true, failure: true, delay: true };
 /// Nothing is left to do long before.
 const END: Duration = Duration::from_secs(120 * 24 * 3600);
 /// A world that does more than this runs in circles.
@@ -188,6 +190,7 @@ impl World {
                 author: mail.author.clone(),
                 recipients: mail.recipients.clone(),
                 xuid,
+                success: mail.success,
                 acknowledged: false,
             };
             self.judge.open(case);
@@ -633,10 +636,11 @@ impl World {
         }
         let xuid = self.judge.xuid(number);
         let content = ObjectRef { key: ObjectKey(String::new()), xuid, size: mail.size };
-        let own = self.servers[server].domain.clone();
+        let (own, success) = (self.servers[server].domain.clone(), mail.success);
         let recipients = mail.recipients.iter().filter_map(|to| {
             let targets = scenario::targets(&own, to)?;
-            Some((Recipient::plain(to.clone()), targets))
+            let notify = if success { ALL_NEWS } else { Notify::Unspecified };
+            Some((Recipient { notify, ..Recipient::plain(to.clone()) }, targets))
         });
         let recipients: Vec<_> = recipients.collect();
         if recipients.len() < mail.recipients.len() {
