@@ -125,7 +125,10 @@ async fn load(port: u16, path: &str, connections: usize, requests: usize, pids: 
     }
     let (wall, used) = (start.elapsed().as_secs_f64(), (ticks(pids)? - before) as f64 / 100.0);
     let mebibytes = octets as f64 / 1_048_576.0;
-    println!("{mebibytes:.0} MiB in {wall:.2} s, {used:.2} s of processor time: {:.0} MiB per second of it", mebibytes / used);
+    println!(
+        "{mebibytes:.0} MiB in {wall:.2} s, {used:.2} s of processor time: {:.0} MiB per second of it",
+        mebibytes / used
+    );
     Ok(())
 }
 

@@ -198,11 +198,8 @@ impl Scripted {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let (all, script, acceptor) = (Arc::clone(&all), Arc::clone(&script), acceptor.clone());
-                connections.spawn(async move {
-                    *all.connections.lock().unwrap() += 1;
-                    let Ok(stream) = acceptor.accept(stream).await else { return };
-                    play(stream, &all, &script).await;
-                });
+                *all.connections.lock().unwrap() += 1;
+                connections.spawn(async move { welcome(acceptor, stream, &all, &script).await });
             }
         });
         Self { port, seen, _task: AbortOnDropHandle::new(task) }
@@ -214,6 +211,12 @@ impl Scripted {
 
     pub(crate) fn requests(&self) -> Vec<String> {
         self.seen.requests.lock().unwrap().clone()
+    }
+}
+
+async fn welcome(acceptor: TlsAcceptor, stream: TcpStream, seen: &Seen, script: &Script) {
+    if let Ok(stream) = acceptor.accept(stream).await {
+        play(stream, seen, script).await;
     }
 }
 

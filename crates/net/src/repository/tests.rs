@@ -434,9 +434,8 @@ async fn bodies_that_are_wrong_or_too_large_are_refused() {
 async fn an_endless_body_is_cut() {
     let world = World::new().await;
     let mut stream = world.connect().await;
-    let head = format!(
-        "POST {CLAIMS} HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: {JSON}\r\nTransfer-Encoding: chunked\r\n\r\n"
-    );
+    let head =
+        format!("POST {CLAIMS} HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: {JSON}\r\nTransfer-Encoding: chunked\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
     let (mut reader, mut writer) = tokio::io::split(stream);
     let endless = async {

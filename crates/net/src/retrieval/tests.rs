@@ -145,6 +145,19 @@ async fn a_kept_connection_that_the_host_closed_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_kept_connection_that_breaks_at_the_next_request_costs_no_attempt() {
+    let content = object(100);
+    let body = content.clone();
+    let script = move |n: usize, _: &str| {
+        if n == 1 { vec![Play::Cut] } else { Play::response(&whole(body.len()), &body) }
+    };
+    let world = World::with(&content, Box::new(script), |c| c.resumptions = 0).await;
+    world.expect_done(100).await;
+    world.expect_done(100).await;
+    assert_eq!((world.server.requests().len(), world.server.connections()), (3, 2));
+}
+
+#[tokio::test]
 async fn a_break_is_resumed_by_range_under_the_same_etag() {
     let content = object(300_000);
     let body = content.clone();
@@ -263,9 +276,8 @@ async fn an_endless_body_is_cut_at_the_signed_size() {
 
 #[tokio::test]
 async fn a_body_that_ends_early_is_wrong() {
-    let script = |_: usize, _: &str| {
-        Play::response("200 OK\nTransfer-Encoding: chunked", b"6\r\nA: b\r\n\r\n0\r\n\r\n")
-    };
+    let script =
+        |_: usize, _: &str| Play::response("200 OK\nTransfer-Encoding: chunked", b"6\r\nA: b\r\n\r\n0\r\n\r\n");
     World::new(&object(1000), Box::new(script)).await.expect_corrupt("6 of 1000", 2).await;
 }
 
@@ -372,7 +384,8 @@ async fn a_certificate_for_another_name_or_from_nobody_is_refused() {
 #[tokio::test]
 async fn a_repository_slower_than_the_minimum_rate_is_left() {
     let content = object(1000);
-    let script = |_: usize, _: &str| vec![Play::Write(crate::testing::response(&whole(1000), b"A: b\r\n")), Play::Stall];
+    let script =
+        |_: usize, _: &str| vec![Play::Write(crate::testing::response(&whole(1000), b"A: b\r\n")), Play::Stall];
     let slow = |c: &mut Config| (c.rate_grace, c.resumptions) = (Duration::from_millis(50), 0);
     World::with(&content, Box::new(script), slow).await.expect_temporary("too slow").await;
 }
@@ -386,7 +399,8 @@ async fn a_repository_that_does_not_answer_is_left() {
 
 #[tokio::test]
 async fn the_budget_ends_every_retrieval() {
-    let script = |_: usize, _: &str| vec![Play::Write(crate::testing::response(&whole(1000), b"A: b\r\n")), Play::Stall];
+    let script =
+        |_: usize, _: &str| vec![Play::Write(crate::testing::response(&whole(1000), b"A: b\r\n")), Play::Stall];
     let world = World::new(&object(1000), Box::new(script)).await;
     let (outcome, _) = world.fetch_within(Duration::from_millis(100)).await;
     assert_temporary(&outcome, "takes too long");
@@ -433,8 +447,7 @@ const ID: ReferenceId = ReferenceId([1; 16]);
 
 fn claims() -> ClaimsRequest {
     let grant = Grant::new(&[7; 16]).unwrap();
-    let entry =
-        ClaimEntry { to: domain("b.example"), i: ID, grant, n: vec![0, 2], failed: Vec::new(), acted: false };
+    let entry = ClaimEntry { to: domain("b.example"), i: ID, grant, n: vec![0, 2], failed: Vec::new(), acted: false };
     ClaimsRequest { v: Revision1, instance: InstanceId([2; 16]), claims: vec![entry] }
 }
 
@@ -487,11 +500,23 @@ async fn whatever_is_not_a_well_formed_answer_is_none() {
     let good = format!(r#"{{"v":1,"claims":[{}]}}"#, granted(ID, 0));
     let length = good.len();
     let cases: Vec<(&str, Vec<u8>)> = vec![
-        ("status", crate::testing::response(&format!("201 Created\nContent-Type: application/json\nContent-Length: {length}"), good.as_bytes())),
+        (
+            "status",
+            crate::testing::response(
+                &format!("201 Created\nContent-Type: application/json\nContent-Length: {length}"),
+                good.as_bytes(),
+            ),
+        ),
         ("status", crate::testing::response("404 Not Found\nContent-Length: 0", b"")),
         ("status", crate::testing::response("500 Oops\nContent-Length: 0", b"")),
         ("status", crate::testing::response("302 Found\nLocation: /x\nContent-Length: 0", b"")),
-        ("type", crate::testing::response(&format!("200 OK\nContent-Type: text/html\nContent-Length: {length}"), good.as_bytes())),
+        (
+            "type",
+            crate::testing::response(
+                &format!("200 OK\nContent-Type: text/html\nContent-Length: {length}"),
+                good.as_bytes(),
+            ),
+        ),
         ("type", crate::testing::response(&format!("200 OK\nContent-Length: {length}"), good.as_bytes())),
     ];
     let bodies = [
