@@ -285,3 +285,6 @@ pub fn asked_again(state: IndexState) -> IndexState {
         state => state,
     }
 }
+
+#[cfg(test)]
+mod tests;
