@@ -443,11 +443,12 @@ async fn an_endless_body_is_cut() {
         std::future::pending::<()>().await;
     };
     let mut octets = [0; 12];
-    tokio::select! {
-        () = endless => {}
-        read = timeout(PATIENCE, reader.read_exact(&mut octets)) => assert!(read.unwrap().is_ok()),
-    }
-    assert_eq!(&octets, b"HTTP/1.1 413");
+    let read = tokio::select! {
+        () = endless => unreachable!(),
+        read = timeout(PATIENCE, reader.read_exact(&mut octets)) => read.expect("the server takes all of it"),
+    };
+    // Octets under way may reset the connection before the status is read.
+    assert!(read.is_err() || &octets == b"HTTP/1.1 413");
 }
 
 #[tokio::test]
