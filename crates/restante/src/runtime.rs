@@ -8,9 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::rand::SystemRandom;
 use mail::ledger::{Batch, ObjectRef};
-use mail::{QueueId, Timestamp};
+use mail::{EnhancedStatus, QueueId, Timestamp};
 use queue::port::{
-    Action, CallId, Entropy, Input, JobEvent, JobId, LedgerAnswer, Proceed, Reply, Request, Token, Work,
+    Action, CallId, DeliveryEnd, Entropy, Input, JobEvent, JobId, LedgerAnswer, Proceed, Reply, Request,
+    RetrieveFailure, Token, Work,
 };
 use queue::{Node, QueueConfig};
 use store::{CommitError, Store};
@@ -176,9 +177,11 @@ impl<C: Courier> Runtime<C> {
         let (words, receiver) = mpsc::channel(1);
         self.jobs.insert(job, words);
         let (courier, inputs) = (Arc::clone(&self.courier), self.sender.clone());
+        let broken_off = broken_off(&work);
         tokio::spawn(async move {
             let line = JobLine { job, inputs: inputs.clone(), words: receiver };
-            let event = courier.run(work, line).await;
+            // A task of its own: should it panic, the queue still hears that the job has ended.
+            let event = tokio::spawn(async move { courier.run(work, line).await }).await.unwrap_or(broken_off);
             let _ = inputs.send(Message::Input(Input::Job { job, event })).await;
         });
     }
@@ -190,6 +193,18 @@ impl<C: Courier> Runtime<C> {
                 let _ = inputs.send(Message::Input(Input::Ledger { token, answer })).await;
             }
         });
+    }
+}
+
+/// How a job ends whose courier has died: tried again.
+fn broken_off(work: &Work) -> JobEvent {
+    let text = "an internal error broke the job off".to_owned();
+    match work {
+        Work::Deliver(_) => {
+            JobEvent::Delivered(DeliveryEnd::Unreachable { text, status: EnhancedStatus::temporary(3, 0) })
+        }
+        Work::Retrieve(_) => JobEvent::RetrieveFailed { failure: RetrieveFailure::Temporary, text },
+        Work::PostClaims(_) | Work::PostReceipts(_) => JobEvent::PostFailed { text },
     }
 }
 

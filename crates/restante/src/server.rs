@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use mail::Domain;
 use net::discovery::Discovery;
 use net::dns::{Resolver, Source};
@@ -102,11 +102,16 @@ impl Server {
     }
 
     /// Carries out wishes to reload that come by the admin API, until `stop` resolves.
-    pub async fn run_until(&mut self, stop: impl Future<Output = ()>) {
+    ///
+    /// # Errors
+    /// The queue or a listener has died: what is acknowledged is in the ledger, and a new process goes on from there.
+    pub async fn run_until(&mut self, stop: impl Future<Output = ()>) -> Result<()> {
         tokio::pin!(stop);
         loop {
             tokio::select! {
-                () = &mut stop => return,
+                () = &mut stop => return Ok(()),
+                Some(_) = self.back_tasks.join_next() => bail!("the queue has died of an internal error"),
+                Some(_) = self.front_tasks.join_next() => bail!("a listener has died of an internal error"),
                 Some(answer) = self.reloads.recv() => {
                     let outcome = self.reload().await.map_err(|error| format!("{error:#}"));
                     let _ = answer.send(outcome.map(|restart_needed| Reloaded { restart_needed }));

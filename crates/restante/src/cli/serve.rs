@@ -44,7 +44,7 @@ async fn run_until_told(server: &mut Server, origin: &Path) -> Result<()> {
                 _ = interrupt.recv() => {}
             }
         };
-        server.run_until(told).await;
+        server.run_until(told).await?;
         if !hung_up.get() {
             return Ok(());
         }
