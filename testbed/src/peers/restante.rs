@@ -18,7 +18,6 @@ use serde_json::Value;
 use crate::dns::Record;
 use crate::host::{Host, Process};
 use crate::maildir::Maildir;
-use crate::powercut::{Loss, PowerCut};
 use crate::sandbox::Sandbox;
 use crate::wait;
 
@@ -221,21 +220,6 @@ impl Restante {
     /// When it does not end.
     pub fn kill(&mut self) -> Result<()> {
         self.process.take().map_or(Ok(()), |mut process| process.kill())
-    }
-
-    /// The machine loses power: kills it, and the disk that its data are on loses what was not synced.
-    ///
-    /// # Errors
-    /// When it does not end.
-    pub fn lose_power(&mut self, disk: &PowerCut, loss: Loss) -> Result<()> {
-        disk.cut();
-        let Some(mut process) = self.process.take() else {
-            disk.restore(loss);
-            return Ok(());
-        };
-        process.signal(Signal::KILL)?;
-        disk.restore(loss);
-        process.kill()
     }
 
     /// Asks it to stop (SIGTERM) and waits for its end.
