@@ -3,6 +3,7 @@
 //! One module a command. `test` runs all that must pass before a change lands; `peers` fetches what the tests use from Debian. What a
 //! command does in detail is in its module; here is only the command line.
 
+mod bench;
 mod imports;
 mod machine;
 mod run;
@@ -32,6 +33,20 @@ enum Command {
         #[arg(long)]
         list: bool,
     },
+    /// Measures Restante beside Postfix and nginx, and says which goals are met.
+    Bench {
+        /// Runs these only; an unknown name lists them all.
+        names: Vec<String>,
+        /// Prints one JSON object instead of lines.
+        #[arg(long)]
+        json: bool,
+        /// Fewer rounds and messages.
+        #[arg(long)]
+        quick: bool,
+        /// Measures the programs as they were built last.
+        #[arg(long)]
+        no_build: bool,
+    },
     /// Fetches and unpacks the real mail servers that the tests talk to (Debian packages, not installed).
     Peers,
 }
@@ -40,6 +55,12 @@ fn main() -> Result<ExitCode> {
     match Arguments::parse().command {
         Command::Test { list: true, .. } => stages::list(),
         Command::Test { only, list: false } => stages::run(only.as_deref()),
+        Command::Bench { names, json, quick, no_build } => {
+            if !no_build {
+                bench::build()?;
+            }
+            bench::run(&names, json, quick)
+        }
         Command::Peers => {
             machine::set_up()?;
             Ok(ExitCode::SUCCESS)

@@ -1,0 +1,189 @@
+//! Load for measuring servers that speak TBR: offers with references signed one by one, and fetches of one object.
+//!
+//! ```text
+//! tbr_load offers <address:port> <key.pem> <signing domain> <recipient domain> <sessions> <offers each>
+//! tbr_load fetch <address:port> <host name> <path> <connections> <requests each>
+//! ```
+//!
+//! `offers` draws a new reference id and grant for each offer, and fails unless every one is answered 250. `fetch` prints how many
+//! octets of content came. Certificates are not checked: it measures, nothing else.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use bytes::Bytes;
+use mail::{Address, Domain, Envelope, Grant, MailParams, Recipient, ReferenceId, Timestamp, Xuid};
+use net::dns::{Resolver, Source};
+use net::smtp_client::{Client, Destination, Fate, Protocol, Route, Settings, TlsPolicy};
+use net::tls::{ClientTls, Trust};
+use reference::{RecipientsHash, SigningKey, Statement, Uri};
+use rustls::pki_types::ServerName;
+use smtp::command::Tbr;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+const USAGE: &str =
+    "tbr_load offers <address:port> <key.pem> <signing domain> <recipient domain> <sessions> <offers each>
+tbr_load fetch <address:port> <host name> <path> <connections> <requests each>";
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["offers", to, key, from, recipient, sessions, each] => {
+            let author = Author::new(key, from, recipient)?;
+            offer_all(to.parse()?, Arc::new(author), sessions.parse()?, each.parse()?).await
+        }
+        ["fetch", from, name, path, connections, each] => {
+            let octets = fetch_all(from.parse()?, name, path, connections.parse()?, each.parse()?).await?;
+            println!("{octets}");
+            Ok(())
+        }
+        _ => Err(USAGE.into()),
+    }
+}
+
+/// Who signs, and for whom.
+struct Author {
+    key: SigningKey,
+    domain: Domain,
+    envelope: Envelope,
+    to: Domain,
+}
+
+impl Author {
+    fn new(key: &str, from: &str, to: &str) -> Result<Self> {
+        let pem = std::fs::read_to_string(key)?;
+        let base64: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+        let key = SigningKey::from_pkcs8(&base64::engine::general_purpose::STANDARD.decode(base64)?)?;
+        let (domain, to) = (Domain::parse(from)?, Domain::parse(to)?);
+        let sender: Address = format!("alice@{domain}").parse()?;
+        let recipient: Address = format!("bob@{to}").parse()?;
+        let recipients = vec![Recipient::plain(recipient)];
+        Ok(Self {
+            key,
+            domain,
+            envelope: Envelope { mail_from: Some(sender), params: MailParams::default(), recipients },
+            to,
+        })
+    }
+
+    /// The TBR line and the block of a reference that nobody has seen before.
+    fn offer(&self) -> Result<(Tbr, Bytes)> {
+        let (mut id, mut secret) = ([0; 16], [0; 16]);
+        aws_lc_rs::rand::fill(&mut id)?;
+        aws_lc_rs::rand::fill(&mut secret)?;
+        let grant = Grant::new(&secret).ok_or("no grant")?;
+        let (id, xuid) = (ReferenceId(id), Xuid::of(b"whatever it is"));
+        let issued = Timestamp::from_secs(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs());
+        let addresses = self.envelope.recipients.iter().map(|recipient| &recipient.address);
+        let statement = Statement {
+            domain: self.domain.clone(),
+            selector: "k1".parse()?,
+            algorithm: self.key.algorithm(),
+            id,
+            xuid,
+            size: 100_000,
+            issued,
+            expires: issued.after(Duration::from_secs(24 * 3600)),
+            to: self.to.clone(),
+            mail_from: self.envelope.mail_from.clone(),
+            recipients: RecipientsHash::compute(&grant, &id, addresses),
+        };
+        let uri = Uri { host: Domain::parse(&format!("tbr.{}", self.domain))?, xuid, grant };
+        Ok((Tbr::parse(&format!("0 {}", uri.reveal()))?, Bytes::from(statement.sign(&self.key)?.encode())))
+    }
+}
+
+async fn offer_all(to: SocketAddr, author: Arc<Author>, sessions: usize, each: usize) -> Result<()> {
+    let settings = Settings::new(Domain::parse("load.example")?, ClientTls::new(&Trust::System)?);
+    let client = Client::new(settings, Resolver::new(&Source::NameServers(vec![to]))?);
+    let destination = Destination {
+        route: Route::Address(to.ip(), to.port()),
+        protocol: Protocol::Smtp,
+        tls: TlsPolicy::Required,
+        login: None,
+    };
+    let mut all = JoinSet::new();
+    for _ in 0..sessions {
+        let (client, destination, author) = (client.clone(), destination.clone(), Arc::clone(&author));
+        all.spawn(async move { offer_many(&client, &destination, &author, each).await });
+    }
+    while let Some(done) = all.join_next().await {
+        done??;
+    }
+    Ok(())
+}
+
+async fn offer_many(client: &Client, destination: &Destination, author: &Author, count: usize) -> Result<()> {
+    let mut session = client.connect(destination).await?;
+    for _ in 0..count {
+        let (line, block) = author.offer()?;
+        let transaction = session.offer(&author.envelope, line, block).await;
+        if !matches!(transaction.fates.as_slice(), [Fate::Accepted(_)]) {
+            return Err(format!("not accepted: {:?}", transaction.fates).into());
+        }
+    }
+    Ok(())
+}
+
+async fn fetch_all(from: SocketAddr, name: &str, path: &str, connections: usize, each: usize) -> Result<u64> {
+    let tls = TlsConnector::from(ClientTls::new(&Trust::System)?.opportunistic);
+    let mut all = JoinSet::new();
+    for _ in 0..connections {
+        let (tls, name, path) = (tls.clone(), name.to_owned(), path.to_owned());
+        all.spawn(async move { fetch_many(tls, from, &name, &path, each).await });
+    }
+    let mut octets = 0;
+    while let Some(done) = all.join_next().await {
+        octets += done??;
+    }
+    Ok(octets)
+}
+
+async fn fetch_many(tls: TlsConnector, from: SocketAddr, name: &str, path: &str, count: usize) -> Result<u64> {
+    let stream = TcpStream::connect(from).await?;
+    let mut stream = tls.connect(ServerName::try_from(name.to_owned())?, stream).await?;
+    let (mut buffer, mut octets) = (vec![0; 256 * 1024], 0);
+    for _ in 0..count {
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {name}\r\n\r\n").as_bytes()).await?;
+        stream.flush().await?;
+        octets += read_response(&mut stream, &mut buffer).await?;
+    }
+    Ok(octets)
+}
+
+/// Reads a response of a known length, and throws its content away.
+async fn read_response(stream: &mut (impl AsyncRead + Unpin), buffer: &mut [u8]) -> Result<u64> {
+    let mut filled = 0;
+    let end = loop {
+        match stream.read(&mut buffer[filled..]).await? {
+            0 => return Err("cut before the end of the header".into()),
+            octets => filled += octets,
+        }
+        if let Some(end) = buffer[..filled].windows(4).position(|w| w == b"\r\n\r\n") {
+            break end + 4;
+        }
+    };
+    let head = String::from_utf8_lossy(&buffer[..end]).to_ascii_lowercase();
+    if !head.starts_with("http/1.1 200") {
+        return Err(format!("not a whole object: {head}").into());
+    }
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")).ok_or("no length")?;
+    let length: u64 = length.trim().parse()?;
+    let mut left = length.saturating_sub((filled - end) as u64);
+    while left > 0 {
+        match stream.read(buffer).await? {
+            0 => return Err("cut before the end of the content".into()),
+            octets => left = left.saturating_sub(octets as u64),
+        }
+    }
+    Ok(length)
+}

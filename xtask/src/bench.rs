@@ -1,0 +1,90 @@
+//! `cargo xtask bench`: the goals of docs/performance.md, each measured beside its peer in the same run.
+//!
+//! Every server under test runs in a sandbox of its own network (crate `testbed`), with its store on the real disk.
+//! Rounds alternate between Restante and its peer. Whole runs stay below ten minutes, `--quick` ones below three.
+//! What a figure means is in its benchmark's module; timings of a busy machine are worth little, ratios more.
+
+mod between;
+mod by_value;
+mod domains;
+mod fan_out;
+mod figures;
+mod offers;
+mod retrieval;
+mod smtp;
+mod under_test;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
+
+use crate::{machine, run};
+use figures::Figure;
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy)]
+struct Effort {
+    /// Rounds of each benchmark.
+    rounds: usize,
+    /// Fewer messages and requests.
+    is_quick: bool,
+}
+
+impl Effort {
+    /// `whole`, or a fraction of it when time is short.
+    fn amount(self, whole: usize) -> usize {
+        if self.is_quick { whole / 2 } else { whole }
+    }
+}
+
+struct Benchmark {
+    name: &'static str,
+    about: &'static str,
+    run: fn(Effort) -> Result<Vec<Figure>>,
+}
+
+const BENCHMARKS: [Benchmark; 7] = [
+    Benchmark { name: "small", about: "4 KiB by value, 50 connections, beside Postfix", run: by_value::small },
+    Benchmark { name: "large", about: "10 MiB by value, 50 connections, beside Postfix", run: by_value::large },
+    Benchmark { name: "offers", about: "offers durably accepted, 100 per TLS session", run: offers::accepted },
+    Benchmark { name: "octets", about: "client octets of an offer to one recipient", run: offers::octets },
+    Benchmark { name: "retrieval", about: "10 MiB objects by HTTPS, beside nginx", run: retrieval::run },
+    Benchmark { name: "between", about: "10 MiB from domain to domain, beside by value", run: between::run },
+    Benchmark { name: "fanout", about: "10 MiB to 50 domains of one receiver, beside Postfix", run: fan_out::run },
+];
+
+/// Fetches the peers and builds what is measured.
+pub(crate) fn build() -> Result<()> {
+    machine::set_up()?;
+    run::cargo(&["build", "--release", "--quiet", "--package", "restante", "--bin", "restante"])?;
+    run::cargo(&["build", "--release", "--quiet", "--package", "net", "--example", "tbr_load"])
+}
+
+/// Runs the benchmarks named, or all; fails where a goal is missed.
+pub(crate) fn run(names: &[String], as_json: bool, is_quick: bool) -> Result<ExitCode> {
+    if let Some(unknown) = names.iter().find(|name| BENCHMARKS.iter().all(|b| b.name != name.as_str())) {
+        let known: Vec<String> = BENCHMARKS.iter().map(|b| format!("  {:<10} {}", b.name, b.about)).collect();
+        bail!("there is no benchmark {unknown:?}; there are\n{}", known.join("\n"));
+    }
+    let effort = Effort { rounds: if is_quick { 3 } else { 5 }, is_quick };
+    let (mut report, mut all_met) = (Vec::new(), true);
+    for benchmark in BENCHMARKS.iter().filter(|b| names.is_empty() || names.iter().any(|name| name == b.name)) {
+        let start = Instant::now();
+        let figures = (benchmark.run)(effort)?;
+        all_met &= figures.iter().all(|figure| figure.is_met() != Some(false));
+        let seconds = start.elapsed().as_secs_f64();
+        if !as_json {
+            println!("{}: {} ({seconds:.0} s)", benchmark.name, benchmark.about);
+            figures.iter().for_each(|figure| println!("{}", figure.line()));
+        }
+        let figures: Vec<Value> = figures.iter().map(Figure::to_json).collect();
+        report
+            .push(json!({ "name": benchmark.name, "about": benchmark.about, "seconds": seconds, "figures": figures }));
+    }
+    if as_json {
+        println!("{:#}", json!({ "rounds": effort.rounds, "benchmarks": report }));
+    }
+    Ok(if all_met { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
