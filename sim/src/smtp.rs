@@ -312,7 +312,7 @@ pub(crate) fn offer_answered(
             check_durable(world, here, id)?;
             taken(false)
         }
-        Reply::Offer(OfferAnswer::Done(_)) => taken(true),
+        Reply::Offer(OfferAnswer::Claimed(_) | OfferAnswer::Done(_)) => taken(true),
         Reply::Offer(OfferAnswer::Mismatch) => never("5.7.79", "id reused", true),
         _ => later("4.3.1", "ledger", true),
     };

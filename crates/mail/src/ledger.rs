@@ -372,6 +372,9 @@ pub struct Outcome {
     pub text: String,
     /// When.
     pub at: Timestamp,
+    /// The holder of custody has told the author of this failure itself, because the origin did not listen (TBR §6.7).
+    #[serde(default)]
+    pub reported: bool,
 }
 
 /// RFC 3464 §2.3.3.

@@ -215,8 +215,10 @@ pub enum OfferAnswer {
     Pending(QueueId),
     /// Seen before, the identical one: still pending; lost receipts are sent again.
     StillPending(QueueId),
-    /// Seen before, and custody of every recipient that was not refused is here, or their outcome is known here.
-    /// An origin counts this word as the claim (TBR §8), so it is never said of an index that is taken or gone.
+    /// Seen before, and custody of every recipient that this transaction accepts is here, or its outcome is known here.
+    /// An origin counts this word as the claim (TBR §8.2), so it is never said where an index is open, taken or gone.
+    Claimed(QueueId),
+    /// The same, and the outcome of every one of them is known here.
     Done(QueueId),
     /// Seen before with other content: 5yz.
     Mismatch,

@@ -3,10 +3,10 @@
 
 mod support;
 
-use mail::ledger::{Action, RecipientState};
-use mail::{Grant, ReferenceId};
+use mail::ledger::{Action, Outcome, RecipientState};
+use mail::{Grant, InstanceId, ReferenceId};
 use queue::port::ClaimAnswer::{Gone, Granted, Taken};
-use queue::port::{ClaimEntry, Command, Located, Reply, Request, Selection};
+use queue::port::{ClaimEntry, Command, Located, ReceiptEntry, Reply, Request, Selection};
 use support::{DAY, HOUR, MINUTE, Server, claim_of, domain, never, outcome, taken};
 
 const BOB: &[&str] = &["bob@b.example"];
@@ -167,6 +167,20 @@ fn a_receipt_is_recorded_once_however_often_it_comes() {
     assert_eq!(a.receipt(2, &issued, 0, Action::Delivered), Some(vec![0]), "known, but the first word stays");
     assert!(matches!(a.state(&id, 0, 0), RecipientState::Done { outcome, .. } if outcome.action == Action::Failed));
     assert_eq!(a.report_texts().len(), 1);
+}
+
+#[test]
+fn a_failure_that_its_holder_has_reported_is_recorded_and_not_reported_again() {
+    let mut a = a();
+    let (id, issued) = a.offered(BOB);
+    a.claim(2, &issued, &[0]);
+    let told = Outcome { reported: true, ..outcome(Action::Failed, a.now) };
+    let entry =
+        ReceiptEntry { to: issued.to.clone(), id: issued.id, grant: issued.grant.clone(), outcomes: vec![(0, told)] };
+    let reply = a.ask(Request::Receipts { instance: InstanceId([2; 16]), receipts: vec![entry] });
+    assert!(matches!(reply, Reply::Receipts(recorded) if recorded == [Some(vec![0])]));
+    assert!(matches!(a.state(&id, 0, 0), RecipientState::Done { outcome, .. } if outcome.action == Action::Failed));
+    assert!(a.report_texts().is_empty());
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn the_same_offer_twice_is_one_reference_that_is_still_pending() {
     assert_eq!(offer(&mut b, &again), OfferAnswer::StillPending(inbound.queue_id.clone()));
     let (job, _) = claims(&mut b);
     answer(&mut b, job, &[Granted]);
-    assert_eq!(offer(&mut b, &again), OfferAnswer::Done(inbound.queue_id));
+    assert_eq!(offer(&mut b, &again), OfferAnswer::Claimed(inbound.queue_id));
 }
 
 #[test]
@@ -354,9 +354,31 @@ fn a_failure_that_nobody_hears_for_a_day_is_reported_to_the_verified_sender() {
     for part in ["To: <alice@a.example>", "Action: failed", "bob@b.example"] {
         assert!(reports[0].contains(part), "{part}: {}", reports[0]);
     }
-    assert_eq!(b.inbound().phase, Phase::Closed);
+    assert_eq!(b.inbound().phase, Phase::Working, "the origin is still to know");
     b.pass_unreachable(2 * DAY);
     assert_eq!(b.report_texts().len(), 1);
+    b.pass(5 * HOUR);
+    b.jobs.retain(|(_, work)| matches!(work, Work::PostReceipts(_)));
+    let (job, posted) = receipts(&mut b);
+    assert!(posted[0].outcomes[0].1.reported, "and to tell nobody twice");
+    b.event(job, JobEvent::Reported(vec![Some(vec![0])]));
+    assert_eq!(b.inbound().phase, Phase::Closed);
+}
+
+#[test]
+fn a_recipient_that_was_refused_first_is_not_done_because_the_others_are() {
+    let mut b = Server::new("b.example", 2);
+    let both = reference(1, BOB_AND_CAROL);
+    let mut without_carol = both.clone();
+    without_carol.recipients[1].state = IndexState::Refused;
+    without_carol.recipients[1].targets.clear();
+    assert!(matches!(offer(&mut b, &without_carol), OfferAnswer::Pending(_)));
+    retrieved(&mut b);
+    let (job, _) = claims(&mut b);
+    answer(&mut b, job, &[Granted]);
+    assert!(matches!(offer(&mut b, &without_carol), OfferAnswer::Claimed(_)), "everybody it accepts");
+    // Now Carol is accepted: an origin would take "claimed" for a claim of her index too.
+    assert!(matches!(offer(&mut b, &both), OfferAnswer::StillPending(_)));
 }
 
 #[test]

@@ -101,7 +101,7 @@ fn claim_entry(entry: reference::claims::ClaimEntry) -> port::ClaimEntry {
     let failed = entry.failed.into_iter().map(|failed| {
         let at = crate::runtime::now();
         let text = failed.text.as_str().to_owned();
-        (failed.n, Outcome { action: mail::ledger::Action::Failed, status: failed.status, text, at })
+        (failed.n, Outcome { action: mail::ledger::Action::Failed, status: failed.status, text, at, reported: false })
     });
     let failed = failed.collect();
     port::ClaimEntry { to: entry.to, id: entry.i, grant: entry.grant, indexes: entry.n, failed, acted: entry.acted }
@@ -114,7 +114,8 @@ fn receipt_entry(entry: reference::claims::ReceiptEntry) -> port::ReceiptEntry {
 
 fn outcome(wire: WireOutcome) -> (u16, Outcome) {
     let text = wire.text.as_str().to_owned();
-    (wire.n, Outcome { action: wire.action, status: wire.status, text, at: Timestamp::from_secs(wire.at) })
+    let at = Timestamp::from_secs(wire.at);
+    (wire.n, Outcome { action: wire.action, status: wire.status, text, at, reported: wire.reported })
 }
 
 fn as_word(answer: ClaimAnswer) -> Word {

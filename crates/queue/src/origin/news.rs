@@ -108,6 +108,7 @@ fn entry(leg: &Leg, news: &News, kind: ReportKind) -> Option<ReportEntry> {
     let recipient = leg.recipients.get(usize::from(news.position))?;
     let notify = recipient.recipient.notify;
     let wanted = match (news.kind, news.outcome.action) {
+        (Kind::Final, Action::Failed) if news.outcome.reported => None,
         (Kind::Final, Action::Failed) => notify.failure().then_some(ReportKind::Failed),
         (Kind::Final, _) => (notify.success() && !news.reported_by_peer).then_some(ReportKind::Succeeded),
         (Kind::Delayed, _) => notify.delay().then_some(ReportKind::Delayed),

@@ -50,7 +50,9 @@ impl Receipts {
         for (index, outcome) in &entry.outcomes {
             let by = Claimant { reference: entry.id, index: *index, instance: self.instance };
             // The peer's clock is its own affair.
-            let outcome = leg::outcome(outcome.action, outcome.status, &outcome.text, outcome.at.min(context.now));
+            let at = outcome.at.min(context.now);
+            let printable = leg::outcome(outcome.action, outcome.status, &outcome.text, at);
+            let outcome = Outcome { reported: outcome.reported, ..printable };
             if open.receive(by, outcome) {
                 recorded.push(*index);
             }

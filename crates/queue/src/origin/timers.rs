@@ -101,7 +101,7 @@ fn tell_who_holds(leg: &mut Leg, position: u16, now: Timestamp) -> Option<News> 
     claim.told = true;
     let host = recipient.recipient.address.host();
     let text = format!("{host} took the message over at {}, and has not said what became of it", claim.at.to_rfc3339());
-    let outcome = leg::outcome(Action::Relayed, EnhancedStatus::success(0, 0), &text, now);
+    let outcome = leg::outcome(Action::Delayed, EnhancedStatus::temporary(4, 7), &text, now);
     Some(News::new(position, Kind::Held, outcome))
 }
 

@@ -56,13 +56,17 @@ pub(crate) fn is_delayed(recipient: &InboundRecipient) -> bool {
     recipient.outcomes.iter().any(|outcome| outcome.action == Action::Delayed)
 }
 
-/// Is custody of every recipient that this session accepted here, or was it until its outcome? A recipient that was
-/// refused when the reference first came, and is accepted now, is not.
-pub(crate) fn is_all_here(known: &Inbound, offered: &Inbound) -> bool {
-    let ours = |state: &IndexState| matches!(state, IndexState::Mine { .. } | IndexState::Final { .. });
+/// Is custody of every recipient that this transaction accepts here, or was it until its outcome? Then: are all outcomes
+/// known? A recipient that was refused when the reference first came, and is accepted now, is not here.
+pub(crate) fn is_all_here(known: &Inbound, offered: &Inbound) -> Option<bool> {
     let accepted = offered.recipients.iter().zip(&known.recipients).filter(|(now, _)| now.state != IndexState::Refused);
-    let mut states = accepted.map(|(_, known)| &known.state).peekable();
-    states.peek().is_some() && states.all(ours)
+    let outcomes = accepted.map(|(_, known)| match &known.state {
+        IndexState::Mine { .. } => Some(false),
+        IndexState::Final { .. } => Some(true),
+        IndexState::Refused | IndexState::Open | IndexState::Taken | IndexState::Gone => None,
+    });
+    let outcomes: Vec<bool> = outcomes.collect::<Option<_>>()?;
+    (!outcomes.is_empty()).then(|| outcomes.into_iter().all(|is_known| is_known))
 }
 
 /// When the next clock runs out, whatever is tried meanwhile.
@@ -86,9 +90,12 @@ fn unheard_timer(inbound: &Inbound, timers: &Timers) -> Option<Timestamp> {
     Some(if any(inbound, is_unheard_failure) { mail } else { rest })
 }
 
-/// A failure that the origin does not know of.
+/// A failure that neither the origin nor its author knows of.
 pub(crate) fn is_unheard_failure(state: &IndexState) -> bool {
-    matches!(state, IndexState::Final { outcome, acknowledged: false, .. } if outcome.action == Action::Failed)
+    match state {
+        IndexState::Final { outcome, acknowledged: false, .. } => outcome.action == Action::Failed && !outcome.reported,
+        _ => false,
+    }
 }
 
 fn just_after(time: Timestamp) -> Timestamp {

@@ -59,14 +59,18 @@ impl Offer {
     fn repeat(&self, sheet: Sheet, mut known: Box<Inbound>, context: &Context<'_>) -> Plan {
         let mut plan = Plan::default();
         let id = known.queue_id.clone();
-        let done = inbound::is_all_here(&known, &self.inbound);
+        let here = inbound::is_all_here(&known, &self.inbound);
         for recipient in &mut known.recipients {
             recipient.state = custody::asked_again(recipient.state.clone());
         }
         known.next_attempt = context.now;
         note(&mut known.steps, context.now, "offered", "the same once more", None);
         inbound::put(&mut plan, sheet, known, context.now, context.config);
-        let answer = if done { OfferAnswer::Done(id) } else { OfferAnswer::StillPending(id) };
+        let answer = match here {
+            Some(true) => OfferAnswer::Done(id),
+            Some(false) => OfferAnswer::Claimed(id),
+            None => OfferAnswer::StillPending(id),
+        };
         plan.effects.push(Effect::Reply(self.call, Reply::Offer(answer)));
         plan
     }

@@ -78,10 +78,12 @@ pub(crate) fn act(plan: &mut Plan, inbound: &mut Inbound, context: &Context<'_>)
 fn report_by_mail(plan: &mut Plan, inbound: &mut Inbound, context: &Context<'_>) {
     let mut entries = Vec::new();
     for recipient in inbound.recipients.iter_mut().filter(|r| inbound::is_unheard_failure(&r.state)) {
-        let IndexState::Final { outcome, .. } = recipient.state.clone() else { continue };
-        recipient.state = IndexState::Final { outcome: outcome.clone(), acknowledged: true, acted: false };
+        let IndexState::Final { outcome, .. } = &mut recipient.state else { continue };
+        // The receipt is still posted when it can be: the origin then knows, and tells nobody twice.
+        outcome.reported = true;
         if recipient.recipient.notify.failure() {
-            entries.push(ReportEntry { recipient: recipient.recipient.clone(), original: None, outcome, peer: None });
+            let (recipient, outcome) = (recipient.recipient.clone(), outcome.clone());
+            entries.push(ReportEntry { recipient, original: None, outcome, peer: None });
         }
     }
     note(&mut inbound.steps, context.now, "reported", "by mail: the origin hears no receipts", None);

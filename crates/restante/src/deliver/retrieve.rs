@@ -123,7 +123,7 @@ fn receipt_entry(entry: port::ReceiptEntry) -> ReceiptEntry {
         status: outcome.status,
         text: Text::new(&outcome.text),
         at: outcome.at.as_secs(),
-        reported: false,
+        reported: outcome.reported,
     });
     ReceiptEntry { to: entry.to, i: entry.id, grant: entry.grant, outcomes: outcomes.collect() }
 }

@@ -103,6 +103,7 @@ impl OfferDesk {
         let inbound = self.row(transaction, verified);
         match self.custody.ask(Request::Offer(Box::new(inbound))).await {
             Reply::Offer(OfferAnswer::Pending(id) | OfferAnswer::StillPending(id)) => accept(&id, &codes::ACCEPTED),
+            Reply::Offer(OfferAnswer::Claimed(id)) => accept(&id, &codes::RETRIEVED),
             Reply::Offer(OfferAnswer::Done(id)) => accept(&id, &codes::DONE),
             Reply::Offer(OfferAnswer::Mismatch) => refuse(Refusal::IdReused { domain: verified.signer().clone() }),
             _ => (codes::FULL.reply, codes::FULL.status, format!("{queue_id} the queue cannot take it now")),
