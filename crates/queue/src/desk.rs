@@ -10,7 +10,7 @@ use mail::{Domain, Xuid};
 
 use crate::config::Limits;
 use crate::port::JobId;
-use crate::work::{JobKind, Mode};
+use crate::work::JobKind;
 
 /// A repository: where posts go.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -39,8 +39,9 @@ enum Working {
     Waiting(Option<Box<Row>>),
     /// A job runs for it; the row is as committed last.
     Running(Box<Row>, JobId),
-    /// A change of it is under way that must be over first.
-    Settling,
+    /// A change of it is under way that must be over first. These recipients may have been reached by value: until
+    /// that is recorded nobody can withdraw them.
+    Settling(Vec<u16>),
 }
 
 /// Commits of one row.
@@ -114,7 +115,7 @@ impl Desk {
     }
 
     pub(crate) fn settle(&mut self, key: &Key) {
-        self.working.insert(key.clone(), Working::Settling);
+        self.working.insert(key.clone(), Working::Settling(Vec::new()));
     }
 
     /// Takes what waits under this key.
@@ -132,12 +133,12 @@ impl Desk {
         }
     }
 
-    /// The job is over, what it means is under way: takes the row out of it.
-    pub(crate) fn take_running(&mut self, key: &Key) -> Option<Row> {
+    /// The job is over, what it means is under way: takes the row out of it. `reached` may have it by value.
+    pub(crate) fn take_running(&mut self, key: &Key, reached: Vec<u16>) -> Option<Row> {
         if !matches!(self.working.get(key), Some(Working::Running(..))) {
             return None;
         }
-        match self.working.insert(key.clone(), Working::Settling) {
+        match self.working.insert(key.clone(), Working::Settling(reached)) {
             Some(Working::Running(row, _)) => Some(*row),
             _ => None,
         }
@@ -157,7 +158,7 @@ impl Desk {
 
     /// A change that held the row is over.
     pub(crate) fn release(&mut self, key: &Key) {
-        if matches!(self.working.get(key), Some(Working::Settling)) {
+        if matches!(self.working.get(key), Some(Working::Settling(_))) {
             self.working.remove(key);
         }
     }
@@ -193,11 +194,15 @@ impl Desk {
         if newest == version { Known::Newest } else { Known::Older }
     }
 
-    /// Positions of a leg that may be on the wire by value this very moment: nobody can withdraw those.
+    /// Positions of a leg that may be on the wire by value this very moment, or may have arrived without that being
+    /// recorded yet: nobody can withdraw those.
     pub(crate) fn in_flight(&self, key: &Key) -> &[u16] {
-        let Some(Working::Running(_, job)) = self.working.get(key) else { return &[] };
-        match self.jobs.get(job) {
-            Some(JobKind::Delivery { mode: Mode::ByValue(positions) | Mode::Undecided(positions), .. }) => positions,
+        match self.working.get(key) {
+            Some(Working::Running(_, job)) => match self.jobs.get(job) {
+                Some(JobKind::Delivery { mode, .. }) => mode.reaches(),
+                _ => &[],
+            },
+            Some(Working::Settling(reached)) => reached,
             _ => &[],
         }
     }

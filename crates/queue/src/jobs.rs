@@ -240,7 +240,7 @@ impl Node {
     }
 
     fn delivered(&mut self, key: Key, mode: Mode, peer: Option<Peer>, end: DeliveryEnd) {
-        let Some(row) = self.desk.take_running(&key) else { return };
+        let Some(row) = self.desk.take_running(&key, mode.reaches().to_vec()) else { return };
         let inbound = companion(&row).cloned();
         let peer_reports = peer.is_some_and(|peer| peer.dsn);
         let jitter = self.random.number();
@@ -251,7 +251,7 @@ impl Node {
     }
 
     fn retrieved(&mut self, keys: Vec<Key>, event: JobEvent) {
-        let rows: Vec<Row> = keys.iter().filter_map(|key| self.desk.take_running(key)).collect();
+        let rows: Vec<Row> = keys.iter().filter_map(|key| self.desk.take_running(key, Vec::new())).collect();
         let (failure, text) = match event {
             JobEvent::Retrieved { object, facts, octets } => {
                 let change = retrieval::Retrieved { keys: keys.clone(), object, facts, octets };
@@ -275,7 +275,7 @@ impl Node {
         };
         answers.resize_with(keys.len(), || None);
         for (key, answers) in keys.into_iter().zip(answers) {
-            let Some(row) = self.desk.take_running(&key) else { continue };
+            let Some(row) = self.desk.take_running(&key, Vec::new()) else { continue };
             let (text, jitter) = (text.clone(), self.random.number());
             let change = claim::Answered { key: key.clone(), answers, text, jitter };
             self.begin_with(change, vec![row], vec![key]);
@@ -290,7 +290,7 @@ impl Node {
         };
         answers.resize_with(entries.len(), || None);
         for ((key, posted), recorded) in entries.into_iter().zip(answers) {
-            let Some(row) = self.desk.take_running(&key) else { continue };
+            let Some(row) = self.desk.take_running(&key, Vec::new()) else { continue };
             let (text, jitter) = (text.clone(), self.random.number());
             let change = receipts::Reported { key: key.clone(), posted, recorded, text, jitter };
             self.begin_with(change, vec![row], vec![key]);

@@ -38,3 +38,13 @@ pub(crate) enum Mode {
     /// Nothing was left to do.
     Idle,
 }
+
+impl Mode {
+    /// Recipients that this may reach by value.
+    pub(crate) fn reaches(&self) -> &[u16] {
+        match self {
+            Self::Undecided(positions) | Self::ByValue(positions) => positions,
+            Self::Offer(_) | Self::Postponed(..) | Self::Idle => &[],
+        }
+    }
+}
