@@ -257,3 +257,20 @@ fn a_crash_of_the_receiver_at_any_point_goes_on_where_the_ledger_stands() {
     assert!(b.jobs.is_empty());
     assert_eq!(b.inbound().phase, Phase::Closed);
 }
+
+#[test]
+fn what_was_reached_by_value_cannot_be_given_up_before_that_is_recorded() {
+    let mut a = a();
+    let id = a.submit("alice@a.example", BOB);
+    let (job, _) = a.connect(false);
+    a.ledger.fail = 1;
+    a.finish(job, false, vec![(0, taken())]);
+    let all = || Selection::Message(id.clone());
+    for command in [Command::Fail(all()), Command::Withdraw(all())] {
+        let said = a.command(command);
+        assert!(said[0].contains("too late"), "{said:?}");
+    }
+    a.pass(MINUTE);
+    assert!(matches!(a.state(&id, 0, 0), RecipientState::Done { outcome, .. } if outcome.action == Action::Relayed));
+    assert!(a.report_texts().is_empty());
+}
