@@ -7,9 +7,11 @@
 
 pub mod chance;
 pub mod disk;
+mod edge;
 mod http;
 pub mod judge;
 pub mod mutation;
+mod people;
 pub mod scenario;
 mod server;
 mod smtp;
