@@ -116,7 +116,8 @@ impl Spread {
         sorted.sort_by(f64::total_cmp);
         let at = |place: usize| sorted.get(place).copied().unwrap_or(f64::NAN);
         let (half, last) = (sorted.len() / 2, sorted.len().saturating_sub(1));
-        let median = if sorted.len() % 2 == 0 { f64::midpoint(at(half.saturating_sub(1)), at(half)) } else { at(half) };
+        let median =
+            if sorted.len().is_multiple_of(2) { f64::midpoint(at(half.saturating_sub(1)), at(half)) } else { at(half) };
         Self { median, least: at(0), most: at(last) }
     }
 

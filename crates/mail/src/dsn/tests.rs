@@ -15,7 +15,13 @@ fn address(text: &str) -> Address {
 }
 
 fn outcome(action: Action, status: &str, text: &str) -> Outcome {
-    Outcome { action, status: status.parse().unwrap(), text: text.into(), at: Timestamp::from_secs(1_795_475_694), reported: false }
+    Outcome {
+        action,
+        status: status.parse().unwrap(),
+        text: text.into(),
+        at: Timestamp::from_secs(1_795_475_694),
+        reported: false,
+    }
 }
 
 struct Sample {
@@ -336,7 +342,13 @@ fn any_outcome() -> impl Strategy<Value = Outcome> {
     let actions = [Action::Delivered, Action::Relayed, Action::Expanded, Action::Failed, Action::Delayed];
     let text = prop_oneof![any::<String>(), "\\PC{0,2000}", "[0-9]{3}[ -][ -~\r\n]{0,900}"];
     (prop::sample::select(actions.to_vec()), 0u16..8, 0u16..30, text).prop_map(|(action, subject, detail, text)| {
-        Outcome { action, status: EnhancedStatus::permanent(subject, detail), text, at: Timestamp::from_secs(1), reported: false }
+        Outcome {
+            action,
+            status: EnhancedStatus::permanent(subject, detail),
+            text,
+            at: Timestamp::from_secs(1),
+            reported: false,
+        }
     })
 }
 

@@ -457,8 +457,13 @@ mod tests {
     fn leg() -> Row {
         let address: Address = "bob@b.example".parse().unwrap();
         let at = Timestamp::from_secs(1_800_000_000);
-        let outcome =
-            Outcome { action: Action::Delivered, status: EnhancedStatus::permanent(1, 1), text: "x".into(), at, reported: false };
+        let outcome = Outcome {
+            action: Action::Delivered,
+            status: EnhancedStatus::permanent(1, 1),
+            text: "x".into(),
+            at,
+            reported: false,
+        };
         let state = RecipientState::Done { outcome, claim: None };
         let recipient =
             LegRecipient { recipient: Recipient::plain(address.clone()), original: None, inbound_index: None, state };
