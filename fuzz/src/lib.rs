@@ -3,16 +3,27 @@
 //! `cargo fuzz run --features libfuzzer TARGET` looks for new inputs; `cargo test -p restante-fuzz` replays `corpus/` and
 //! a few thousand mutations of it. A target panics when a promise is broken, and for no other reason.
 
+mod milter;
+mod oracle;
 mod session;
 
 use bytes::BytesMut;
 use mail::object::Checker;
+use mail::seven_bit::SevenBit;
 use mail::{Address, Domain};
+use policy::scrub::Scrubber;
+use policy::scrub::trace_above;
+use policy::spf::{self, Answer, Answers, Query, Question, Step};
 use reference::claims::{ClaimsAnswer, ClaimsRequest, ReceiptsAnswer, ReceiptsRequest};
+use reference::delegate::{DelegateAnswer, DelegateRequest};
+use reference::message_signature::parse as parse_signatures;
+use reference::pending::PendingList;
 use reference::{Block, DomainFacts, DomainRecord, Hop, KeyRecord, OfferLine, Reference, Uri};
 use smtp::Command;
 use smtp::reply::reader::ReplyReader;
 
+pub use milter::{milter_content, milter_reply};
+pub use oracle::smtp_oracle;
 pub use session::{smtp_client, smtp_server};
 
 /// A target's name and body.
@@ -22,6 +33,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("address", address),
     ("object", object),
+    ("seven_bit", seven_bit),
     ("uri", uri),
     ("offer", offer),
     ("block", block),
@@ -30,11 +42,23 @@ pub const TARGETS: &[Target] = &[
     ("records", records),
     ("document", document),
     ("claims", claims),
+    ("pending", pending),
     ("receipts", receipts),
+    ("delegations", delegations),
+    ("spf", spf),
+    ("scrub", scrub),
+    ("sealed", sealed),
+    ("message_signature", message_signature),
     ("smtp_command", smtp_command),
+    ("smtp_oracle", smtp_oracle),
     ("smtp_reply", smtp_reply),
     ("smtp_server", smtp_server),
     ("smtp_client", smtp_client),
+    ("mta_sts", mta_sts),
+    ("report", report),
+    ("report_places", report_places),
+    ("milter_reply", milter_reply),
+    ("milter_content", milter_content),
 ];
 
 /// What parses as an address or a domain is written back to itself, and cannot break a line.
@@ -49,6 +73,29 @@ pub fn address(data: &[u8]) {
     }
 }
 
+/// What a sealer says does not change with a comment in front of it; only one who writes the words can have said them.
+pub fn sealed(data: &[u8]) {
+    use policy::sealed::says_dmarc_passed;
+    let passed = says_dmarc_passed(data);
+    assert_eq!(says_dmarc_passed(&[b"(; dmarc=pass;) ", data].concat()), passed);
+    let word = |word: &[u8]| data.to_ascii_lowercase().windows(word.len()).any(|found| found == word);
+    assert!(!passed || word(b"dmarc") && word(b"pass"));
+}
+
+/// A policy that is read is written back to itself, and one that demands anything names a host. An id is a word.
+pub fn mta_sts(data: &[u8]) {
+    use mail::mta_sts::{MAX_AGE, Mode, Policy, policy_id};
+    if let Ok(policy) = Policy::parse(data) {
+        assert_eq!(Policy::parse(policy.to_string().as_bytes()).as_ref(), Ok(&policy));
+        assert!(policy.mode == Mode::None || !policy.mx.is_empty());
+        assert!(policy.max_age() <= MAX_AGE);
+    }
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Some(id) = policy_id([text]) {
+        assert!(id.bytes().all(|octet| octet.is_ascii_alphanumeric()));
+    }
+}
+
 /// The verdict on content does not depend on how it is cut. The first octet says where.
 pub fn object(data: &[u8]) {
     let Some((cut, content)) = data.split_first() else { return };
@@ -58,6 +105,28 @@ pub fn object(data: &[u8]) {
     parts.update(&content[..cut]);
     content[cut..].chunks(3).for_each(|chunk| parts.update(chunk));
     assert_eq!(whole.finish(), parts.finish());
+}
+
+/// What is converted is 7-bit, in lines that every server takes, however the content is cut. The first octet says where.
+pub fn seven_bit(data: &[u8]) {
+    let Some((cut, content)) = data.split_first() else { return };
+    let mut checker = Checker::default();
+    checker.update(content);
+    let is_object = checker.finish().verdict.is_ok();
+    let convert = |parts: &[&[u8]]| {
+        let (mut converter, mut out) = (SevenBit::default(), Vec::new());
+        parts.iter().try_for_each(|part| converter.update(part, &mut out))?;
+        converter.finish(&mut out).map(|()| out)
+    };
+    let (head, tail) = content.split_at(usize::from(*cut).min(content.len()));
+    let whole = convert(&[content]);
+    assert_eq!(convert(&[head, tail]), whole);
+    if let (Ok(converted), true) = (&whole, is_object) {
+        assert!(converted.is_ascii());
+        let mut again = Checker::default();
+        again.update(converted);
+        assert!(again.finish().verdict.is_ok(), "an object no more");
+    }
 }
 
 /// A URI has one form.
@@ -130,6 +199,18 @@ pub fn document(data: &[u8]) {
     }
 }
 
+/// A page of what is pending: what is read is written the same, and its trace can end no header.
+pub fn pending(data: &[u8]) {
+    let Ok(list) = PendingList::parse(data) else { return };
+    let again = list.encode().expect("what we read, we write");
+    assert_eq!(PendingList::parse(&again).as_ref(), Ok(&list));
+    let ours = "mx.b.example".parse().expect("a name");
+    for trace in list.pending.iter().filter_map(|offer| trace_above(&offer.trace, &ours)) {
+        assert!(trace.is_empty() || trace.ends_with("\r\n"));
+        assert!(!trace.starts_with("\r\n") && !trace.contains("\r\n\r\n"));
+    }
+}
+
 /// Claims and their answers survive being written anew.
 pub fn claims(data: &[u8]) {
     if let Ok(request) = ClaimsRequest::parse(data) {
@@ -146,6 +227,69 @@ pub fn receipts(data: &[u8]) {
         assert_eq!(ReceiptsRequest::parse(&again), Ok(request));
     }
     let _ = ReceiptsAnswer::parse(data);
+}
+
+/// Delegations and their answers survive being written anew, and hold a hop by reference.
+pub fn delegations(data: &[u8]) {
+    if let Ok(request) = DelegateRequest::parse(data) {
+        assert_eq!(request.hop.hop().statement().mode, reference::HopMode::Reference);
+        let again = request.encode().expect("what we read, we write");
+        assert_eq!(DelegateRequest::parse(&again), Ok(request));
+    }
+    if let Ok(answer) = DelegateAnswer::parse(data) {
+        assert_eq!(answer.encode().and_then(|again| DelegateAnswer::parse(&again)), Ok(answer));
+    }
+}
+
+/// Any record, met at every name, comes to a verdict after few questions, and its explanation breaks no line.
+pub fn spf(data: &[u8]) {
+    let client = std::net::IpAddr::from([192, 0, 2, 1]);
+    let now = mail::Timestamp::from_secs(1_800_000_000);
+    let query = Query { client, helo: "mx.a.example", mail_from: "a+b@a.example", receiver: "mx.b.example", now };
+    let mut answers = Answers::new();
+    let outcome = loop {
+        match spf::check(&query, &answers) {
+            Step::Done(outcome) => break outcome,
+            Step::Ask(question) => {
+                let answer = match &question {
+                    Question::Txt(_) => Answer::Texts(vec![data.to_vec()]),
+                    Question::Addresses(name, _) if name.len() % 2 == 0 => Answer::Nothing,
+                    Question::Addresses(..) => Answer::Addresses(vec![[192, 0, 2, 9].into()]),
+                    Question::Exchanges(name) => Answer::Names(vec![name.clone(), "mx.a.example".to_owned()]),
+                    Question::Names(_) => Answer::Names(vec!["h.a.example".to_owned(); 3]),
+                };
+                assert!(answers.insert(question, answer).is_none(), "asked twice");
+                assert!(answers.len() < 200, "asked too often");
+            }
+        }
+    };
+    assert!(outcome.explanation.is_none_or(|text| text.len() <= 512 && text.chars().all(|c| matches!(c, ' '..='~'))));
+}
+
+/// Nothing is lost or added but the names of renamed fields, however the content is cut. The first octet says how.
+pub fn scrub(data: &[u8]) {
+    let Some((cut, content)) = data.split_first() else { return };
+    let Ok(authserv) = Domain::parse("mx.b.example") else { return };
+    let run = |length: usize| {
+        let (mut scrubber, mut out) = (Scrubber::new(&authserv), Vec::new());
+        content.chunks(length).for_each(|chunk| scrubber.push(chunk, &mut out));
+        scrubber.finish(&mut out);
+        (out, scrubber.renamed() as usize)
+    };
+    let (out, renamed) = run(usize::from(*cut) + 1);
+    assert_eq!((&out, renamed), (&run(content.len().max(1)).0, run(1).1));
+    assert_eq!(out.len(), content.len() + renamed * "X-Untrusted-".len());
+}
+
+/// `Signature-Input` and, behind a line feed, `Signature`: what is read of a request stands in it, in one form.
+pub fn message_signature(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let (input, signature) = text.split_once('\n').unwrap_or((text, ""));
+    for presented in parse_signatures(input, signature).unwrap_or_default() {
+        assert!(input.contains(presented.parameters()));
+        assert_eq!(presented.id.to_string().parse().as_ref(), Ok(&presented.id));
+        assert!(presented.parameters().contains(&format!("keyid=\"{}\"", presented.id)));
+    }
 }
 
 /// What parses as a command survives being written anew.
@@ -178,4 +322,43 @@ pub fn smtp_reply(data: &[u8]) {
         replies
     };
     assert_eq!(read(&mut std::iter::once(data)), read(&mut data.chunks(1)));
+}
+
+/// A message with a report in it is read within limits, and what is kept of it holds no control characters.
+pub fn report(data: &[u8]) {
+    if let Some(Ok((_, report))) = restante::reports::inbox::find(data) {
+        assert!(no_controls(&report), "{report}");
+    }
+    let media_type = "application/tlsrpt+json".to_owned();
+    let part = restante::reports::inbox::Part { media_type, file_name: String::new(), octets: data.to_vec() };
+    if let Some(Ok(report)) = restante::reports::tls::read_part(&part) {
+        assert!(no_controls(&report), "{report}");
+    }
+    for media_type in ["text/xml", "application/gzip", "application/zip"] {
+        let part = restante::reports::inbox::Part { media_type: media_type.to_owned(), ..part.clone() };
+        if let Some(Ok(report)) = restante::reports::dmarc::read_part(&part) {
+            assert!(no_controls(&report), "{report}");
+        }
+    }
+}
+
+fn no_controls(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::String(text) => !text.chars().any(char::is_control),
+        serde_json::Value::Array(values) => values.iter().all(no_controls),
+        serde_json::Value::Object(fields) => fields.values().all(no_controls),
+        _ => true,
+    }
+}
+
+/// Places for reports are few, and are written back to themselves.
+pub fn report_places(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let places = mail::tls_rpt::places(text.lines());
+    assert!(places.len() <= mail::tls_rpt::MAX_PLACES);
+    for place in places {
+        let written = place.to_string();
+        assert!(!written.contains(|c: char| c.is_whitespace() || c.is_control()), "{written}");
+        assert_eq!(written.parse(), Ok(place));
+    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use mail::ledger::{Batch, Key, ObjectRef, Phase, Row, RowBody};
 use queue::port::{Action, CallId, Input, LedgerAnswer, Reply, Token};
 
+use crate::delegation;
 use crate::http;
 use crate::judge::Violation;
 use crate::mutation::Mutation;
@@ -174,6 +175,8 @@ impl World {
             }
             Caller::Fetch { from, job } => http::located(self, at.server, from, job, reply),
             Caller::Claims { from, job, post } => http::claimed(self, at.server, from, job, &post, reply),
+            Caller::Delegation { from, job, hop } => delegation::answered(self, at.server, from, job, &hop, &reply),
+            Caller::Thief => http::thief_answered(&reply),
             Caller::Receipts { from, job, post } => http::recorded(self, at.server, from, job, &post, reply),
         }
     }

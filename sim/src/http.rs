@@ -5,10 +5,11 @@ use std::time::Duration;
 use mail::ledger::{ContentFacts, IndexState, Issued, Key, Leg, Phase, RecipientState, RowBody};
 use mail::{Domain, InstanceId, ReferenceId};
 use queue::port::{
-    CallId, ClaimAnswer, ClaimEntry, Input, JobEvent, JobId, Located, Post, ReceiptEntry, Reply, Request, Retrieval,
-    RetrieveFailure, claim_of,
+    CallId, ClaimAnswer, ClaimEntry, Input, JobEvent, JobId, Judged, Judgement, Located, Post, ReceiptEntry, Reply,
+    Request, Retrieval, RetrieveFailure, claim_of,
 };
 use reference::Uri;
+use reference::message_signature::SignedBy;
 
 use crate::judge::Violation;
 use crate::mutation::Mutation;
@@ -20,7 +21,7 @@ use crate::world::{Event, World, mutate_answer};
 type Done = Result<(), Violation>;
 
 /// Whose repository a host is.
-fn repository(world: &World, host: &Domain) -> Option<ServerId> {
+pub(crate) fn repository(world: &World, host: &Domain) -> Option<ServerId> {
     world.servers.iter().position(|server| server.facts.repo.contains(host))
 }
 
@@ -29,11 +30,34 @@ pub(crate) fn retrieve(world: &mut World, at: At, job: JobId, retrieval: &Retrie
     let uri = Uri::parse(&retrieval.uri).ok();
     match (uri, repository(world, &retrieval.host)) {
         (Some(uri), Some(to)) => {
-            world.ask(at, job, to, Channel::Https, Question::Fetch(uri.xuid, uri.grant));
+            world.ask(at, job, to, Channel::Https, Question::Fetch(uri.host, uri.xuid, uri.grant));
             Ok(())
         }
         _ => Err(Violation("a retrieval leads nowhere".into())),
     }
+}
+
+/// A judgement begins: the object must be durable here.
+pub(crate) fn judge(world: &mut World, at: At, job: JobId, judgement: &Judgement) -> Done {
+    let row = world.servers[at.server].disk.row(&judgement.key);
+    let is_held = row.is_some_and(|row| match &row.body {
+        RowBody::Inbound(inbound) => inbound.phase == Phase::Held && inbound.object.is_some(),
+        RowBody::Leg(_) => false,
+    });
+    if !is_held {
+        return Err(Violation(format!("{} is judged without being held", judgement.key)));
+    }
+    let event = match world.chance.permille(100) {
+        true => JobEvent::JudgeFailed { text: "not now".into() },
+        false => JobEvent::Judged(Judged {
+            results: "Authentication-Results: x; none\r\n".into(),
+            seal: String::new(),
+            refusal: None,
+        }),
+    };
+    let time = world.chance.millis(1, 3_000);
+    world.after(time, Event::Answer(at, job, event));
+    Ok(())
 }
 
 /// Claims are posted: what they say must be durable here.
@@ -46,8 +70,11 @@ pub(crate) fn post_claims(world: &mut World, at: At, job: JobId, post: Post<Clai
         let recorded = match inbound.phase {
             Phase::Claiming { .. } => !entry.acted,
             Phase::Working => entry.acted,
-            Phase::Waiting | Phase::Held | Phase::Closed => false,
+            Phase::Delegating | Phase::Waiting | Phase::Held | Phase::Closed => false,
         };
+        if inbound.evidence.is_some() {
+            return Err(Violation(format!("a claim of {} was sent before its content was judged", entry.id)));
+        }
         if !recorded {
             return Err(Violation(format!("a claim of {} was sent before that was durable", entry.id)));
         }
@@ -78,7 +105,13 @@ pub(crate) fn post_receipts(world: &mut World, at: At, job: JobId, post: Post<Re
         };
         for (index, outcome) in entry.outcomes.iter().filter(|(_, outcome)| outcome.action.is_final()) {
             let state = inbound.recipients.get(usize::from(*index)).map(|recipient| &recipient.state);
-            if !matches!(state, Some(IndexState::Final { outcome: known, .. }) if known.action == outcome.action) {
+            let known = match state {
+                Some(IndexState::Final { outcome, .. } | IndexState::Delegated { failed: Some(outcome) }) => {
+                    Some(outcome)
+                }
+                _ => None,
+            };
+            if known.is_none_or(|known| known.action != outcome.action) {
                 return Err(Violation(format!("a receipt for {} was sent before it was durable", entry.id)));
             }
         }
@@ -90,20 +123,28 @@ pub(crate) fn post_receipts(world: &mut World, at: At, job: JobId, post: Post<Re
 
 /// A request arrives at a repository.
 pub(crate) fn arrives(world: &mut World, here: ServerId, from: At, job: JobId, question: Question) -> Done {
+    if let Question::Claims(post) = &question
+        && world.chance.permille(100)
+    {
+        steal(world, here, post)?;
+    }
+    let own = world.servers[from.server].domain.clone();
     let (caller, request) = match question {
-        Question::Fetch(xuid, grant) => {
+        Question::Fetch(host, xuid, grant) => {
             if world.chance.permille(300) {
                 let served = Request::Served { grant: grant.clone(), octets: 100 };
                 world.input(world.here(here), Input::Call { call: CallId(0), request: served })?;
             }
-            (Caller::Fetch { from, job }, Request::Locate { xuid, grant })
+            (Caller::Fetch { from, job }, Request::Locate { xuid, grant, signed: signed(&own, &host) })
         }
         Question::Claims(post) => {
-            let request = Request::Claims { instance: post.instance, claims: post.entries.clone() };
+            let signed = signed(&own, &post.host);
+            let request = Request::Claims { instance: post.instance, claims: post.entries.clone(), signed };
             (Caller::Claims { from, job, post }, request)
         }
         Question::Receipts(post) => {
-            let request = Request::Receipts { instance: post.instance, receipts: post.entries.clone() };
+            let signed = signed(&own, &post.host);
+            let request = Request::Receipts { instance: post.instance, receipts: post.entries.clone(), signed };
             if world.is_mutated(Mutation::ReceiptsBeforeCommit) {
                 let all = |entry: &ReceiptEntry| Some(entry.outcomes.iter().map(|(n, _)| *n).collect());
                 let recorded = JobEvent::Reported(post.entries.iter().map(all).collect());
@@ -111,13 +152,44 @@ pub(crate) fn arrives(world: &mut World, here: ServerId, from: At, job: JobId, q
             }
             (Caller::Receipts { from, job, post }, request)
         }
-        Question::Connect | Question::Value(..) | Question::Offer(_) => return Ok(()),
+        Question::Connect | Question::Value(..) | Question::Offer(_) | Question::Delegation(_) => return Ok(()),
     };
     if world.servers[here].node.is_none() {
         return Ok(());
     }
     let call = world.servers[here].call(caller);
     world.input(world.here(here), Input::Call { call, request })
+}
+
+/// A server has the key of its own domain, and of no other; what it sends it signs.
+pub(crate) fn signed(own: &Domain, host: &Domain) -> SignedBy {
+    let mut signed = SignedBy::default();
+    signed.add(own.clone(), host.clone());
+    signed
+}
+
+/// Somebody has read the bound grants of this claim, and comes first. Whoever got an answer would have the mail.
+fn steal(world: &mut World, here: ServerId, post: &Post<ClaimEntry>) -> Done {
+    let bound = crate::scenario::bound();
+    let claims: Vec<ClaimEntry> = post.entries.iter().filter(|entry| bound.contains(&entry.to)).cloned().collect();
+    if claims.is_empty() || world.servers[here].node.is_none() {
+        return Ok(());
+    }
+    let forged = world.is_mutated(Mutation::UnsignedClaimAccepted);
+    let signed = if forged { signed(&claims[0].to, &post.host) } else { SignedBy::default() };
+    let call = world.servers[here].call(Caller::Thief);
+    let request = Request::Claims { instance: InstanceId([0xee; 16]), claims, signed };
+    world.input(world.here(here), Input::Call { call, request })
+}
+
+/// What the thief is told must be nothing.
+pub(crate) fn thief_answered(reply: &Reply) -> Done {
+    match reply {
+        Reply::Claims(answers) if answers.iter().any(Option::is_some) => {
+            Err(Violation("a claim under a bound grant was answered without its domain's signature".into()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The repository knows what the grant may fetch.
@@ -132,7 +204,7 @@ pub(crate) fn located(world: &mut World, here: ServerId, from: At, job: JobId, r
             match world.is_in_mood(here, Mood::Corrupt) {
                 true => failed(RetrieveFailure::Corrupt, "other octets"),
                 false => {
-                    let facts = ContentFacts { is_object: true, eight_bit: false };
+                    let facts = ContentFacts { is_object: true, eight_bit: false, tls_optional: false };
                     JobEvent::Retrieved { octets: object.size, object, facts }
                 }
             }
@@ -235,7 +307,7 @@ fn with_recipient(
     })
 }
 
-fn no_answer() -> JobEvent {
+pub(crate) fn no_answer() -> JobEvent {
     JobEvent::PostFailed { text: "no answer that counts".into() }
 }
 

@@ -237,7 +237,8 @@ impl Judge {
     fn custody_of(&self, number: usize, recipient: &Address, disks: &[Vec<&Row>]) -> Result<(), Violation> {
         let who = (number, recipient.to_string());
         let state = self.recorded.get(&who);
-        let holders = disks.iter().flatten().filter(|row| holds(row, recipient, state)).count();
+        let names = scenario::names(recipient);
+        let holders = disks.iter().flatten().filter(|row| holds(row, &names, state)).count();
         let concluded = matches!(state, Some(RecipientState::Done { .. }));
         let arrived = scenario::mailboxes(recipient).iter().all(|name| self.copies_in(number, name) > 0);
         // A holder that the origin does not hear reports failures to the author itself.
@@ -305,12 +306,9 @@ impl Judge {
     /// A second copy, where none may be.
     fn doubled(&self, number: usize, recipient: &Address) -> Option<&'static str> {
         // Every repetition on the way to an alias repeats what comes after it.
-        let repeats = |name: &str| 1 + self.unsettled_for(number, name);
-        let name = recipient.to_string();
-        let doubled = scenario::mailboxes(recipient).into_iter().any(|mailbox| {
-            let onward = if mailbox == name { 1 } else { repeats(&mailbox) };
-            self.copies_in(number, &mailbox) > repeats(&name) * onward
-        });
+        let repeats: u32 = scenario::names(recipient).iter().map(|name| 1 + self.unsettled_for(number, name)).product();
+        let mut mailboxes = scenario::mailboxes(recipient).into_iter();
+        let doubled = mailboxes.any(|mailbox| self.copies_in(number, &mailbox) > repeats);
         (doubled && !self.acted.contains(&number)).then_some("a second copy")
     }
 
@@ -320,7 +318,7 @@ impl Judge {
         let mailboxes = scenario::mailboxes(recipient);
         let has_copy = |mailbox: &String| self.copies_in(number, mailbox) > 0;
         let arrived = !mailboxes.is_empty() && mailboxes.iter().all(has_copy);
-        let doubtful = mailboxes.iter().chain([&who.1]).any(|name| self.unsettled_for(number, name) > 0);
+        let doubtful = scenario::names(recipient).iter().any(|name| self.unsettled_for(number, name) > 0);
         let told = |action: &str| self.was_told(number, recipient, action);
         let told_good = told("delivered") || told("relayed") || told("expanded");
         let listens = case.author.as_ref().is_some_and(|author| !self.unreachable.contains(author));
@@ -352,23 +350,25 @@ impl Judge {
     }
 
     fn was_told(&self, number: usize, recipient: &Address, action: &str) -> bool {
-        let names = scenario::mailboxes(recipient).into_iter().chain([recipient.to_string()]);
+        let names = scenario::names(recipient).into_iter();
         let mut reports = names.filter_map(|name| self.reports.get(&(number, name)));
         reports.any(|actions| actions.iter().any(|a| a == action))
     }
 }
 
-/// Does this row hold custody of the recipient?
-fn holds(row: &Row, recipient: &Address, origin: Option<&RecipientState>) -> bool {
+/// Does this row hold custody of the recipient, by whatever name on the way?
+fn holds(row: &Row, names: &[String], origin: Option<&RecipientState>) -> bool {
+    let is_one = |address: &Address| names.contains(&address.to_string());
     match &row.body {
+        // Whoever offers on what it has delegated holds nothing.
+        RowBody::Leg(leg) if leg.delegated => false,
         RowBody::Leg(leg) => leg.recipients.iter().any(|r| {
-            let is_his = r.recipient.address == *recipient || r.original.as_ref() == Some(recipient);
+            let is_his = is_one(&r.recipient.address) || r.original.as_ref().is_some_and(is_one);
             is_his && matches!(r.state, RecipientState::Queued | RecipientState::Offered(_))
         }),
-        RowBody::Inbound(inbound) => inbound
-            .recipients
-            .iter()
-            .any(|r| r.recipient.address == *recipient && inbound_holds(inbound, &r.state, origin)),
+        RowBody::Inbound(inbound) => {
+            inbound.recipients.iter().any(|r| is_one(&r.recipient.address) && inbound_holds(inbound, &r.state, origin))
+        }
     }
 }
 
@@ -380,7 +380,7 @@ fn inbound_holds(inbound: &Inbound, state: &IndexState, origin: Option<&Recipien
             let claiming = matches!(inbound.phase, Phase::Claiming { .. }) && inbound.object.is_some();
             claiming && matches!(origin, Some(RecipientState::Claimed(claim)) if claim.reference == inbound.i)
         }
-        IndexState::Refused | IndexState::Taken | IndexState::Gone => false,
+        IndexState::Refused | IndexState::Taken | IndexState::Gone | IndexState::Delegated { .. } => false,
     }
 }
 

@@ -6,6 +6,7 @@
 //! seeding bugs, [`mutation`].
 
 pub mod chance;
+mod delegation;
 pub mod disk;
 mod edge;
 mod http;

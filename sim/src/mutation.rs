@@ -35,11 +35,19 @@ pub enum Mutation {
     ReceiptsBeforeCommit,
     /// Mailbox files are not synced.
     MailboxNotSynced,
+    /// A claim under a bound grant counts without its domain's signature.
+    UnsignedClaimAccepted,
+    /// A delegation is granted that came after a claim or another delegation: it does not contend.
+    DelegationDoesNotContend,
+    /// A delegation is granted before it is recorded.
+    DelegationBeforeCommit,
+    /// A relay offers on what the origin has not delegated to it.
+    DelegationNotAwaited,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::CommittedTooSoon,
         Self::ObjectsNotSynced,
         Self::ObjectsReleasedEarly,
@@ -54,6 +62,10 @@ impl Mutation {
         Self::ActedDropped,
         Self::ReceiptsBeforeCommit,
         Self::MailboxNotSynced,
+        Self::UnsignedClaimAccepted,
+        Self::DelegationDoesNotContend,
+        Self::DelegationBeforeCommit,
+        Self::DelegationNotAwaited,
     ];
 }
 

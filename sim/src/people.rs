@@ -23,7 +23,7 @@ impl World {
             return Ok(());
         }
         let xuid = self.judge.xuid(number);
-        let content = ObjectRef { key: ObjectKey(String::new()), xuid, size: mail.size };
+        let content = ObjectRef { key: ObjectKey(String::new()), xuid, size: mail.size, coded: None };
         let (own, success) = (self.servers[server].domain.clone(), mail.success);
         let recipients = mail.recipients.iter().filter_map(|to| {
             let targets = scenario::targets(&own, to)?;
@@ -41,8 +41,9 @@ impl World {
             params: MailParams { envid: Some(format!("m{number}")), ..MailParams::default() },
             recipients,
             object: self.servers[server].store(&content, None),
-            facts: ContentFacts { is_object: true, eight_bit: false },
+            facts: ContentFacts { is_object: true, eight_bit: false, tls_optional: false },
             prefix: String::new(),
+            seal: String::new(),
             source: Source::Local,
         };
         let call = self.servers[server].call(Caller::Submitter { case: number });

@@ -1,7 +1,8 @@
 //! What a seed means: who there is, which mail is sent, and what goes wrong when.
 //!
 //! Four domains. `a.example` and `c.example` speak TBR, `b.example` has two servers without shared state, `d.example`
-//! knows nothing of TBR; the server of `c.example` also hosts `e.example`. What becomes of a recipient follows from its local part, so that the judge knows too.
+//! knows nothing of TBR; the server of `c.example` also hosts `e.example`. Each server has a repository of its own, and
+//! recipients whose mail it passes on, some of them along a way drawn by chance through up to four domains: by custody, or in half of the worlds by delegation at the origin. What becomes of a recipient follows from its local part, so that the judge knows too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,9 @@ pub const SERVERS: [(&str, &str, bool); 5] = [
     ("mx.c.example", "c.example", true),
     ("mx.d.example", "d.example", false),
 ];
+
+/// Their domains, for ways through several of them.
+const DOMAINS: [&str; 5] = ["a.example", "b.example", "c.example", "d.example", "e.example"];
 
 /// A server, by its place in [`SERVERS`].
 pub type ServerId = usize;
@@ -51,6 +55,8 @@ pub struct Scenario {
     pub message_lifetime: Duration,
     /// Which domain gets mail by reference only.
     pub required: Option<usize>,
+    /// What came by reference and is passed on to another domain is delegated at its origin.
+    pub delegation: bool,
 }
 
 /// A message to be sent.
@@ -164,6 +170,7 @@ impl Scenario {
             reference_lifetime: chance.pick(&[3 * HOUR, 24 * HOUR, 120 * HOUR]),
             message_lifetime: chance.pick(&[24 * HOUR, 120 * HOUR]),
             required: chance.permille(150).then(|| chance.pick(&[1, 3])),
+            delegation: chance.permille(500),
         }
     }
 
@@ -190,24 +197,37 @@ impl Scenario {
         config.timers.reference_lifetime = self.reference_lifetime;
         config.timers.message_lifetime = self.message_lifetime;
         if tbr {
-            config.signers.insert(own.clone(), signer(&own));
+            config.signers.insert(own.clone(), signer(server));
         }
+        config.default_policy.may_delegate = self.delegation;
+        config.default_policy.delegate_to = self.delegation;
         if let Some(required) = self.required {
-            let policy = Policy { mode: ReferenceMode::Require, by_value_below: 0 };
+            let policy = Policy { mode: ReferenceMode::Require, ..config.default_policy.clone() };
             config.policies.insert(domain(SERVERS[required].1), policy);
         }
         config
     }
 }
 
-fn signer(own: &Domain) -> Signer {
+fn signer(server: ServerId) -> Signer {
+    let own = domain(SERVERS[server].1);
     Signer {
-        domain: own.clone(),
         selector: selector(),
-        key: Arc::new(key(own)),
-        repository: domain(&format!("tbr.{own}")),
+        key: Arc::new(key(&own)),
+        domain: own,
+        repository: repository(server),
         subdomains: false,
     }
+}
+
+/// The host of a server's repository.
+pub fn repository(server: ServerId) -> Domain {
+    domain(&format!("tbr.{}", SERVERS[server].0))
+}
+
+/// The domains whose published keys grants are bound to. `e.example` has none, though its server speaks TBR.
+pub fn bound() -> Vec<Domain> {
+    ["a.example", "b.example", "c.example"].map(domain).to_vec()
 }
 
 /// The selector of every key.
@@ -257,7 +277,29 @@ pub fn targets(own: &Domain, to: &Address) -> Option<Vec<Target>> {
             let onward = address(&format!("bob-{local}@d.example"));
             Some(vec![at(Route::Mx(domain("d.example")), onward)])
         }
+        "pass" | "passx" | "via" => {
+            let onward = passed_to(to);
+            Some(vec![at(Route::Mx(domain(onward.host())), onward)])
+        }
         _ => Some(vec![mailbox(local.to_owned())]),
+    }
+}
+
+/// Where the recipient's mail is passed on to: another domain that speaks TBR. From `passx` it goes on once more. From `via`
+/// it goes the way that its digits say, each a domain of [`DOMAINS`]: through servers without TBR and domains without keys too.
+fn passed_to(recipient: &Address) -> Address {
+    let there = if recipient.host() == "b.example" { "c.example" } else { "b.example" };
+    let local = recipient.local();
+    if let Some((way, number)) = local.strip_prefix("via").and_then(|rest| rest.split_once('-')) {
+        let there = way.bytes().next().map_or(there, |digit| DOMAINS[usize::from(digit - b'0') % DOMAINS.len()]);
+        return match way.get(1..).filter(|onward| !onward.is_empty()) {
+            Some(onward) => address(&format!("via{onward}-{number}@{there}")),
+            None => address(&format!("bob-via-{number}@{there}")),
+        };
+    }
+    match local.strip_prefix("passx") {
+        Some(number) => address(&format!("pass{number}@{there}")),
+        None => address(&format!("bob-{local}@{there}")),
     }
 }
 
@@ -275,8 +317,19 @@ pub fn mailboxes(recipient: &Address) -> Vec<String> {
         "nobody" => Vec::new(),
         "list" => vec![format!("{local}-x@{host}"), format!("{local}-y@{host}")],
         "fwd" => vec![format!("bob-{local}@d.example")],
+        "pass" | "passx" | "via" => mailboxes(&passed_to(recipient)),
         _ => vec![recipient.to_string()],
     }
+}
+
+/// Every address on the way to the mailboxes, the recipient's own first.
+pub fn names(recipient: &Address) -> Vec<String> {
+    let own = recipient.to_string();
+    let onward = match kind(recipient) {
+        "pass" | "passx" | "via" => names(&passed_to(recipient)),
+        _ => mailboxes(recipient).into_iter().filter(|mailbox| *mailbox != own).collect(),
+    };
+    std::iter::once(own).chain(onward).collect()
 }
 
 fn mail(number: u64, chaos: Duration, chance: &mut Chance) -> Mail {
@@ -294,17 +347,37 @@ fn recipient(suffix: &str, chance: &mut Chance) -> Address {
         ["b.example", "b.example", "b.example", "c.example", "c.example", "e.example", "d.example", "a.example"];
     let host = chance.pick(&hosts);
     let kind = match chance.below(100) {
-        0..60 => "bob",
-        60..70 => "lmtp",
+        0..50 => "bob",
+        50..54 if host != "d.example" => "pass",
+        54..60 => return address(&format!("via{}-{suffix}@{host}", way(host, chance))),
+        50..70 => "lmtp",
         70..75 => "nobody",
         75..80 => "busy",
         80..85 => "full",
         85..90 => "slow",
         90..95 => "list",
         _ if host == "d.example" => "bob",
-        _ => "fwd",
+        95..97 => "fwd",
+        97..99 => "pass",
+        _ => "passx",
     };
     address(&format!("{kind}{suffix}@{host}"))
+}
+
+/// A way through one to four domains, in digits. No server passes on to itself.
+fn way(from: &str, chance: &mut Chance) -> String {
+    let (mut here, mut digits) = (domain(from), String::new());
+    for _ in 0..1 + chance.below(4) {
+        let is_elsewhere = |place: &usize| {
+            let there = domain(DOMAINS[*place]);
+            !SERVERS.iter().any(|(_, own, _)| serves(&domain(own), &here) && serves(&domain(own), &there))
+        };
+        let elsewhere: Vec<usize> = (0..DOMAINS.len()).filter(is_elsewhere).collect();
+        let next = chance.pick(&elsewhere);
+        digits.push_str(&next.to_string());
+        here = domain(DOMAINS[next]);
+    }
+    digits
 }
 
 fn orders(at: Timestamp, chance: &mut Chance) -> Vec<(Timestamp, Order)> {

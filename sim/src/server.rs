@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use mail::ledger::{ObjectKey, ObjectRef};
 use mail::{Address, Domain, Grant, InstanceId, MailParams, Recipient, ReferenceId, Timestamp, Xuid};
 use queue::Node;
-use queue::port::{CallId, ClaimEntry, Delivery, JobId, Post, ReceiptEntry, RecipientEnd, Work};
+use queue::port::{CallId, ClaimEntry, Delegating, Delivery, JobId, Post, ReceiptEntry, RecipientEnd, Work};
 use reference::DomainFacts;
 
 use crate::disk::Disk;
@@ -65,6 +65,10 @@ pub(crate) enum Caller {
     Claims { from: At, job: JobId, post: Post<ClaimEntry> },
     /// A post of receipts.
     Receipts { from: At, job: JobId, post: Post<ReceiptEntry> },
+    /// A post of a delegation.
+    Delegation { from: At, job: JobId, hop: ReferenceId },
+    /// Somebody who has stolen grants, and not the keys that they are bound to.
+    Thief,
 }
 
 /// What one server asks of another.
@@ -75,12 +79,14 @@ pub(crate) enum Question {
     Value(Box<Delivery>, Vec<u16>),
     /// MAIL, RCPT and TBR.
     Offer(Box<Offer>),
-    /// An object.
-    Fetch(Xuid, Grant),
+    /// An object, from this host.
+    Fetch(Domain, Xuid, Grant),
     /// To grant claims.
     Claims(Post<ClaimEntry>),
     /// To record receipts.
     Receipts(Post<ReceiptEntry>),
+    /// To record a delegation.
+    Delegation(Box<Delegating>),
 }
 
 /// An offer on the wire.

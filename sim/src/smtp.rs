@@ -12,6 +12,7 @@ use reference::Assurance;
 use reference::codes::{OfferReply, classify};
 use reference::verify::{Outcome, Parsed, Receiver, Refusal, Session, Verified};
 
+use crate::delegation;
 use crate::judge::Violation;
 use crate::scenario::{self, Channel, Mood, ServerId};
 use crate::server::{At, Caller, Errand, Offer, Question, file_name};
@@ -40,7 +41,7 @@ pub(crate) fn deliver(world: &mut World, at: At, job: JobId, delivery: &Delivery
             }
             return connect(world, at, job, &exchangers);
         }
-        Route::Relay(_) | Route::Discard => {}
+        Route::Relay(_) | Route::Discard | Route::Reports | Route::Site(_) => {}
     }
     Ok(())
 }
@@ -65,9 +66,15 @@ fn connect(world: &mut World, at: At, job: JobId, exchangers: &[ServerId]) -> Do
 /// A client has connected.
 pub(crate) fn connected(world: &mut World, here: ServerId, from: At, job: JobId) -> Done {
     let tbr = world.servers[here].tbr && !world.is_in_mood(here, Mood::Mute);
-    let peer = Peer { name: scenario::SERVERS[here].0.into(), tbr, dsn: false };
+    let unknown = world.now < world.scenario.peace && world.chance.permille(30);
+    let (keys, keys_unknown) = if unknown { (Vec::new(), scenario::bound()) } else { (keys(), Vec::new()) };
+    let peer = Peer { name: scenario::SERVERS[here].0.into(), tbr, keys, keys_unknown, ..Peer::default() };
     world.answer(here, from, job, Channel::Smtp, JobEvent::Connected(peer));
     Ok(())
+}
+
+fn keys() -> Vec<(mail::Domain, Assurance)> {
+    scenario::bound().into_iter().map(|domain| (domain, Assurance::Dnssec)).collect()
 }
 
 /// The queue has said how to go on.
@@ -77,11 +84,11 @@ pub(crate) fn proceed(world: &mut World, at: At, job: JobId, how: Proceed) -> Do
     let is_mailbox = matches!(delivery.leg.route, Route::Lmtp(_));
     let peer = errand.peer;
     match (how, peer) {
-        (Proceed::ByValue { positions }, _) if is_mailbox => {
+        (Proceed::ByValue { positions, .. }, _) if is_mailbox => {
             delivery.positions = positions;
             world.after(Duration::from_millis(2), Event::WriteMailbox(at, job));
         }
-        (Proceed::ByValue { positions }, Some(peer)) => {
+        (Proceed::ByValue { positions, .. }, Some(peer)) => {
             let question = Question::Value(delivery.clone(), positions);
             world.ask(at, job, peer, Channel::Smtp, question);
         }
@@ -108,7 +115,10 @@ pub(crate) fn proceed(world: &mut World, at: At, job: JobId, how: Proceed) -> Do
 /// No offer leaves before the reference is durable.
 fn check_issued(world: &World, at: At, key: &mail::ledger::Key, offer: &Offer) -> Done {
     let durable = world.servers[at.server].disk.row(key).is_some_and(|row| match &row.body {
-        mail::ledger::RowBody::Leg(leg) => leg.issued.iter().any(|issued| issued.uri == offer.uri),
+        mail::ledger::RowBody::Leg(leg) => {
+            let issued = leg.issued.iter().find(|issued| issued.uri == offer.uri);
+            issued.is_some_and(|issued| !leg.delegated || delegation::is_recorded(world, issued))
+        }
         mail::ledger::RowBody::Inbound(_) => false,
     });
     if durable { Ok(()) } else { Err(Violation(format!("{key} offered a reference that was not durable"))) }
@@ -176,6 +186,7 @@ pub(crate) fn value_arrives(
         object: server.store(object, stored.content),
         facts: leg.facts,
         prefix: String::new(),
+        seal: String::new(),
         source: Source::Relay,
     };
     let call = server.call(Caller::Value { from, job, outcomes, open });
@@ -232,7 +243,7 @@ pub(crate) fn offer_arrives(world: &mut World, here: ServerId, from: At, job: Jo
         world.answer(here, from, job, Channel::Smtp, event);
         return Ok(());
     }
-    match verify(world, here, from, offer) {
+    match verify(world, here, offer) {
         Err(refusal) => {
             let (reply, status, text) = refusal.reply();
             let to_offer = classify(reply, Some(status)) == OfferReply::ByValue;
@@ -247,27 +258,34 @@ pub(crate) fn offer_arrives(world: &mut World, here: ServerId, from: At, job: Jo
     }
 }
 
-fn verify(world: &World, here: ServerId, from: At, offer: &Offer) -> Result<Verified, Refusal> {
-    let parsed = Parsed::new(&format!("0 {}", offer.uri), offer.block.as_bytes())?;
+fn verify(world: &World, here: ServerId, offer: &Offer) -> Result<Verified, Refusal> {
+    let hops = offer.block.matches("TBR-Hop:").count();
+    let parsed = Parsed::new(&format!("{hops} {}", offer.uri), offer.block.as_bytes())?;
     let addresses: Vec<Address> = offer.recipients.iter().map(|(_, r)| r.address.clone()).collect();
     let session = Session { mail_from: offer.mail_from.as_ref(), recipients: &addresses };
     let is_ours = |domain: &mail::Domain| scenario::serves(&world.servers[here].domain, domain);
     let receiver = Receiver { now: world.now, max_size: 1 << 30, is_ours: &is_ours };
     let matched = parsed.match_session(&session, &receiver)?;
-    let facts = &world.servers[from.server].facts;
-    match matched.verify_with(&|_| Some((facts, Assurance::Dnssec)))? {
+    let host = reference::Uri::parse(&offer.uri).map(|uri| uri.host);
+    let facts = |domain: &mail::Domain| {
+        let of_domain = world.servers.iter().filter(|server| server.domain == *domain);
+        let serving =
+            of_domain.max_by_key(|server| host.as_ref().is_ok_and(|host| server.facts.repo.contains(host)))?;
+        Some((&serving.facts, Assurance::Dnssec))
+    };
+    match matched.verify_with(&facts)? {
         Outcome::Verified(verified) => Ok(verified),
         Outcome::NeedsConsent(consent) => consent.answer(false),
     }
 }
 
 fn inbound(world: &mut World, offer: &Offer, verified: &Verified, recipients: Vec<InboundRecipient>) -> Inbound {
-    let (statement, uri) = (verified.reference().statement(), verified.uri());
+    let (statement, topmost, uri) = (verified.reference().statement(), verified.topmost(), verified.uri());
     Inbound {
         queue_id: queue_id(world),
-        d: statement.domain.clone(),
-        i: statement.id,
-        to: statement.to.clone(),
+        d: topmost.domain().clone(),
+        i: topmost.id(),
+        to: topmost.to().clone(),
         fingerprint: mail::base64url::encode(verified.idempotence_key().as_bytes()),
         uri: offer.uri.clone(),
         grant: uri.grant.clone(),
@@ -275,15 +293,21 @@ fn inbound(world: &mut World, offer: &Offer, verified: &Verified, recipients: Ve
         block: offer.block.clone(),
         xuid: statement.xuid,
         size: statement.size,
-        expires: statement.expires,
+        expires: topmost.expires(),
         mail_from: statement.mail_from.clone(),
         params: offer.params.clone(),
         recipients,
         trace: String::new(),
+        seal: String::new(),
         accepted: world.now,
+        client: None,
+        not_before: None,
         phase: Phase::Waiting,
+        hops: Vec::new(),
         object: None,
         facts: None,
+        // Every other one is judged before it is claimed.
+        evidence: (topmost.id().0[0] % 2 == 0).then(|| "of the session".to_owned()),
         refusal: None,
         legs: 0,
         attempts: 0,
@@ -313,6 +337,7 @@ pub(crate) fn offer_answered(
             taken(false)
         }
         Reply::Offer(OfferAnswer::Claimed(_) | OfferAnswer::Done(_)) => taken(true),
+        Reply::Offer(OfferAnswer::Refused(_)) => never("5.7.1", "refused after retrieval", false),
         Reply::Offer(OfferAnswer::Mismatch) => never("5.7.79", "id reused", true),
         _ => later("4.3.1", "ledger", true),
     };

@@ -14,6 +14,7 @@ use reference::DomainFacts;
 use reference::keys::{KeyRecord, KeyState};
 
 use crate::chance::Chance;
+use crate::delegation;
 use crate::edge::brief;
 use crate::http;
 use crate::judge::{Case, Judge, Violation};
@@ -50,6 +51,8 @@ pub struct Summary {
     pub acted: u64,
     /// Reports written.
     pub reports: u64,
+    /// Recipients whose mail was delegated at its origin.
+    pub delegated: u64,
 }
 
 impl std::ops::AddAssign for Summary {
@@ -62,6 +65,7 @@ impl std::ops::AddAssign for Summary {
         self.fall_backs += other.fall_backs;
         self.acted += other.acted;
         self.reports += other.reports;
+        self.delegated += other.delegated;
     }
 }
 
@@ -160,7 +164,7 @@ impl World {
         };
         let facts = DomainFacts {
             domain: domain.clone(),
-            repo: vec![scenario::domain(&format!("tbr.{domain}"))],
+            repo: vec![scenario::repository(place)],
             sub: false,
             keys: vec![KeyRecord { selector: scenario::selector(), state: key }],
             max_age: Duration::from_secs(3600),
@@ -313,8 +317,10 @@ impl World {
         match work {
             Work::Deliver(delivery) => smtp::deliver(self, at, job, &delivery),
             Work::Retrieve(retrieval) => http::retrieve(self, at, job, &retrieval),
+            Work::Judge(judgement) => http::judge(self, at, job, &judgement),
             Work::PostClaims(post) => http::post_claims(self, at, job, post),
             Work::PostReceipts(post) => http::post_receipts(self, at, job, post),
+            Work::PostDelegation(post) => delegation::post(self, at, job, post),
         }
     }
 
@@ -338,6 +344,7 @@ impl World {
             Question::Connect => smtp::connected(self, to, from, job),
             Question::Value(delivery, positions) => smtp::value_arrives(self, to, from, job, &delivery, &positions),
             Question::Offer(offer) => smtp::offer_arrives(self, to, from, job, &offer),
+            Question::Delegation(post) => delegation::arrives(self, to, from, job, &post),
             question => http::arrives(self, to, from, job, question),
         }
     }
@@ -357,6 +364,7 @@ impl World {
         if !self.is_alive(at) || !self.servers[at.server].jobs.contains_key(&job) {
             return Ok(());
         }
+        delegation::mutate(self, at, job, &mut event);
         if let JobEvent::Retrieved { object, .. } = &mut event {
             *object = self.servers[at.server].store(object, None);
         }
@@ -384,7 +392,10 @@ impl World {
         let event = match &errand.work {
             Work::Deliver(_) => smtp::unreachable("the peer does not answer"),
             Work::Retrieve(_) => http::no_object("the repository does not answer"),
-            Work::PostClaims(_) | Work::PostReceipts(_) => JobEvent::PostFailed { text: "no answer".into() },
+            Work::Judge(_) => JobEvent::JudgeFailed { text: "no decision".into() },
+            Work::PostClaims(_) | Work::PostReceipts(_) | Work::PostDelegation(_) => {
+                JobEvent::PostFailed { text: "no answer".into() }
+            }
         };
         self.job_event(at, job, event)
     }
@@ -452,6 +463,7 @@ impl World {
         self.summary.fall_backs += stats.get(Count::FallBacks);
         self.summary.acted += stats.get(Count::ActedUnanswered);
         self.summary.reports += stats.get(Count::ReportsWritten);
+        self.summary.delegated += stats.get(Count::DelegationsRecorded);
     }
 
     fn end(mut self) -> Result<Summary, Violation> {

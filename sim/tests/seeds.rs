@@ -23,7 +23,7 @@ fn a_seed_is_a_world() {
 fn the_worlds_are_rough() {
     let mut total = sim::Summary::default();
     (0..200).filter_map(|seed| run(seed, Options::default()).ok()).for_each(|summary| total += summary);
-    let sim::Summary { messages, claimed, crashes, conflicts, fall_backs, acted, reports, .. } = total;
+    let sim::Summary { messages, claimed, crashes, conflicts, fall_backs, acted, reports, delegated, .. } = total;
     for (what, count) in [
         ("messages", messages),
         ("claims", claimed),
@@ -32,6 +32,7 @@ fn the_worlds_are_rough() {
         ("fall backs", fall_backs),
         ("custody taken without an answer", acted),
         ("reports", reports),
+        ("delegations", delegated),
     ] {
         assert!(count > 0, "200 worlds without {what} test nothing: {total:?}");
     }

@@ -29,6 +29,32 @@ pub enum Record {
 }
 
 impl Record {
+    /// Whose record it is.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Host(name, ..)
+            | Self::Mx(name, ..)
+            | Self::NullMx(name)
+            | Self::Txt(name, _)
+            | Self::Cname(name, _)
+            | Self::Raw(name, ..) => name,
+        }
+    }
+
+    /// The same record at another name.
+    pub(crate) fn at(&self, new: &str) -> Self {
+        let mut record = self.clone();
+        match &mut record {
+            Self::Host(name, ..)
+            | Self::Mx(name, ..)
+            | Self::NullMx(name)
+            | Self::Txt(name, _)
+            | Self::Cname(name, _)
+            | Self::Raw(name, ..) => new.clone_into(name),
+        }
+        record
+    }
+
     fn line(&self) -> String {
         match self {
             Self::Host(name, v4, v6) => format!("host-record={name},{v4},{v6}"),
@@ -50,7 +76,7 @@ fn raw(name: &str, kind: u16, data: &[u8]) -> String {
     line
 }
 
-fn character_strings(text: &str) -> Vec<u8> {
+pub(crate) fn character_strings(text: &str) -> Vec<u8> {
     let mut data = Vec::new();
     for part in text.as_bytes().chunks(255) {
         data.extend(u8::try_from(part.len()));
@@ -71,11 +97,21 @@ impl NameServer {
         Self { process: None, records: Vec::new() }
     }
 
+    /// What it was told.
+    pub(crate) fn records(&self) -> &[Record] {
+        &self.records
+    }
+
     /// Adds `records` and starts the server anew on `host`; it answers when this returns.
     pub(crate) fn add(&mut self, host: &Host, records: &[Record]) -> Result<()> {
         self.records.extend_from_slice(records);
+        let address = (IpAddr::V4(host.ipv4()), 53);
         if let Some(mut process) = self.process.take() {
             process.kill()?;
+            // A child of its that serves a connection keeps the sockets for a moment: the next server could not have them, and
+            // the child would be taken for it.
+            let gone = || host.connect(address).is_err().then_some(());
+            wait::until("the name server before to go", wait::LONG, gone)?;
         }
         let file = host.room().join("dnsmasq.conf");
         let mut text = format!(
@@ -92,7 +128,6 @@ impl NameServer {
         fs::write(&file, text)?;
         let config = format!("--conf-file={}", file.display());
         let process = self.process.insert(host.spawn("dnsmasq", &["/usr/sbin/dnsmasq", &config])?);
-        let address = (IpAddr::V4(host.ipv4()), 53);
         wait::until("the name server", wait::LONG, || process.is_alive().then(|| host.connect(address).ok())?)?;
         Ok(())
     }

@@ -16,6 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
@@ -214,25 +215,9 @@ impl Host {
     /// When it cannot be run at all.
     pub fn output(&self, argv: &[&str], input: &[u8]) -> Result<Output> {
         let (program, arguments) = argv.split_first().context("an empty command")?;
-        let mut child = self
-            .command(program)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("{argv:?}"))?;
-        let stdin = child.stdin.take();
-        let output = thread::scope(|scope| {
-            scope.spawn(move || {
-                if let Some(mut stdin) = stdin {
-                    // A command need not read its input; its exit code says how it went.
-                    let _ = stdin.write_all(input);
-                }
-            });
-            child.wait_with_output()
-        });
-        Ok(output?)
+        let mut command = self.command(program);
+        command.args(arguments);
+        feed(command, input)
     }
 
     /// Writes a file as the host sees it (`/etc/…` and the like, that only the host has).
@@ -452,7 +437,11 @@ impl Process {
         if self.is_alive()
             && let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw)
         {
-            kill_process(pid, signal)?;
+            match kill_process(pid, signal) {
+                // It has ended; whoever waits for it is only not told yet.
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(())
     }
@@ -482,6 +471,23 @@ impl Drop for Process {
         let _ = self.signal(Signal::KILL);
         let _ = self.wait(Duration::from_secs(10));
     }
+}
+
+/// Runs a command with `input` on standard input, whatever its exit code.
+pub(crate) fn feed(mut command: Command, input: &[u8]) -> Result<Output> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("{command:?}"))?;
+    let stdin = child.stdin.take();
+    let output = thread::scope(|scope| {
+        scope.spawn(move || {
+            if let Some(mut stdin) = stdin {
+                // A command need not read its input; its exit code says how it went.
+                let _ = stdin.write_all(input);
+            }
+        });
+        child.wait_with_output()
+    });
+    Ok(output?)
 }
 
 /// Makes a host's folders and the files that go over its `/etc`.

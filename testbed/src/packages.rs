@@ -13,8 +13,10 @@ use anyhow::{Context, Result, bail, ensure};
 /// Packages that are used together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PackageSet {
-    /// What every host has: `ip`, `dnsmasq`, `swaks`, `curl`.
+    /// What every host has: `ip`, `dnsmasq`, `swaks`, `curl`, `msmtp`.
     Tools,
+    /// nft, to lose packets.
+    Firewall,
     /// Postfix, with smtp-source and smtp-sink.
     Postfix,
     /// Exim 4.
@@ -27,36 +29,56 @@ pub enum PackageSet {
     Nginx,
     /// Knot (signs zones) and unbound (validates).
     Dnssec,
+    /// `dkimsign` and `dkimverify`, and what ARC needs.
+    Dkim,
+    /// libmilter, from Python.
+    Milter,
 }
 
 impl PackageSet {
     /// Every set.
-    pub const ALL: [Self; 7] =
-        [Self::Tools, Self::Postfix, Self::Exim, Self::OpenSmtpd, Self::Dovecot, Self::Nginx, Self::Dnssec];
+    pub const ALL: [Self; 10] = [
+        Self::Tools,
+        Self::Firewall,
+        Self::Postfix,
+        Self::Exim,
+        Self::OpenSmtpd,
+        Self::Dovecot,
+        Self::Nginx,
+        Self::Dnssec,
+        Self::Dkim,
+        Self::Milter,
+    ];
 
     /// The name of the set's folder.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Tools => "tools",
+            Self::Firewall => "firewall",
             Self::Postfix => "postfix",
             Self::Exim => "exim",
             Self::OpenSmtpd => "opensmtpd",
             Self::Dovecot => "dovecot",
             Self::Nginx => "nginx",
             Self::Dnssec => "dnssec",
+            Self::Dkim => "dkim",
+            Self::Milter => "milter",
         }
     }
 
     fn packages(self) -> &'static [&'static str] {
         match self {
-            Self::Tools => &["iproute2", "dnsmasq-base", "swaks", "libnet-ssleay-perl", "curl"],
+            Self::Tools => &["iproute2", "dnsmasq-base", "swaks", "libnet-ssleay-perl", "curl", "msmtp"],
+            Self::Firewall => &["nftables"],
             Self::Postfix => &["postfix"],
             Self::Exim => &["exim4-daemon-light"],
             Self::OpenSmtpd => &["opensmtpd"],
             Self::Dovecot => &["dovecot-core", "dovecot-lmtpd", "dovecot-imapd"],
             Self::Nginx => &["nginx-light"],
-            Self::Dnssec => &["knot", "knot-dnsutils", "unbound"],
+            Self::Dnssec => &["knot", "knot-dnsutils", "knot-dnssecutils", "unbound"],
+            Self::Dkim => &["python3-dkim", "python3-authres"],
+            Self::Milter => &["python3-milter"],
         }
     }
 
@@ -113,7 +135,7 @@ impl PackageSet {
 }
 
 /// Where the sets are kept: `peers` in the build's target folder.
-fn cache() -> PathBuf {
+pub(crate) fn cache() -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| own.parent().unwrap_or(own).join("target"), PathBuf::from);
@@ -121,7 +143,7 @@ fn cache() -> PathBuf {
 }
 
 /// One fetch at a time, among all test processes.
-fn lock() -> Result<File> {
+pub(crate) fn lock() -> Result<File> {
     fs::create_dir_all(cache())?;
     let file = File::create(cache().join("lock"))?;
     file.lock()?;
@@ -149,7 +171,7 @@ fn unpack(archives: &Path, root: &Path) -> Result<()> {
     Ok(())
 }
 
-fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let output = command.env("DEBIAN_FRONTEND", "noninteractive").output().with_context(|| format!("{command:?}"))?;
     if !output.status.success() {
         bail!(

@@ -97,6 +97,11 @@ impl Sandbox {
         shared.names.add(&self.hub, records)
     }
 
+    /// Everything that was published so far.
+    pub(crate) fn published(&self) -> Vec<Record> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).names.records().to_vec()
+    }
+
     /// Makes `host` the only MX of `domain`.
     ///
     /// # Errors

@@ -1,22 +1,12 @@
 //! The mail servers with each other: each sends to and receives from Postfix.
 
-use testbed::peers::{Exim, EximConfig, OpenSmtpd, OpenSmtpdConfig, PATIENCE, Postfix, PostfixConfig};
+use testbed::peers::{MailServer, PATIENCE, Site};
 use testbed::{Sandbox, wait};
 
 const MESSAGE: &[u8] = b"Subject: between servers\n\nhello\n.\n..\nbye\n";
 
-fn users() -> Vec<String> {
-    vec!["alice".to_owned(), "bob".to_owned()]
-}
-
-fn postfix(sandbox: &Sandbox) -> anyhow::Result<Postfix> {
-    let config = PostfixConfig {
-        name: "mx.p.example".to_owned(),
-        domains: vec!["p.example".to_owned()],
-        users: users(),
-        ..PostfixConfig::default()
-    };
-    Postfix::start(sandbox, &config)
+fn postfix(sandbox: &Sandbox) -> anyhow::Result<MailServer> {
+    MailServer::postfix(sandbox, &Site::new("mx.p.example", &["p.example"]))
 }
 
 fn assert_whole(message: &[u8]) {
@@ -28,13 +18,7 @@ fn assert_whole(message: &[u8]) {
 fn exim_and_postfix() {
     let sandbox = Sandbox::new().unwrap();
     let postfix = postfix(&sandbox).unwrap();
-    let config = EximConfig {
-        name: "mx.e.example".to_owned(),
-        domains: vec!["e.example".to_owned()],
-        users: users(),
-        ..EximConfig::default()
-    };
-    let exim = Exim::start(&sandbox, &config).unwrap();
+    let exim = MailServer::exim(&sandbox, &Site::new("mx.e.example", &["e.example"])).unwrap();
 
     exim.inject("alice@e.example", &["bob@p.example"], MESSAGE).unwrap();
     let there = postfix.maildir("bob");
@@ -56,13 +40,7 @@ fn exim_and_postfix() {
 fn opensmtpd_and_postfix() {
     let sandbox = Sandbox::new().unwrap();
     let postfix = postfix(&sandbox).unwrap();
-    let config = OpenSmtpdConfig {
-        name: "mx.o.example".to_owned(),
-        domains: vec!["o.example".to_owned()],
-        users: users(),
-        ..OpenSmtpdConfig::default()
-    };
-    let opensmtpd = OpenSmtpd::start(&sandbox, &config).unwrap();
+    let opensmtpd = MailServer::opensmtpd(&sandbox, &Site::new("mx.o.example", &["o.example"])).unwrap();
 
     opensmtpd.inject("alice@o.example", &["bob@p.example"], MESSAGE).unwrap();
     let there = postfix.maildir("bob").wait_for(1, PATIENCE).unwrap();

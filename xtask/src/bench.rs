@@ -6,11 +6,14 @@
 
 mod between;
 mod by_value;
+mod document;
 mod domains;
 mod fan_out;
 mod figures;
 mod offers;
+mod refusal;
 mod retrieval;
+mod sizes;
 mod smtp;
 mod under_test;
 
@@ -21,6 +24,7 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use crate::{machine, run};
+use document::Document;
 use figures::Figure;
 
 /// How much is measured.
@@ -42,18 +46,72 @@ impl Effort {
 struct Benchmark {
     name: &'static str,
     about: &'static str,
+    /// What it is measured beside.
+    peer: &'static str,
     run: fn(Effort) -> Result<Vec<Figure>>,
 }
 
-const BENCHMARKS: [Benchmark; 7] = [
-    Benchmark { name: "small", about: "4 KiB by value, 50 connections, beside Postfix", run: by_value::small },
-    Benchmark { name: "large", about: "10 MiB by value, 50 connections, beside Postfix", run: by_value::large },
-    Benchmark { name: "offers", about: "offers durably accepted, 100 per TLS session", run: offers::accepted },
-    Benchmark { name: "octets", about: "client octets of an offer to one recipient", run: offers::octets },
-    Benchmark { name: "retrieval", about: "10 MiB objects by HTTPS, beside nginx", run: retrieval::run },
-    Benchmark { name: "between", about: "10 MiB from domain to domain, beside by value", run: between::run },
-    Benchmark { name: "fanout", about: "10 MiB to 50 domains of one receiver, beside Postfix", run: fan_out::run },
+const BENCHMARKS: [Benchmark; 10] = [
+    Benchmark {
+        name: "small",
+        about: "4 KiB by value, 50 connections, beside Postfix",
+        peer: "Postfix",
+        run: by_value::small,
+    },
+    Benchmark {
+        name: "large",
+        about: "10 MiB by value, 50 connections, beside Postfix",
+        peer: "Postfix",
+        run: by_value::large,
+    },
+    Benchmark {
+        name: "offers",
+        about: "offers durably accepted, 100 per TLS session",
+        peer: "",
+        run: offers::accepted,
+    },
+    Benchmark { name: "octets", about: "client octets of an offer to one recipient", peer: "", run: offers::octets },
+    Benchmark {
+        name: "refusal",
+        about: "an offer refused, beside Postfix refusing at RCPT and after 20 KiB",
+        peer: "Postfix",
+        run: refusal::run,
+    },
+    Benchmark { name: "retrieval", about: "10 MiB objects by HTTPS, beside nginx", peer: "nginx", run: retrieval::run },
+    Benchmark {
+        name: "between",
+        about: "10 MiB from domain to domain, beside by value",
+        peer: "by value",
+        run: between::run,
+    },
+    Benchmark {
+        name: "sizes",
+        about: "small messages from domain to domain, beside by value",
+        peer: "by value",
+        run: sizes::run,
+    },
+    Benchmark {
+        name: "attachment",
+        about: "10 MiB of base64 from domain to domain, coded, beside by value",
+        peer: "by value",
+        run: sizes::attachment,
+    },
+    Benchmark {
+        name: "fanout",
+        about: "10 MiB to 50 domains of one receiver, beside Postfix",
+        peer: "Postfix",
+        run: fan_out::run,
+    },
 ];
+
+/// How a run tells what it found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Telling {
+    /// One JSON object instead of lines.
+    pub(crate) as_json: bool,
+    /// Into docs/performance.md, too.
+    pub(crate) into_docs: bool,
+}
 
 /// Fetches the peers and builds what is measured.
 pub(crate) fn build() -> Result<()> {
@@ -63,27 +121,34 @@ pub(crate) fn build() -> Result<()> {
 }
 
 /// Runs the benchmarks named, or all; fails where a goal is missed.
-pub(crate) fn run(names: &[String], as_json: bool, is_quick: bool) -> Result<ExitCode> {
+pub(crate) fn run(names: &[String], telling: Telling, is_quick: bool) -> Result<ExitCode> {
     if let Some(unknown) = names.iter().find(|name| BENCHMARKS.iter().all(|b| b.name != name.as_str())) {
         let known: Vec<String> = BENCHMARKS.iter().map(|b| format!("  {:<10} {}", b.name, b.about)).collect();
         bail!("there is no benchmark {unknown:?}; there are\n{}", known.join("\n"));
     }
     let effort = Effort { rounds: if is_quick { 3 } else { 5 }, is_quick };
+    let mut document = telling.into_docs.then(Document::open).transpose()?;
     let (mut report, mut all_met) = (Vec::new(), true);
     for benchmark in BENCHMARKS.iter().filter(|b| names.is_empty() || names.iter().any(|name| name == b.name)) {
         let start = Instant::now();
         let figures = (benchmark.run)(effort)?;
         all_met &= figures.iter().all(|figure| figure.is_met() != Some(false));
         let seconds = start.elapsed().as_secs_f64();
-        if !as_json {
+        if !telling.as_json {
             println!("{}: {} ({seconds:.0} s)", benchmark.name, benchmark.about);
             figures.iter().for_each(|figure| println!("{}", figure.line()));
+        }
+        if let Some(document) = &mut document {
+            document.put(benchmark.name, benchmark.peer, &figures)?;
         }
         let figures: Vec<Value> = figures.iter().map(Figure::to_json).collect();
         report
             .push(json!({ "name": benchmark.name, "about": benchmark.about, "seconds": seconds, "figures": figures }));
     }
-    if as_json {
+    if let Some(document) = document {
+        document.close()?;
+    }
+    if telling.as_json {
         println!("{:#}", json!({ "rounds": effort.rounds, "benchmarks": report }));
     }
     Ok(if all_met { ExitCode::SUCCESS } else { ExitCode::FAILURE })

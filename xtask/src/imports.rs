@@ -35,7 +35,11 @@ const RULES: [Rule; 12] = [
         may_use: &["mail", "smtp", "reference", "policy", "queue", "store", "net", "restante"],
         is_pure: false,
     },
-    Rule { name: "restante-fuzz", may_use: ALL, is_pure: false },
+    Rule {
+        name: "restante-fuzz",
+        may_use: &["mail", "smtp", "reference", "policy", "queue", "store", "net", "restante"],
+        is_pure: false,
+    },
     Rule { name: "testbed", may_use: &[], is_pure: false },
     Rule { name: "xtask", may_use: &["testbed"], is_pure: false },
 ];

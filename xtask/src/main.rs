@@ -6,7 +6,11 @@
 mod bench;
 mod imports;
 mod machine;
+mod named_tests;
+mod removed_checks;
 mod run;
+#[cfg(test)]
+mod spec;
 mod stages;
 mod summary;
 
@@ -46,6 +50,17 @@ enum Command {
         /// Measures the programs as they were built last.
         #[arg(long)]
         no_build: bool,
+        /// Writes the figures into docs/performance.md, too.
+        #[arg(long)]
+        write_docs: bool,
+    },
+    /// Removes checks against hostile peers one by one, in a copy, and shows that a test fails each time.
+    RemovedChecks {
+        /// Those whose name contains one of these; without, all of them.
+        names: Vec<String>,
+        /// Lists the checks and removes none.
+        #[arg(long)]
+        list: bool,
     },
     /// Fetches and unpacks the real mail servers that the tests talk to (Debian packages, not installed).
     Peers,
@@ -55,12 +70,13 @@ fn main() -> Result<ExitCode> {
     match Arguments::parse().command {
         Command::Test { list: true, .. } => stages::list(),
         Command::Test { only, list: false } => stages::run(only.as_deref()),
-        Command::Bench { names, json, quick, no_build } => {
+        Command::Bench { names, json, quick, no_build, write_docs } => {
             if !no_build {
                 bench::build()?;
             }
-            bench::run(&names, json, quick)
+            bench::run(&names, bench::Telling { as_json: json, into_docs: write_docs }, quick)
         }
+        Command::RemovedChecks { names, list } => removed_checks::run(&names, list),
         Command::Peers => {
             machine::set_up()?;
             Ok(ExitCode::SUCCESS)

@@ -241,6 +241,12 @@ mod tests {
     }
 
     #[test]
+    fn a_local_part_has_a_limit() {
+        assert!(Address::parse(&format!("{}@b.example", "a".repeat(MAX_LOCAL))).is_ok());
+        assert!(Address::parse(&format!("{}@b.example", "a".repeat(MAX_LOCAL + 1))).is_err());
+    }
+
+    #[test]
     fn quoting_is_removed_for_looking_up() {
         assert_eq!(Address::parse("\"a\\\" b\"@c.example").unwrap().unquoted_local(), "a\" b");
         assert_eq!(Address::parse("ab@c.example").unwrap().unquoted_local(), "ab");

@@ -213,7 +213,9 @@ impl Returned {
     fn of(report: &Report<'_>) -> Self {
         let octets = report.original.map_or(b"".as_slice(), |original| original.octets);
         let complete = report.original.is_some_and(|original| original.complete);
-        if complete && report.kind == ReportKind::Failed && report.params.ret == Some(DsnReturn::Full) {
+        // RFC 8689 §5: of a protected message the header alone goes back.
+        let full = report.params.ret == Some(DsnReturn::Full) && !report.params.requiretls;
+        if complete && report.kind == ReportKind::Failed && full {
             let checked = check(octets);
             if checked.0 {
                 return Self::whole(octets, checked.1, report.params.smtputf8);

@@ -294,3 +294,27 @@ impl fmt::Debug for InstanceId {
         fmt::Display::fmt(self, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grant_is_not_printed_and_has_a_size() {
+        let grant = Grant::new(&[7; 16]).unwrap();
+        assert!(!format!("{grant:?}").contains(&grant.reveal()));
+        assert_eq!(grant.reveal().parse(), Ok(grant));
+        for size in [0, 15, 33] {
+            assert!(Grant::new(&vec![7; size]).is_none(), "{size}");
+        }
+    }
+
+    #[test]
+    fn a_queue_id_is_a_word() {
+        let id = QueueId::generate(crate::Timestamp::from_secs(1_800_000_000), [0xff; 8]);
+        assert_eq!(id.as_str().parse(), Ok(id));
+        for bad in ["", "../x", "a b", "a\r\nb", "é", &"a".repeat(33)] {
+            assert!(bad.parse::<QueueId>().is_err(), "{bad:?}");
+        }
+    }
+}

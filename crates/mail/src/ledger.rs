@@ -9,11 +9,13 @@
 //! there is no second count that could disagree.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
+use crate::assurance::Assurance;
 use crate::domain::Domain;
 use crate::envelope::{MailParams, Recipient};
 use crate::id::{Grant, InstanceId, QueueId, ReferenceId, Xuid};
@@ -116,11 +118,32 @@ impl Row {
         }
     }
 
-    /// Secondary keys, not unique: `ref/<id>` and `grant/<fingerprint>` of issued references,
-    /// `held/<signing domain>/<xuid>` of a retrieved object, `id/<queue id>` of an inbound reference.
+    /// On whose account the object of this row is, if it is the first to name it.
+    pub fn owner(&self) -> Owner {
+        match &self.body {
+            RowBody::Leg(leg) => {
+                let account = match &leg.source {
+                    Source::Submission(account) => Some(account.clone()),
+                    _ => None,
+                };
+                let is_ours = matches!(leg.source, Source::Submission(_) | Source::Local);
+                Owner { account, domain: leg.mail_from.as_ref().filter(|_| is_ours).and_then(Address::domain) }
+            }
+            RowBody::Inbound(inbound) => Owner { account: None, domain: Some(inbound.to.clone()) },
+        }
+    }
+
+    /// Secondary keys, not unique: `ref/<id>` and `grant/<fingerprint>` of issued references, `pending/<domain>` of a
+    /// leg that a site may ask for, `held/<signing domain>/<xuid>` of a retrieved object, `id/<queue id>` of an inbound
+    /// reference.
     pub fn alternates(&self) -> Vec<String> {
         match &self.body {
-            RowBody::Leg(leg) => leg.issued.iter().flat_map(|i| [by_reference(&i.id), by_grant(&i.grant)]).collect(),
+            // What was delegated is claimed at the origin, never here.
+            RowBody::Leg(leg) if leg.delegated => Vec::new(),
+            RowBody::Leg(leg) => {
+                let issued = leg.issued.iter().flat_map(|i| [by_reference(&i.id), by_grant(&i.grant)]);
+                issued.chain(leg.waits_for().map(by_pending)).collect()
+            }
             RowBody::Inbound(inbound) => {
                 let id = format!("id/{}", inbound.queue_id);
                 let held = inbound.object.as_ref().map(|_| by_held_object(&inbound.d, &inbound.xuid));
@@ -140,9 +163,23 @@ pub fn by_grant(grant: &Grant) -> String {
     format!("grant/{}", grant.fingerprint())
 }
 
+/// Secondary key of the legs that wait for this site.
+pub fn by_pending(site: &Domain) -> String {
+    format!("pending/{site}")
+}
+
 /// Secondary key of inbound rows that hold this object, retrieved from this origin.
 pub fn by_held_object(origin: &Domain, xuid: &Xuid) -> String {
     format!("held/{origin}/{xuid}")
+}
+
+/// On whose account octets in the store are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// The account that has submitted them.
+    pub account: Option<String>,
+    /// The domain here whose user has sent them, or that they came for by reference.
+    pub domain: Option<Domain>,
 }
 
 /// An object in the store: its name and size, and where the store keeps it.
@@ -154,6 +191,59 @@ pub struct ObjectRef {
     pub xuid: Xuid,
     /// Their number.
     pub size: u64,
+    /// Set where the store keeps it under a content coding: what the coded octets are. Rows from before there were
+    /// codings have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coded: Option<Coded>,
+}
+
+impl ObjectRef {
+    /// Octets that it takes in the store.
+    pub fn stored_size(&self) -> u64 {
+        self.coded.map_or(self.size, |coded| coded.size)
+    }
+}
+
+/// The octets of an object under a content coding (RFC 9110 §8.4.1), as they are kept and served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Coded {
+    /// Which coding.
+    pub coding: Coding,
+    /// SHA-256 of the coded octets: their `Repr-Digest` (RFC 9530) and strong ETag.
+    pub digest: Xuid,
+    /// Their number.
+    pub size: u64,
+}
+
+/// A content coding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Coding {
+    /// Zstandard (RFC 8878), windows of at most 8 MiB (TBR §6.1).
+    Zstd,
+}
+
+impl Coding {
+    /// Its name in `Accept-Encoding` and `Content-Encoding`.
+    pub fn token(self) -> &'static str {
+        match self {
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+/// A representation of an object (RFC 9110 §3.2): what the octets received are part of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Representation {
+    /// Its content coding, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coding: Option<Coding>,
+    /// Its strong ETag, as sent; without one it cannot be told from others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// All its octets, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
 }
 
 /// A store's key of an object: 1 to 64 characters of `[0-9a-z-]`.
@@ -185,6 +275,9 @@ pub struct Leg {
     /// The row of the reference by which the message came, if it did: outcomes become receipts there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inbound: Option<Key>,
+    /// It offers on what this server has delegated at the origin (TBR §7.3): custody and content are there, not here.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub delegated: bool,
     /// Who handed the message in.
     pub source: Source,
     /// When this server accepted the message.
@@ -214,12 +307,23 @@ pub struct Leg {
     pub steps: Vec<Step>,
 }
 
+impl Leg {
+    /// The site that may ask for it now: a reference is out that nobody has claimed.
+    pub fn waits_for(&self) -> Option<&Domain> {
+        let Route::Site(site) = &self.route else { return None };
+        let is_out = |state: &RecipientState| matches!(state, RecipientState::Offered(offered) if !offered.closed);
+        self.recipients.iter().any(|recipient| is_out(&recipient.state)).then_some(site)
+    }
+}
+
 /// Where a leg goes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Route {
     /// The mail exchangers of a domain; by reference where they speak TBR.
     Mx(Domain),
+    /// A domain that is connected some of the time: kept until it asks for what is pending (TBR §7.4).
+    Site(Domain),
     /// A configured next hop or smart host, by name in the configuration.
     Relay(String),
     /// A configured LMTP server, by name in the configuration.
@@ -228,16 +332,20 @@ pub enum Route {
     Maildir(String),
     /// Counted and thrown away: for measuring.
     Discard,
+    /// Read by this server: a report about mail.
+    Reports,
 }
 
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Mx(domain) => write!(f, "{domain}"),
+            Self::Site(domain) => write!(f, "site:{domain}"),
             Self::Relay(name) => write!(f, "relay:{name}"),
             Self::Lmtp(name) => write!(f, "lmtp:{name}"),
             Self::Maildir(account) => write!(f, "maildir:{account}"),
             Self::Discard => f.write_str("discard"),
+            Self::Reports => f.write_str("reports"),
         }
     }
 }
@@ -249,6 +357,9 @@ pub struct ContentFacts {
     pub is_object: bool,
     /// It has octets over 127 (needs 8BITMIME).
     pub eight_bit: bool,
+    /// Its author does not mind if it goes without TLS (`TLS-Required: No`, RFC 8689 §5).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls_optional: bool,
 }
 
 /// Who handed a message in.
@@ -265,6 +376,10 @@ pub enum Source {
     Reference,
     /// This server itself: a report.
     Report,
+    /// This server itself: a report on a domain's TLS, which goes whatever that TLS is like (RFC 8460 §5.3).
+    TlsReport,
+    /// This server itself: a report on mail in another domain's name (RFC 7489).
+    DmarcReport,
 }
 
 /// A recipient of a leg.
@@ -317,6 +432,21 @@ pub struct Offered {
     /// whether the peer holds custody after all is still to be put, by offering once more.
     #[serde(default)]
     pub closed: bool,
+    /// Relays that passed it on by reference, the first one first (TBR §7.3): claimed by the next domain of the last of
+    /// them, or by one of them, which revokes what stands above it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub delegations: Vec<Delegation>,
+}
+
+/// An offered index that a relay has passed on by reference.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delegation {
+    /// Tag `i` of the relay's hop.
+    pub hop: ReferenceId,
+    /// The recipient's position in the hop's list.
+    pub index: u16,
+    /// The store that delegated.
+    pub by: InstanceId,
 }
 
 /// Who claimed an index.
@@ -356,9 +486,27 @@ pub struct Issued {
     pub issued: Timestamp,
     /// Tag `e`.
     pub expires: Timestamp,
+    /// Set where the grant is bound to the recipient domain: every request with it must be signed by a key of that
+    /// domain (TBR §6.2). Fixed when the reference was issued; how surely it was known then that the domain has keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound: Option<Assurance>,
     /// Indexes whose custody a store took without an answer (TBR §6), and which store: its receipts count too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub acted: Vec<(u16, InstanceId)>,
+    /// Set where it is a relay's hop by reference, recorded at its wish: it was offered there, and is claimed here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegated: Option<DelegatedFrom>,
+}
+
+/// What a hop by reference stands on at the origin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DelegatedFrom {
+    /// The field below it, by its tag `i`.
+    pub below: ReferenceId,
+    /// The store that delegated.
+    pub by: InstanceId,
+    /// Index below of each of its own indexes.
+    pub map: Vec<u16>,
 }
 
 /// What became of a recipient: RFC 3464 §2.3.3 in the vocabulary of receipts.
@@ -447,16 +595,32 @@ pub struct Inbound {
     pub recipients: Vec<InboundRecipient>,
     /// Trace fields to stand above the block: Received, Authentication-Results.
     pub trace: String,
+    /// An ARC set to stand above those where an alias leads to other servers by value.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub seal: String,
     /// When it was accepted.
     pub accepted: Timestamp,
+    /// Who offered it, where that counts: nothing for clients that may relay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<IpAddr>,
+    /// No retrieval before this: the domain is a stranger (TBR §6.1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
     /// Where it stands as a whole.
     pub phase: Phase,
+    /// Hops by reference that are to be delegated at the origin, or about to be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hops: Vec<UnsentHop>,
     /// The verified octets, once they are here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<ObjectRef>,
     /// What was found in them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub facts: Option<ContentFacts>,
+    /// What is known of the session, for judging the content once it is here: nothing is claimed before that. The queue
+    /// does not read it. Nothing: there is nothing to judge, or it has been.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
     /// Set when the content was refused after retrieval: the claim carries this outcome, nothing is delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Outcome>,
@@ -477,10 +641,23 @@ pub struct Inbound {
     pub steps: Vec<Step>,
 }
 
+/// A hop by reference that the origin has not answered yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnsentHop {
+    /// Where the recipients go.
+    pub route: Route,
+    /// The hop, as it will be offered.
+    pub issued: Issued,
+    /// Index of the inbound reference of each of its own indexes.
+    pub map: Vec<u16>,
+}
+
 /// Where an inbound reference stands as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
+    /// Some of its recipients are to be delegated at the origin; whatever is not will be retrieved.
+    Delegating,
     /// The object is to be retrieved.
     Waiting,
     /// The object is here and verified, no claim has been sent.
@@ -533,6 +710,12 @@ pub enum IndexState {
     Taken,
     /// Withdrawn, expired or sent by value.
     Gone,
+    /// Passed on by reference: custody is with the origin, until it is claimed elsewhere.
+    Delegated {
+        /// It could not be passed on after all, and the origin is still to be told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failed: Option<Outcome>,
+    },
     /// Custody is here.
     Mine {
         /// Taken without an answer, after an hour of silence (TBR §6): `acted` is still to be acknowledged.
@@ -564,6 +747,10 @@ pub struct Step {
     pub octets: Option<u64>,
 }
 
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
 /// Adds a step, keeping the first and the newest [`MAX_STEPS`].
 pub fn note(steps: &mut Vec<Step>, at: Timestamp, what: &str, detail: impl Into<String>, octets: Option<u64>) {
     if steps.len() >= MAX_STEPS {
@@ -582,6 +769,23 @@ pub struct Batch {
     pub put: Vec<Row>,
     /// Rows to remove, with the version that they were read at.
     pub delete: Vec<(Key, u64)>,
+    /// Objects that are to be kept whatever becomes of their rows. Before or within this batch a row must name each.
+    pub holds: Vec<HoldOrder>,
+}
+
+/// An object is to be kept until a date, or until somebody releases it: a legal hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HoldOrder {
+    /// The object.
+    pub object: ObjectRef,
+    /// The message whose it is.
+    pub id: QueueId,
+    /// It cannot be released before, and is not needed after; `None`: until it is released.
+    pub until: Option<Timestamp>,
+    /// Why, for whoever reads the list.
+    pub why: String,
+    /// When it was ordered.
+    pub at: Timestamp,
 }
 
 #[cfg(test)]
@@ -597,6 +801,33 @@ mod tests {
         for bad in ["", "leg/", "leg/a", "leg/a/x", "in/x/a.example", "other/a/1"] {
             assert_eq!(bad.parse::<Key>(), Err(NotKey), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn an_object_of_an_older_row_has_no_coding() {
+        let xuid = Xuid::of(b"x");
+        let old = format!(r#"{{"key":"f-1","xuid":"{}","size":1}}"#, String::from(xuid));
+        let object: ObjectRef = serde_json::from_str(&old).unwrap();
+        assert_eq!((object.coded, object.stored_size()), (None, 1));
+        assert_eq!(serde_json::to_string(&object).unwrap(), old, "and is written as it was");
+        let coded = Coded { coding: Coding::Zstd, digest: Xuid::of(b"z"), size: 9 };
+        let object = ObjectRef { coded: Some(coded), ..object };
+        let text = serde_json::to_string(&object).unwrap();
+        assert!(text.contains(r#""coded":{"coding":"zstd","digest":"#), "{text}");
+        assert_eq!(serde_json::from_str::<ObjectRef>(&text).unwrap(), object);
+    }
+
+    #[test]
+    fn offers_of_older_rows_are_delegated_to_nobody() {
+        let old =
+            format!("{{\"offered\":{{\"reference\":\"{}\",\"index\":2,\"closed\":false}}}}", ReferenceId([7; 16]));
+        let state: RecipientState = serde_json::from_str(&old).unwrap();
+        assert!(matches!(&state, RecipientState::Offered(offered) if offered.delegations.is_empty()));
+        assert_eq!(serde_json::to_string(&state).unwrap(), old, "and is written as it was");
+        let delegated = r#"{"delegated":{}}"#;
+        let state: IndexState = serde_json::from_str(delegated).unwrap();
+        assert_eq!(state, IndexState::Delegated { failed: None });
+        assert_eq!(serde_json::to_string(&state).unwrap(), delegated);
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub struct Checked {
     pub eight_bit: bool,
     /// Received fields in the header: for loop detection (RFC 5321 §6.3).
     pub received_fields: u32,
+    /// Its one TLS-Required field says `No` (RFC 8689 §5).
+    pub tls_optional: bool,
     /// Whether this is an object.
     pub verdict: Result<(), ObjectFault>,
 }
@@ -65,16 +67,21 @@ pub struct Checker {
     size: u64,
     eight_bit: bool,
     received_fields: u32,
+    tls_fields: u32,
+    tls_optional: bool,
     fault: Option<ObjectFault>,
     lines: u64,
     line_length: u64,
     after_cr: bool,
     in_body: bool,
-    /// The first octets of the current header line, lower-cased: as many as `received:` has.
+    /// The first [`LINE_START`] octets of the current header line, lower-cased.
     line_start: Vec<u8>,
 }
 
 const RECEIVED: &[u8] = b"received:";
+const TLS_REQUIRED: &[u8] = b"tls-required:";
+/// Enough of a header line for what is read of it.
+const LINE_START: usize = 32;
 
 impl Checker {
     /// Takes the next octets.
@@ -103,6 +110,7 @@ impl Checker {
             size: self.size,
             eight_bit: self.eight_bit,
             received_fields: self.received_fields,
+            tls_optional: (self.tls_fields, self.tls_optional) == (1, true),
             verdict: self.fault.map_or(Ok(()), Err),
         }
     }
@@ -129,8 +137,8 @@ impl Checker {
             return;
         }
         self.bare_cr_if_pending();
-        if !self.in_body && self.line_start.len() < RECEIVED.len() {
-            let wanted = (RECEIVED.len() - self.line_start.len()).min(text.len());
+        if !self.in_body && self.line_start.len() < LINE_START {
+            let wanted = (LINE_START - self.line_start.len()).min(text.len());
             self.line_start.extend(text[..wanted].iter().map(u8::to_ascii_lowercase));
         }
         self.line_length += text.len() as u64;
@@ -150,7 +158,12 @@ impl Checker {
         }
         if !self.in_body {
             self.in_body = self.line_length == 0;
-            self.received_fields += u32::from(self.line_start == RECEIVED);
+            self.received_fields += u32::from(self.line_start.starts_with(RECEIVED));
+            if let Some(value) = self.line_start.strip_prefix(TLS_REQUIRED) {
+                self.tls_fields += 1;
+                // Blanks around it may be many; who writes so many is not understood.
+                self.tls_optional = value.trim_ascii() == b"no" && self.line_length <= LINE_START as u64;
+            }
             self.line_start.clear();
         }
         self.after_cr = false;
@@ -278,6 +291,40 @@ mod tests {
             checker.update(&content[..cut]);
             checker.update(&content[cut..]);
             prop_assert_eq!(checker.finish(), check(&content));
+        }
+    }
+
+    /// RFC 8689 §5.
+    #[test]
+    fn tls_is_optional_only_where_one_field_says_no() {
+        let optional = |text: &str| {
+            let whole = {
+                let mut checker = Checker::default();
+                checker.update(text.as_bytes());
+                checker.finish().tls_optional
+            };
+            let mut checker = Checker::default();
+            text.as_bytes().chunks(1).for_each(|octet| checker.update(octet));
+            assert_eq!(checker.finish().tls_optional, whole, "{text}");
+            whole
+        };
+        for yes in
+            ["A: b\r\nTLS-Required: No\r\n\r\n", "tls-required:no\r\nA: b\r\n\r\nx\r\n", "TLS-REQUIRED:  NO \r\n\r\n"]
+        {
+            assert!(optional(yes), "{yes}");
+        }
+        for no in [
+            "A: b\r\n\r\nTLS-Required: No\r\n",
+            "TLS-Required: Yes\r\n\r\n",
+            "TLS-Required: Nope\r\n\r\n",
+            "TLS-Required:\r\n\r\n",
+            "TLS-Required: No                    x\r\n\r\n",
+            "X-TLS-Required: No\r\n\r\n",
+            "A: b\r\n TLS-Required: No\r\n\r\n",
+            "TLS-Required: No\r\nTLS-Required: No\r\n\r\n",
+            "TLS-Required: No\r\nTLS-Required: Yes\r\n\r\n",
+        ] {
+            assert!(!optional(no), "{no}");
         }
     }
 }

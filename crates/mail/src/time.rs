@@ -48,6 +48,25 @@ impl Timestamp {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
+    /// The first moment of a day in UTC, written as in RFC 3339: `2026-11-23`. `None` for what is no such day since 1970.
+    pub fn from_date(text: &str) -> Option<Self> {
+        let is_in_form = text.len() == 10
+            && text.bytes().enumerate().all(|(place, octet)| match place {
+                4 | 7 => octet == b'-',
+                _ => octet.is_ascii_digit(),
+            });
+        let (year, month, day) =
+            is_in_form.then(|| (text[..4].parse().ok(), text[5..7].parse().ok(), text[8..].parse().ok()))?;
+        let (year, month, day): (u64, u64, u64) = (year?, month?, day?);
+        // Counted as in `Civil::of`; what is no day there is none.
+        let march_year = if month <= 2 { year.checked_sub(1)? } else { year };
+        let march_month = (month + 9) % 12;
+        let days = march_year * 365 + march_year / 4 - march_year / 100 + march_year / 400;
+        let days = (days + (153 * march_month + 2) / 5 + day).checked_sub(719_469)?;
+        let found = Civil::of(days * 86_400);
+        ((found.year, found.month, found.day) == (year, month, day)).then(|| Self::from_secs(days * 86_400))
+    }
+
     /// The date-time of RFC 5322 §3.3, in UTC: `Mon, 23 Nov 2026 23:14:54 +0000`.
     pub fn to_rfc5322(self) -> String {
         const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
@@ -107,6 +126,28 @@ impl Civil {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn days_are_read_as_they_are_written() {
+        for days in [0, 1, 58, 59, 789, 11_016, 11_017, 20_000, 47_541, 100_000] {
+            let day = Timestamp::from_secs(days * 86_400);
+            assert_eq!(Timestamp::from_date(&day.to_rfc3339()[..10]), Some(day), "{day}");
+        }
+        for bad in [
+            "",
+            "2026-11",
+            "2026-02-29",
+            "2026-13-01",
+            "2026-00-01",
+            "2026-01-00",
+            "1969-12-31",
+            "0000-01-01",
+            "2026-1-001",
+            "+026-01-01",
+        ] {
+            assert_eq!(Timestamp::from_date(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn dates_are_written_as_the_calendar_has_them() {

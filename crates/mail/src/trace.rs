@@ -88,4 +88,11 @@ mod tests {
         assert!(field.starts_with("Received: from xBcc:evil ([192.0.2.1])\r\n"));
         assert_eq!(return_path(None), "Return-Path: <>\r\n");
     }
+
+    #[test]
+    fn a_helo_cannot_make_a_long_line() {
+        let id = "abc".parse().unwrap();
+        let field = reception(&"x".repeat(2000), &id, None).field();
+        assert!(field.lines().all(|line| line.len() < 300));
+    }
 }

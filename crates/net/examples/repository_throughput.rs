@@ -20,10 +20,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::stream;
-use mail::{Domain, Grant, Xuid};
-use net::repository::{Busy, Chunks, Limits, Located, Repository, serve};
-use reference::DomainFacts;
+use mail::{Domain, Grant, Timestamp, Xuid};
+use net::repository::{Busy, Chunks, Limits, Located, Replays, Repository, serve};
 use reference::claims::{ClaimsAnswer, ClaimsRequest, ReceiptsAnswer, ReceiptsRequest};
+use reference::delegate::{DelegateAnswer, DelegateRequest};
+use reference::message_signature::{KeyId, SignedBy};
+use reference::{DomainFacts, KeyRecord};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _};
 use rustls::{ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme};
@@ -59,11 +61,23 @@ struct OneFile {
 impl Repository for OneFile {
     type Handle = ();
 
-    async fn locate(&self, xuid: Xuid, _: &Grant) -> Located<()> {
-        if xuid == self.xuid { Located::Object { xuid, size: self.size, handle: () } } else { Located::Unknown }
+    async fn binding(&self, _: Vec<Grant>) -> std::result::Result<Vec<Domain>, Busy> {
+        Ok(Vec::new())
     }
 
-    async fn read(&self, (): (), range: Range<u64>) -> io::Result<Chunks> {
+    async fn key(&self, _: &KeyId) -> std::result::Result<KeyRecord, Busy> {
+        Err(Busy { retry_after: std::time::Duration::from_secs(1) })
+    }
+
+    async fn locate(&self, xuid: Xuid, _: &Grant, _: SignedBy) -> Located<()> {
+        if xuid == self.xuid {
+            Located::Object { xuid, size: self.size, coded: None, handle: () }
+        } else {
+            Located::Unknown
+        }
+    }
+
+    async fn read(&self, (): (), _: Option<mail::ledger::Coding>, range: Range<u64>) -> io::Result<Chunks> {
         let file = Arc::clone(&self.file);
         Ok(Box::pin(stream::unfold(range, move |rest| {
             let file = Arc::clone(&file);
@@ -82,16 +96,24 @@ impl Repository for OneFile {
         })))
     }
 
-    async fn claims(&self, _: ClaimsRequest) -> std::result::Result<ClaimsAnswer, Busy> {
+    async fn claims(&self, _: ClaimsRequest, _: SignedBy) -> std::result::Result<ClaimsAnswer, Busy> {
         Err(Busy { retry_after: std::time::Duration::from_secs(1) })
     }
 
-    async fn receipts(&self, _: ReceiptsRequest) -> std::result::Result<ReceiptsAnswer, Busy> {
+    async fn receipts(&self, _: ReceiptsRequest, _: SignedBy) -> std::result::Result<ReceiptsAnswer, Busy> {
         Err(Busy { retry_after: std::time::Duration::from_secs(1) })
+    }
+
+    async fn delegate(&self, _: DelegateRequest, _: SignedBy) -> std::result::Result<Option<DelegateAnswer>, Busy> {
+        Ok(None)
     }
 
     fn document(&self, _: &Domain) -> impl Future<Output = Option<DomainFacts>> + Send {
         std::future::ready(None)
+    }
+
+    fn mta_sts(&self, _: &Domain) -> Option<String> {
+        None
     }
 
     fn served(&self, _: &Grant, _: u64) {}
@@ -107,7 +129,8 @@ async fn serve_file(path: &str, certificate: &str, key: &str, port: u16) -> Resu
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     let grant = Grant::new(&[0; 16]).ok_or("no grant")?;
     println!("/.well-known/tbr/m?XUID={xuid}&RCPT={}", grant.reveal());
-    serve(listener, Arc::new(config), Arc::new(repository), Limits::default(), CancellationToken::new()).await;
+    let (replays, repository) = (Arc::new(Replays::new(Timestamp::default())), Arc::new(repository));
+    serve(listener, Arc::new(config), repository, replays, Limits::default(), CancellationToken::new()).await;
     Ok(())
 }
 

@@ -13,14 +13,15 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::stream;
 use mail::{Address, Domain, Envelope, MailParams, QueueId, Recipient, Timestamp};
-use net::dns::{Resolver, Source};
+use net::dns::{Dnssec, Resolver, Source};
 use net::sasl::{Credentials, ScramVerifier, Unavailable};
-use net::smtp_client::{Client, Destination, Protocol, Route, Settings as ClientSettings, TlsPolicy};
+use net::smtp_client::{Client, Destination, MessageTls, Protocol, Route, Settings as ClientSettings, TlsPolicy};
 use net::smtp_server::{Accepted, Connection, Handler, Limits, Session, Settings, serve};
 use net::tls::{CertificateFiles, Certificates, ClientTls, Trust, Versions, server_config};
 use smtp::Reply;
 use smtp::command::Mail;
 use smtp::server::{Config, Offer};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -46,6 +47,7 @@ async fn server() -> Result<(), Failure> {
     let files = CertificateFiles { certificate: folder.path().join("mx.pem"), key: folder.path().join("mx.key") };
     std::fs::write(&files.certificate, key.cert.pem())?;
     std::fs::write(&files.key, key.signing_key.serialize_pem())?;
+    std::fs::set_permissions(&files.key, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     let tls = server_config(Certificates::load(&[files])?, Versions::From12, &[])?;
     let smtp = Config::relay(Domain::parse("mx.example")?);
     let limits = Limits { connections_per_peer: 1000, ..Limits::default() };
@@ -53,7 +55,7 @@ async fn server() -> Result<(), Failure> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?.port());
     let shutdown = CancellationToken::new();
-    let serving = tokio::spawn(serve(listener, settings, Arc::new(Discard), shutdown.clone()));
+    let serving = tokio::spawn(serve(listener, watch::channel(settings).1, Arc::new(Discard), shutdown.clone()));
     tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
     shutdown.cancel();
     serving.await?;
@@ -122,9 +124,10 @@ impl Session for Discard {
 
 async fn send(port: u16, connections: usize, messages: usize, octets: usize, tls: TlsPolicy) -> Result<(), Failure> {
     let settings = ClientSettings::new(Domain::parse("client.example")?, ClientTls::new(&Trust::System)?);
-    let client = Client::new(settings, Resolver::new(&Source::NameServers(vec!["127.0.0.1:53".parse()?]))?);
+    let client =
+        Client::new(settings, Resolver::new(&Source::NameServers(vec!["127.0.0.1:53".parse()?]), &Dnssec::Off)?);
     let route = Route::Address(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-    let destination = Destination { route, protocol: Protocol::Smtp, tls, login: None };
+    let destination = Destination { route, protocol: Protocol::Smtp, tls, login: None, asks: MessageTls::AsUsual };
     let envelope = Envelope {
         mail_from: Some(Address::parse("alice@a.example")?),
         params: MailParams::default(),

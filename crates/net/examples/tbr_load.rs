@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! tbr_load offers <address:port> <key.pem> <signing domain> <recipient domain> <sessions> <offers each>
-//! tbr_load fetch <address:port> <host name> <path> <connections> <requests each>
+//! tbr_load refused-offers <as offers>
+//! tbr_load refused-messages <address:port> <sender> <recipient> <octets> <sessions> <messages each>
+//! tbr_load fetch <address:port> <host name> <path[,path…]> <connections> <requests each>
 //! ```
 //!
-//! `offers` draws a new reference id and grant for each offer, and fails unless every one is answered 250. `fetch` prints how many
-//! octets of content came. Certificates are not checked: it measures, nothing else.
+//! `offers` draws a new reference id and grant for each offer, and fails unless every one is answered 250; the two that are to be refused
+//! fail unless every one is answered 5yz. `fetch` gives its paths to connections in turn, and prints how many octets of content came. Certificates are not checked: it measures, nothing else.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,8 +17,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use bytes::Bytes;
 use mail::{Address, Domain, Envelope, Grant, MailParams, Recipient, ReferenceId, Timestamp, Xuid};
-use net::dns::{Resolver, Source};
-use net::smtp_client::{Client, Destination, Fate, Protocol, Route, Settings, TlsPolicy};
+use net::dns::{Dnssec, Resolver, Source};
+use net::smtp_client::{Client, Destination, Fate, MessageTls, Protocol, Route, Settings, TlsPolicy};
 use net::tls::{ClientTls, Trust};
 use reference::{RecipientsHash, SigningKey, Statement, Uri};
 use rustls::pki_types::ServerName;
@@ -30,19 +32,25 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>
 
 const USAGE: &str =
     "tbr_load offers <address:port> <key.pem> <signing domain> <recipient domain> <sessions> <offers each>
-tbr_load fetch <address:port> <host name> <path> <connections> <requests each>";
+tbr_load refused-offers <as offers>
+tbr_load refused-messages <address:port> <sender> <recipient> <octets> <sessions> <messages each>
+tbr_load fetch <address:port> <host name> <path[,path…]> <connections> <requests each>";
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
-        ["offers", to, key, from, recipient, sessions, each] => {
-            let author = Author::new(key, from, recipient)?;
-            offer_all(to.parse()?, Arc::new(author), sessions.parse()?, each.parse()?).await
+        [what @ ("offers" | "refused-offers"), to, key, from, recipient, sessions, each] => {
+            let load = Load::Offers(Author::new(key, from, recipient)?);
+            send_all(to.parse()?, load, *what == "offers", sessions.parse()?, each.parse()?).await
         }
-        ["fetch", from, name, path, connections, each] => {
-            let octets = fetch_all(from.parse()?, name, path, connections.parse()?, each.parse()?).await?;
+        ["refused-messages", to, sender, recipient, octets, sessions, each] => {
+            let load = Load::Messages(envelope(sender.parse()?, recipient.parse()?), message(octets.parse()?));
+            send_all(to.parse()?, load, false, sessions.parse()?, each.parse()?).await
+        }
+        ["fetch", from, name, paths, connections, each] => {
+            let octets = fetch_all(from.parse()?, name, paths, connections.parse()?, each.parse()?).await?;
             println!("{octets}");
             Ok(())
         }
@@ -66,13 +74,7 @@ impl Author {
         let (domain, to) = (Domain::parse(from)?, Domain::parse(to)?);
         let sender: Address = format!("alice@{domain}").parse()?;
         let recipient: Address = format!("bob@{to}").parse()?;
-        let recipients = vec![Recipient::plain(recipient)];
-        Ok(Self {
-            key,
-            domain,
-            envelope: Envelope { mail_from: Some(sender), params: MailParams::default(), recipients },
-            to,
-        })
+        Ok(Self { key, domain, envelope: envelope(sender, recipient), to })
     }
 
     /// The TBR line and the block of a reference that nobody has seen before.
@@ -102,19 +104,40 @@ impl Author {
     }
 }
 
-async fn offer_all(to: SocketAddr, author: Arc<Author>, sessions: usize, each: usize) -> Result<()> {
+/// What sessions send.
+enum Load {
+    Offers(Author),
+    Messages(Envelope, Bytes),
+}
+
+fn envelope(sender: Address, recipient: Address) -> Envelope {
+    let recipients = vec![Recipient::plain(recipient)];
+    Envelope { mail_from: Some(sender), params: MailParams::default(), recipients }
+}
+
+fn message(octets: usize) -> Bytes {
+    let mut message = String::from("From: alice@a.example\r\nSubject: not wanted\r\n\r\n");
+    while message.len() < octets {
+        message.push_str("Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod\r\n");
+    }
+    Bytes::from(message)
+}
+
+/// `accepted`: whether each of them is to be.
+async fn send_all(to: SocketAddr, load: Load, accepted: bool, sessions: usize, each: usize) -> Result<()> {
     let settings = Settings::new(Domain::parse("load.example")?, ClientTls::new(&Trust::System)?);
-    let client = Client::new(settings, Resolver::new(&Source::NameServers(vec![to]))?);
+    let client = Client::new(settings, Resolver::new(&Source::NameServers(vec![to]), &Dnssec::Off)?);
     let destination = Destination {
         route: Route::Address(to.ip(), to.port()),
         protocol: Protocol::Smtp,
         tls: TlsPolicy::Required,
         login: None,
+        asks: MessageTls::AsUsual,
     };
-    let mut all = JoinSet::new();
+    let (mut all, load) = (JoinSet::new(), Arc::new(load));
     for _ in 0..sessions {
-        let (client, destination, author) = (client.clone(), destination.clone(), Arc::clone(&author));
-        all.spawn(async move { offer_many(&client, &destination, &author, each).await });
+        let (client, destination, load) = (client.clone(), destination.clone(), Arc::clone(&load));
+        all.spawn(async move { send_many(&client, &destination, &load, accepted, each).await });
     }
     while let Some(done) = all.join_next().await {
         done??;
@@ -122,22 +145,38 @@ async fn offer_all(to: SocketAddr, author: Arc<Author>, sessions: usize, each: u
     Ok(())
 }
 
-async fn offer_many(client: &Client, destination: &Destination, author: &Author, count: usize) -> Result<()> {
+async fn send_many(
+    client: &Client,
+    destination: &Destination,
+    load: &Load,
+    accepted: bool,
+    count: usize,
+) -> Result<()> {
     let mut session = client.connect(destination).await?;
     for _ in 0..count {
-        let (line, block) = author.offer()?;
-        let transaction = session.offer(&author.envelope, line, block).await;
-        if !matches!(transaction.fates.as_slice(), [Fate::Accepted(_)]) {
-            return Err(format!("not accepted: {:?}", transaction.fates).into());
+        let transaction = match load {
+            Load::Offers(author) => {
+                let (line, block) = author.offer()?;
+                session.offer(&author.envelope, line, block).await
+            }
+            Load::Messages(envelope, octets) => {
+                let content = futures_util::stream::iter([Ok(octets.clone())]);
+                session.by_value(envelope, Bytes::new(), content, octets.len() as u64).await
+            }
+        };
+        match transaction.fates.as_slice() {
+            [Fate::Accepted(_)] if accepted => {}
+            [Fate::Permanent(_)] if !accepted => {}
+            other => return Err(format!("not the answer that was to be: {other:?}").into()),
         }
     }
     Ok(())
 }
 
-async fn fetch_all(from: SocketAddr, name: &str, path: &str, connections: usize, each: usize) -> Result<u64> {
+async fn fetch_all(from: SocketAddr, name: &str, paths: &str, connections: usize, each: usize) -> Result<u64> {
     let tls = TlsConnector::from(ClientTls::new(&Trust::System)?.opportunistic);
     let mut all = JoinSet::new();
-    for _ in 0..connections {
+    for path in paths.split(',').cycle().take(connections) {
         let (tls, name, path) = (tls.clone(), name.to_owned(), path.to_owned());
         all.spawn(async move { fetch_many(tls, from, &name, &path, each).await });
     }

@@ -3,9 +3,13 @@
 //! Protocols and decisions are elsewhere (`smtp`, `reference`, `queue`), objects and rows too (`store`): callers hand
 //! in traits and streams.
 
+pub mod acme;
+pub mod authentication;
 pub mod discovery;
 pub mod dns;
 pub mod lookup;
+pub mod milter;
+pub mod mta_sts;
 mod peers;
 pub mod repository;
 pub mod retrieval;

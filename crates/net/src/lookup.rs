@@ -8,6 +8,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use mail::Domain;
 
+use crate::dns::TlsaSet;
+
 /// Answers questions about names. Implementations bound their own time and cache what they like.
 pub trait Lookup: Send + Sync + 'static {
     /// The TXT records at a name, CNAMEs followed, the strings of each record joined; records that are not UTF-8 left
@@ -16,6 +18,10 @@ pub trait Lookup: Send + Sync + 'static {
 
     /// The IPv4 and IPv6 addresses of a host, in the order in which they should be tried. None: the host has none.
     fn addresses<'a>(&'a self, host: &'a Domain) -> BoxFuture<'a, Result<Vec<IpAddr>, LookupError>>;
+
+    /// What a host publishes of the certificates of its service on this TCP port, where DNSSEC vouches for it (RFC 6698);
+    /// `None`: nothing.
+    fn tlsa<'a>(&'a self, host: &'a Domain, port: u16) -> BoxFuture<'a, Result<Option<TlsaSet>, LookupError>>;
 }
 
 /// TXT records, or their absence.

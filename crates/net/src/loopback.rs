@@ -14,11 +14,11 @@ use smtp::reply::catalogue;
 use smtp::server::{Config, Offer, OfferTbr};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::dns::{Resolver, Source};
+use crate::dns::{Dnssec, Resolver, Source};
 use crate::sasl::{Credentials, ScramVerifier, Unavailable};
 use crate::smtp_client::{Client, Settings as ClientSettings};
 use crate::smtp_server::{Accepted, Connection, Handler, Limits, Session, Settings, serve};
@@ -198,7 +198,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, recorder, shutdown) = (listener.local_addr().unwrap(), Recorder::new(), CancellationToken::new());
         let handler = Arc::new(Shared(Arc::clone(&recorder)));
-        let task = tokio::spawn(serve(listener, settings, handler, shutdown.clone()));
+        let task = tokio::spawn(serve(listener, watch::channel(settings).1, handler, shutdown.clone()));
         Self { address, recorder, shutdown, task }
     }
 
@@ -225,7 +225,7 @@ impl World {
     pub(crate) fn resolver(&self, zone: &str) -> Resolver {
         let path = self.ca.folder.path().join("zone");
         std::fs::write(&path, zone).unwrap();
-        Resolver::new(&Source::ZoneFile(path)).unwrap()
+        Resolver::new(&Source::ZoneFile(path), &Dnssec::Off).unwrap()
     }
 
     /// A client for which all mail of b.example goes to loopback, this port.

@@ -4,10 +4,15 @@
 //! What to send to whom, and when to try again, is the caller's business.
 
 mod connect;
+mod dane;
+mod examine;
 mod link;
 mod pool;
+mod results;
 mod route;
+mod security;
 mod session;
+mod sts;
 
 #[cfg(test)]
 mod tests;
@@ -23,9 +28,12 @@ use mail::{Domain, EnhancedStatus};
 use smtp::Secret;
 
 use crate::dns::Resolver;
-use crate::tls::ClientTls;
+use crate::mta_sts::MtaSts;
+use crate::tls::{ClientTls, Security};
 use pool::Pool;
 
+pub use examine::{Examined, Met};
+pub use results::{Observer, TlsFault, TlsPolicyFound, TlsResult};
 pub use session::{Session, Transaction};
 pub use smtp::client::{Fate, Lost, Protocol, Refusal, Stage, Timeouts};
 
@@ -55,6 +63,12 @@ pub struct Settings {
     pub bind_ipv4: Option<Ipv4Addr>,
     /// Source address of IPv6 connections.
     pub bind_ipv6: Option<Ipv6Addr>,
+    /// Do TLSA records count (DANE, RFC 7672)?
+    pub dane: bool,
+    /// Finds the MTA-STS policies of domains; without it none counts.
+    pub mta_sts: Option<MtaSts>,
+    /// Hears how TLS went with mail exchangers.
+    pub tls_results: Option<Observer>,
 }
 
 impl Settings {
@@ -72,6 +86,9 @@ impl Settings {
             connections: 500,
             bind_ipv4: None,
             bind_ipv6: None,
+            dane: true,
+            mta_sts: None,
+            tls_results: None,
         }
     }
 }
@@ -87,17 +104,20 @@ pub struct Destination {
     pub tls: TlsPolicy,
     /// AUTH PLAIN, inside TLS only.
     pub login: Option<Login>,
+    /// What the message asks of TLS.
+    pub asks: MessageTls,
 }
 
 impl Destination {
     /// The mail exchangers of a domain, with opportunistic TLS.
     pub fn exchangers_of(domain: Domain) -> Self {
-        Self { route: Route::Exchangers(domain), protocol: Protocol::Smtp, tls: TlsPolicy::Opportunistic, login: None }
+        let (route, tls) = (Route::Exchangers(domain), TlsPolicy::Opportunistic);
+        Self { route, protocol: Protocol::Smtp, tls, login: None, asks: MessageTls::AsUsual }
     }
 
     /// An LMTP server, in clear.
     pub fn lmtp(route: Route) -> Self {
-        Self { route, protocol: Protocol::Lmtp, tls: TlsPolicy::Off, login: None }
+        Self { route, protocol: Protocol::Lmtp, tls: TlsPolicy::Off, login: None, asks: MessageTls::AsUsual }
     }
 }
 
@@ -114,19 +134,48 @@ pub enum Route {
     Unix(PathBuf),
 }
 
+/// What a message itself asks of the TLS on its way. Nothing where LMTP is spoken: that way ends here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum MessageTls {
+    /// Nothing.
+    #[default]
+    AsUsual,
+    /// REQUIRETLS (RFC 8689 §4.2.1): a host that DNSSEC, an enforced MTA-STS policy or the operator names, TLS with its
+    /// certificate verified, and REQUIRETLS offered there.
+    Required,
+    /// `TLS-Required: No` (RFC 8689 §4.2.2): what domains publish of DANE and MTA-STS is passed over. The operator's policy
+    /// is not.
+    Optional,
+}
+
 /// How a connection is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TlsPolicy {
     /// Not at all.
     Off,
-    /// STARTTLS where it is offered, any certificate; where the handshake fails, in clear (RFC 7435).
+    /// STARTTLS where it is offered, any certificate; where the handshake fails, in clear (RFC 7435). What the other side
+    /// publishes (DANE, MTA-STS) asks for more.
     Opportunistic,
+    /// The same, whatever the domain demands: for reports on its TLS (RFC 8460 §5.3).
+    Heedless,
     /// STARTTLS or nothing, any certificate.
     Required,
     /// STARTTLS or nothing, with a valid certificate for the host's name.
     Verified,
     /// TLS from the first octet (RFC 8314), with a valid certificate for the host's name.
     Implicit,
+}
+
+impl TlsPolicy {
+    /// The demand on each connection, as far as the policy alone says it.
+    pub fn security(self) -> Security {
+        match self {
+            Self::Off => Security::Off,
+            Self::Opportunistic | Self::Heedless => Security::Opportunistic,
+            Self::Required => Security::Encrypted,
+            Self::Verified | Self::Implicit => Security::WebPki,
+        }
+    }
 }
 
 /// Name and password at a smart host. `Debug` shows no password.

@@ -154,6 +154,17 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// The protocol keyword for the Received field of a transaction (RFC 3848; with SMTPUTF8 RFC 6531 §4.3).
+    pub fn protocol_of(&self, smtputf8: bool) -> &'static str {
+        match (smtputf8, self.protocol()) {
+            (true, "ESMTP") => "UTF8SMTP",
+            (true, "ESMTPA") => "UTF8SMTPA",
+            (true, "ESMTPS") => "UTF8SMTPS",
+            (true, "ESMTPSA") => "UTF8SMTPSA",
+            (_, keyword) => keyword,
+        }
+    }
+
     /// The protocol keyword for the Received field (RFC 3848).
     pub fn protocol(&self) -> &'static str {
         match (self.extended, self.tls.is_some(), self.account.is_some()) {

@@ -17,6 +17,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::dns::TlsaSet;
 use crate::lookup::{Lookup, LookupError, Txt};
 
 pub(crate) const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -79,6 +80,7 @@ impl Authority {
 pub(crate) struct Table {
     texts: Mutex<HashMap<Domain, Result<Txt, LookupError>>>,
     hosts: Mutex<HashMap<Domain, Vec<IpAddr>>>,
+    tlsa: Mutex<HashMap<Domain, Result<TlsaSet, LookupError>>>,
     asked: Mutex<Vec<Domain>>,
     gate: Mutex<Option<Arc<Semaphore>>>,
 }
@@ -101,6 +103,10 @@ impl Table {
     pub(crate) fn set_host(&self, name: &str, addresses: &[&str]) {
         let addresses = addresses.iter().map(|a| a.parse().unwrap()).collect();
         self.hosts.lock().unwrap().insert(domain(name), addresses);
+    }
+
+    pub(crate) fn set_tlsa(&self, name: &str, found: Result<TlsaSet, LookupError>) {
+        self.tlsa.lock().unwrap().insert(domain(name), found);
     }
 
     /// Answers about TXT records wait until somebody adds permits to this.
@@ -139,9 +145,15 @@ impl Lookup for Table {
         let addresses = self.hosts.lock().unwrap().get(host).cloned().unwrap_or_else(|| vec![LOCALHOST]);
         Box::pin(async move { Ok(addresses) })
     }
+
+    fn tlsa<'a>(&'a self, host: &'a Domain, _: u16) -> BoxFuture<'a, Result<Option<TlsaSet>, LookupError>> {
+        let found = self.tlsa.lock().unwrap().get(host).cloned().transpose();
+        Box::pin(async move { found })
+    }
 }
 
 /// What a scripted server does on a connection, step by step.
+#[derive(Clone)]
 pub(crate) enum Play {
     /// Writes octets.
     Write(Vec<u8>),

@@ -1,9 +1,11 @@
 //! TLS configurations for servers and clients, by rustls over aws-lc-rs.
 //!
 //! [`certificates`] holds the operator's certificates and notices when their files change, [`server_config`]
-//! and [`trust`] make configurations of them. Handshakes are made by whoever owns the connection.
+//! and [`trust`] make configurations of them, [`dane`] those that go by DNS; [`security`] says what one connection needs. Handshakes are made by whoever owns the connection.
 
 pub mod certificates;
+pub mod dane;
+pub mod security;
 pub mod trust;
 
 #[cfg(test)]
@@ -18,6 +20,8 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 
 pub use certificates::{CertificateFiles, Certificates};
+pub use dane::Dane;
+pub use security::Security;
 pub use trust::{ClientTls, Trust};
 
 /// What is wrong with the operator's TLS files or this machine's.

@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -47,6 +48,17 @@ impl Stream {
                 Err(io::Error::other("TLS needs a TCP connection in clear"))
             }
         }
+    }
+
+    /// The address that it comes from here; none for a UNIX socket.
+    pub(crate) fn local_ip(&self) -> Option<IpAddr> {
+        let stream = match self {
+            Self::Tcp(stream) => stream,
+            Self::Server(stream) => stream.get_ref().0.get_ref(),
+            Self::Client(stream) => stream.get_ref().0.get_ref(),
+            Self::Unix(_) | Self::Gone => return None,
+        };
+        stream.local_addr().ok().map(|address| address.ip())
     }
 
     /// Waits for octets, as many as are there and fit, and hands them to `take`. How many; 0 is the end of the
@@ -133,11 +145,15 @@ pub(crate) struct Clock {
     made: Instant,
 }
 
+/// The system's time.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
 impl Clock {
     pub(crate) fn new() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let base = Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
-        Self { base, made: Instant::now() }
+        Self { base: now(), made: Instant::now() }
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -15,6 +15,9 @@ use reference::{Selector, SigningKey};
 /// Where a report to this address goes; nothing for a local address that does not exist.
 pub type Router = Arc<dyn Fn(&Address) -> Vec<Target> + Send + Sync>;
 
+/// The fields that sign a whole message, to stand on top of it; empty where nobody signs. At most a few milliseconds.
+pub type ReportSigner = Arc<dyn Fn(&[u8]) -> String + Send + Sync>;
+
 /// Configuration of a [`crate::Node`].
 #[derive(Clone)]
 pub struct QueueConfig {
@@ -26,12 +29,16 @@ pub struct QueueConfig {
     pub reporting_domain: Option<Domain>,
     /// Routes the server's own reports.
     pub route: Router,
+    /// Signs reports.
+    pub sign: ReportSigner,
     /// By reference or by value, for recipient domains that differ from the default.
     pub policies: HashMap<Domain, Policy>,
     /// And for all others.
     pub default_policy: Policy,
     /// Next hops, by name, that are offered references; all other relays get mail by value.
     pub relays_by_reference: HashSet<String>,
+    /// Whose messages are held by rule.
+    pub holds: HoldRules,
     /// When failed attempts are repeated.
     pub retry: Retry,
     /// The clocks of TBR §6 and §8.
@@ -48,9 +55,11 @@ impl QueueConfig {
             signers: HashMap::new(),
             reporting_domain: None,
             route,
+            sign: Arc::new(|_| String::new()),
             policies: HashMap::new(),
             default_policy: Policy::default(),
             relays_by_reference: HashSet::new(),
+            holds: HoldRules::default(),
             retry: Retry::default(),
             timers: Timers::default(),
             limits: Limits::default(),
@@ -86,6 +95,24 @@ impl fmt::Debug for QueueConfig {
     }
 }
 
+/// Whose messages are held, and for how long from their acceptance on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HoldRules {
+    /// What these accounts submit.
+    pub accounts: HashMap<String, Duration>,
+    /// What comes from these domains or goes to them.
+    pub domains: HashMap<Domain, Duration>,
+}
+
+impl HoldRules {
+    /// The longest that applies.
+    pub(crate) fn of(&self, account: Option<&str>, domains: impl Iterator<Item = Domain>) -> Option<Duration> {
+        let by_account = account.and_then(|account| self.accounts.get(account));
+        let by_domain = domains.filter_map(|domain| self.domains.get(&domain)).max();
+        by_account.max(by_domain).copied()
+    }
+}
+
 /// A domain's key and repository.
 #[derive(Debug, Clone)]
 pub struct Signer {
@@ -108,6 +135,10 @@ pub struct Policy {
     pub mode: ReferenceMode,
     /// Smaller objects go by value, in octets. Not looked at under [`ReferenceMode::Require`].
     pub by_value_below: u64,
+    /// The domain may, as a relay, pass on by reference what is offered to it (TBR §7.3).
+    pub may_delegate: bool,
+    /// What came by reference and goes on to the domain is delegated at its origin. The origin learns where to.
+    pub delegate_to: bool,
 }
 
 /// Whether references are offered (TBR §8).
@@ -155,6 +186,8 @@ impl Retry {
 pub struct Timers {
     /// How long a message is tried before it fails.
     pub message_lifetime: Duration,
+    /// The same for a message that waits for a site.
+    pub site_lifetime: Duration,
     /// From `t` to `e` of a reference, at most 30 days; never past the end of the message's own life.
     pub reference_lifetime: Duration,
     /// A reference that could not live this long is not issued: the message goes by value.
@@ -177,6 +210,9 @@ pub struct Timers {
     pub replay_memory: Duration,
     /// Finished legs are kept this long, for `trace`.
     pub retention: Duration,
+    /// The content of a leg that issued references is kept so long after the last final outcome, and after the end of the last
+    /// reference. Nobody can fetch it then.
+    pub object_grace: Duration,
     /// A leg that issued references answers `gone` and `taken` this long after the last of them expired.
     pub answer_memory: Duration,
     /// `relayed`, or claimed without any receipt: kept this long after `t`, so that a late `failed` finds its author.
@@ -196,6 +232,7 @@ impl Default for Timers {
     fn default() -> Self {
         Self {
             message_lifetime: 5 * DAY,
+            site_lifetime: 30 * DAY,
             reference_lifetime: 5 * DAY,
             shortest_reference: HOUR / 4,
             expiry_grace: HOUR / 4,
@@ -207,6 +244,7 @@ impl Default for Timers {
             delay_report: Some(4 * HOUR),
             replay_memory: Duration::from_secs(300),
             retention: 7 * DAY,
+            object_grace: Duration::ZERO,
             answer_memory: 2 * DAY,
             long_memory: 37 * DAY,
             attempt_budget: HOUR,
@@ -227,6 +265,8 @@ pub struct Limits {
     pub per_origin: usize,
     /// Retrievals in all; 0 pauses retrieval.
     pub retrievals: usize,
+    /// Judgements of content in all.
+    pub judgements: usize,
     /// Posts of claims, and as many of receipts, in all; one at a time to each repository.
     pub posts: usize,
     /// Rows that wait in memory for a place; beyond that their keys do.
@@ -242,6 +282,7 @@ impl Default for Limits {
             deliveries: 500,
             per_origin: 8,
             retrievals: 64,
+            judgements: 64,
             posts: 64,
             waiting: 4096,
             in_hand: 50_000,

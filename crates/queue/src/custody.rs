@@ -12,6 +12,8 @@ use crate::port::ClaimAnswer;
 use Action::{Delayed, Failed, Relayed};
 use ClaimAnswer::{Gone, Granted, Taken};
 
+pub use delegation::delegate;
+
 /// The claimant that the origin knows only by the word of its SMTP reply (TBR §8). The first store that then claims
 /// the index takes its name.
 pub const BY_REPLY: InstanceId = InstanceId([0; 16]);
@@ -47,8 +49,10 @@ impl Claimant {
         self.aims_at(claim) && self.instance == claim.instance
     }
 
+    /// May it claim this? Whom the offer names at its top; or who delegated, which revokes what stands above.
     fn is_offered(self, offered: &Offered) -> bool {
-        (self.reference, self.index) == (offered.reference, offered.index)
+        delegation::level(offered, &self)
+            .is_some_and(|level| offered.delegations.get(level).is_none_or(|above| above.by == self.instance))
     }
 }
 
@@ -93,15 +97,12 @@ pub fn refuse(
     }
 }
 
-/// Origin: a store says that it took custody without an answer (TBR §6). Always acknowledged. Says whether the store is
-/// now the claimant of record; if not, its receipts count beside the claimant's.
-pub fn act(state: RecipientState, by: Claimant, now: Timestamp) -> (RecipientState, bool) {
+/// Origin: a store says that it took custody without an answer (TBR §6). Any word acknowledges that. `Granted` says that
+/// the store is now the claimant of record; after another its receipts count beside the claimant's.
+pub fn act(state: RecipientState, by: Claimant, now: Timestamp) -> (RecipientState, ClaimAnswer) {
     match state {
-        RecipientState::Queued | RecipientState::Offered(_) => (RecipientState::Claimed(by.claim(now)), true),
-        state => {
-            let (state, answer) = claim(state, by, now);
-            (state, answer == Granted)
-        }
+        RecipientState::Queued | RecipientState::Offered(_) => (RecipientState::Claimed(by.claim(now)), Granted),
+        state => claim(state, by, now),
     }
 }
 
@@ -130,6 +131,10 @@ pub fn receipt(state: RecipientState, by: Claimant, acted: bool, outcome: Outcom
         }
         RecipientState::Claimed(held) if by.holds(&held) => {
             (RecipientState::Done { outcome, claim: Some(held) }, ReceiptWord::News)
+        }
+        RecipientState::Offered(offered) if outcome.action == Failed && delegation::is_delegator(&offered, &by) => {
+            let claim = Some(by.claim(outcome.at));
+            (RecipientState::Done { outcome, claim }, ReceiptWord::News)
         }
         RecipientState::Done { outcome: known, claim: Some(held) } if by.holds(&held) => {
             let late = known.action == Relayed && !matches!(outcome.action, Relayed | Delayed);
@@ -168,7 +173,8 @@ pub fn conclude(state: RecipientState, outcome: Outcome) -> (RecipientState, boo
 pub fn offer(state: RecipientState, reference: ReferenceId, index: u16) -> (RecipientState, bool) {
     match state {
         RecipientState::Queued => {
-            (RecipientState::Offered(Offered { reference, index, accepted: None, closed: false }), true)
+            let offered = Offered { reference, index, accepted: None, closed: false, delegations: Vec::new() };
+            (RecipientState::Offered(offered), true)
         }
         other => (other, false),
     }
@@ -232,7 +238,9 @@ pub fn answered(state: IndexState, answer: ClaimAnswer) -> IndexState {
         (IndexState::Final { outcome, acknowledged, .. }, _) => {
             IndexState::Final { outcome, acknowledged, acted: false }
         }
-        (state @ (IndexState::Refused | IndexState::Taken | IndexState::Gone), _) => state,
+        (state @ (IndexState::Refused | IndexState::Taken | IndexState::Gone | IndexState::Delegated { .. }), _) => {
+            state
+        }
     }
 }
 
@@ -262,6 +270,10 @@ pub fn finished(state: IndexState, outcome: Outcome) -> IndexState {
         IndexState::Final { outcome: known, acted, .. } if known.action == Relayed && outcome.action != Relayed => {
             IndexState::Final { outcome, acknowledged: false, acted }
         }
+        // Whoever claims it reports anything else.
+        IndexState::Delegated { failed: None } if outcome.action == Failed => {
+            IndexState::Delegated { failed: Some(outcome) }
+        }
         state => state,
     }
 }
@@ -273,6 +285,27 @@ pub fn acknowledged(state: IndexState, posted: Action) -> IndexState {
         IndexState::Final { outcome, acted, .. } if outcome.action == posted => {
             IndexState::Final { outcome, acknowledged: true, acted }
         }
+        IndexState::Delegated { failed: Some(outcome) } if outcome.action == posted => {
+            IndexState::Final { outcome, acknowledged: true, acted: false }
+        }
+        state => state,
+    }
+}
+
+/// Receiver: the origin has recorded that it is passed on by reference.
+#[must_use]
+pub fn delegated(state: IndexState) -> IndexState {
+    match state {
+        IndexState::Open => IndexState::Delegated { failed: None },
+        state => state,
+    }
+}
+
+/// Receiver: it cannot be passed on by reference after all. Custody is wanted instead: the claim revokes the delegation.
+#[must_use]
+pub fn recalled(state: IndexState) -> IndexState {
+    match state {
+        IndexState::Delegated { failed: None } => IndexState::Open,
         state => state,
     }
 }
@@ -286,5 +319,6 @@ pub fn asked_again(state: IndexState) -> IndexState {
     }
 }
 
+mod delegation;
 #[cfg(test)]
 mod tests;

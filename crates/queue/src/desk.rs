@@ -28,6 +28,8 @@ pub(crate) struct Desk {
     pub(crate) jobs: HashMap<JobId, JobKind>,
     pub(crate) deliveries: Lanes<Route>,
     pub(crate) retrievals: Lanes<Domain>,
+    pub(crate) judgements: Lanes<Domain>,
+    pub(crate) delegations: Lanes<Repository>,
     pub(crate) claims: Lanes<Repository>,
     pub(crate) receipts: Lanes<Repository>,
     /// Which job fetches an object.
@@ -81,6 +83,8 @@ impl Desk {
             jobs: HashMap::new(),
             deliveries: Lanes::new(limits.deliveries, limits.per_destination),
             retrievals: Lanes::new(limits.retrievals, limits.per_origin),
+            judgements: Lanes::new(limits.judgements, limits.per_origin),
+            delegations: Lanes::new(limits.posts, limits.per_origin),
             claims: Lanes::new(limits.posts, 1),
             receipts: Lanes::new(limits.posts, 1),
             fetching: HashMap::new(),

@@ -1,6 +1,6 @@
 //! How a change passes through the ledger: read, apply, commit, release; again after a conflict.
 
-use mail::ledger::{Key, Row};
+use mail::ledger::{Key, Row, RowBody};
 
 use crate::desk::Known;
 use crate::flow::{Change, Context, Effect, Flow, Heads, MAX_TRIES, Otherwise, Plan, Rows, Stage, Writing, Written};
@@ -14,9 +14,9 @@ use mail::EnhancedStatus;
 impl Node {
     /// Begins a change, with its rows where they are at hand.
     pub(crate) fn start(&mut self, change: Box<dyn Change>, rows: Option<Vec<Row>>, holds: Vec<Key>) {
-        let flow = Flow { change, holds, tries: 0, heads: Heads::new() };
+        let flow = Flow { change, holds, tries: 0, heads: Heads::new(), followed: false };
         match rows {
-            Some(rows) => self.run(flow, rows),
+            Some(rows) => self.follow(flow, rows),
             None => self.read(flow),
         }
     }
@@ -27,7 +27,7 @@ impl Node {
         match (stage, answer) {
             (Stage::Reading(flow, mut rows, alternates), LedgerAnswer::Rows(more)) => {
                 rows.extend(more);
-                if alternates.is_empty() { self.run(flow, rows) } else { self.find(flow, rows, alternates) }
+                if alternates.is_empty() { self.follow(flow, rows) } else { self.find(flow, rows, alternates) }
             }
             (Stage::Heading(mut flow, object), answer) => {
                 // A report without the original's header is better than none.
@@ -57,7 +57,8 @@ impl Node {
         }
     }
 
-    fn read(&mut self, flow: Flow) {
+    fn read(&mut self, mut flow: Flow) {
+        flow.followed = false;
         let wants = flow.change.wants();
         if wants.keys.is_empty() {
             return self.find(flow, Vec::new(), wants.alternates);
@@ -69,10 +70,22 @@ impl Node {
 
     fn find(&mut self, flow: Flow, rows: Vec<Row>, alternates: Vec<String>) {
         if alternates.is_empty() {
-            return self.run(flow, rows);
+            return self.follow(flow, rows);
         }
         let token = self.token();
         self.actions.push_back(Action::Find { token, alternates, limit: 1 });
+        self.pending.insert(token, Stage::Reading(flow, rows, Vec::new()));
+    }
+
+    /// Reads what the legs among the rows came by, once: what is not there then is not there any more.
+    fn follow(&mut self, mut flow: Flow, rows: Vec<Row>) {
+        let keys = if flow.followed { Vec::new() } else { origins(&rows) };
+        if keys.is_empty() {
+            return self.run(flow, rows);
+        }
+        flow.followed = true;
+        let token = self.token();
+        self.actions.push_back(Action::Load { token, keys });
         self.pending.insert(token, Stage::Reading(flow, rows, Vec::new()));
     }
 
@@ -207,6 +220,19 @@ impl Node {
             }
         }
     }
+}
+
+/// The references by which messages of these legs came, as far as their rows are not among these.
+fn origins(rows: &[Row]) -> Vec<Key> {
+    let origin = |row: &Row| match &row.body {
+        RowBody::Leg(leg) => leg.inbound.clone(),
+        RowBody::Inbound(_) => None,
+    };
+    let mut keys: Vec<Key> = rows.iter().filter_map(origin).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys.retain(|key| rows.iter().all(|row| row.key != *key));
+    keys
 }
 
 impl Written {

@@ -31,7 +31,8 @@ pub(crate) trait Change: Send {
     fn otherwise(&self) -> Otherwise;
 }
 
-/// Rows to load: by key, and by secondary key.
+/// Rows to load: by key, and by secondary key. A leg always comes with the row of the reference by which its message
+/// came, while there is one.
 #[derive(Default)]
 pub(crate) struct Wants {
     pub(crate) keys: Vec<Key>,
@@ -99,6 +100,12 @@ impl Plan {
 
     pub(crate) fn count(&mut self, count: Count) {
         self.stats.add(count, 1);
+    }
+
+    /// Takes out the changed row of an inbound reference, to change it once more.
+    pub(crate) fn take_inbound(&mut self, key: &Key) -> Option<(Sheet, Box<Inbound>)> {
+        let place = self.batch.put.iter().position(|row| row.key == *key)?;
+        Rows::new(vec![self.batch.put.swap_remove(place)]).take_inbound(key)
     }
 
     pub(crate) fn writes_nothing(&self) -> bool {
@@ -182,6 +189,8 @@ pub(crate) struct Flow {
     pub(crate) holds: Vec<Key>,
     pub(crate) tries: u32,
     pub(crate) heads: Heads,
+    /// The rows of the references by which the messages of its legs came have been asked for.
+    pub(crate) followed: bool,
 }
 
 /// Which answer of the ledger a flow waits for.

@@ -1,15 +1,15 @@
 //! How jobs begin and end: places and limits, what the edge is told, and which change their news becomes.
 
-use mail::EnhancedStatus;
 use mail::ledger::{Action as Outcome, Inbound, Key, Leg, Route, Row, RowBody};
+use mail::{EnhancedStatus, ReferenceId};
 
 use crate::desk::{Repository, Waited};
 use crate::node::{Node, companion};
 use crate::origin::{attempt, end, leg};
 use crate::port::{
-    Action, Delivery, DeliveryEnd, JobEvent, JobId, Peer, Post, Proceed, Retrieval, RetrieveFailure, Work,
+    Action, Delivery, DeliveryEnd, JobEvent, JobId, Judgement, Peer, Post, Proceed, Retrieval, RetrieveFailure, Work,
 };
-use crate::receiver::{claim, receipts, retrieval};
+use crate::receiver::{claim, delegate, judgement, receipts, retrieval};
 use crate::work::{JobKind, Mode};
 
 /// Most entries in one post (TBR §8.2).
@@ -35,6 +35,24 @@ impl Node {
                 Waited::Row(row) => self.retrieve(*row),
                 waited => {
                     self.desk.retrievals.leave(&d);
+                    self.recall(key, &waited);
+                }
+            }
+        }
+        while let Some((d, key)) = self.desk.judgements.next() {
+            match self.desk.take_waiting(&key) {
+                Waited::Row(row) => self.judge(*row),
+                waited => {
+                    self.desk.judgements.leave(&d);
+                    self.recall(key, &waited);
+                }
+            }
+        }
+        while let Some((repository, key)) = self.desk.delegations.next() {
+            match self.desk.take_waiting(&key) {
+                Waited::Row(row) => self.post_delegation(repository, *row),
+                waited => {
+                    self.desk.delegations.leave(&repository);
                     self.recall(key, &waited);
                 }
             }
@@ -107,17 +125,40 @@ impl Node {
         let (d, xuid) = (inbound.d.clone(), inbound.xuid);
         let work = Work::Retrieve(Box::new(Retrieval {
             d: d.clone(),
+            to: inbound.to.clone(),
             host: inbound.host.clone(),
             uri: inbound.uri.clone(),
             xuid,
             size: inbound.size,
+            expires: inbound.expires,
             budget: self.config.timers.attempt_budget,
+            recheck: inbound.client.filter(|_| inbound.not_before.is_some()),
         }));
         let keys = vec![row.key.clone()];
         let job = self.begin_job(JobKind::Retrieval { d: d.clone(), xuid, keys });
         self.desk.fetching.insert((d, xuid), job);
         self.desk.run(row, job);
         self.actions.push_back(Action::Start { job, work });
+    }
+
+    fn judge(&mut self, row: Row) {
+        let RowBody::Inbound(inbound) = &row.body else { return };
+        let (key, d) = (row.key.clone(), inbound.d.clone());
+        let work = Work::Judge(Box::new(Judgement { key: key.clone(), inbound: Inbound::clone(inbound) }));
+        let job = self.begin_job(JobKind::Judgement { d, key });
+        self.desk.run(row, job);
+        self.actions.push_back(Action::Start { job, work });
+    }
+
+    fn post_delegation(&mut self, repository: Repository, row: Row) {
+        let RowBody::Inbound(inbound) = &row.body else { return };
+        let hop = inbound.hops.first().map(|hop| hop.issued.id);
+        let (Some(post), Some(hop)) = (delegate::post(&row.key, inbound, self.instance), hop) else {
+            return self.desk.delegations.leave(&repository);
+        };
+        let job = self.begin_job(JobKind::Delegation { repository, key: row.key.clone(), hop });
+        self.desk.run(row, job);
+        self.actions.push_back(Action::Start { job, work: Work::PostDelegation(Box::new(post)) });
     }
 
     fn post_claims(&mut self, repository: Repository, waiting: Vec<Key>) {
@@ -228,6 +269,14 @@ impl Node {
                 self.desk.fetching.remove(&(d, xuid));
                 self.retrieved(keys, event);
             }
+            JobKind::Judgement { d, key } => {
+                self.desk.judgements.leave(&d);
+                self.judged(key, event);
+            }
+            JobKind::Delegation { repository, key, hop } => {
+                self.desk.delegations.leave(&repository);
+                self.delegated(key, hop, event);
+            }
             JobKind::Claims { repository, keys } => {
                 self.desk.claims.leave(&repository);
                 self.claimed(keys, event);
@@ -260,11 +309,36 @@ impl Node {
             JobEvent::RetrieveFailed { failure, text } => (failure, text),
             _ => (RetrieveFailure::Temporary, "the retrieval broke off".to_owned()),
         };
-        for row in rows {
+        for (row, place) in rows.into_iter().zip(0..) {
             let (key, text, jitter) = (row.key.clone(), text.clone(), self.random.number());
+            // Who was refused is the first; the others only shared its retrieval.
+            let is_refused = failure == RetrieveFailure::Refused;
+            let failure = if is_refused && place > 0 { RetrieveFailure::Temporary } else { failure };
             let change = retrieval::NotRetrieved { key: key.clone(), failure, text, jitter };
             self.begin_with(change, vec![row], vec![key]);
         }
+    }
+
+    fn judged(&mut self, key: Key, event: JobEvent) {
+        let Some(row) = self.desk.take_running(&key, Vec::new()) else { return };
+        let decision = match event {
+            JobEvent::Judged(decision) => Ok(decision),
+            JobEvent::JudgeFailed { text } => Err(text),
+            _ => Err("the judgement broke off".to_owned()),
+        };
+        let jitter = self.random.number();
+        let change = judgement::Judged { key: key.clone(), decision, jitter };
+        self.begin_with(change, vec![row], vec![key]);
+    }
+
+    fn delegated(&mut self, key: Key, hop: ReferenceId, event: JobEvent) {
+        let Some(row) = self.desk.take_running(&key, Vec::new()) else { return };
+        let answer = match event {
+            JobEvent::Delegated(answer) => Ok(answer),
+            JobEvent::PostFailed { text } => Err(text),
+            _ => Err("the post broke off".to_owned()),
+        };
+        self.begin_with(delegate::Answered { key: key.clone(), hop, answer }, vec![row], vec![key]);
     }
 
     fn claimed(&mut self, keys: Vec<Key>, event: JobEvent) {

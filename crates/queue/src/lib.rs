@@ -13,6 +13,7 @@ mod jobs;
 mod look;
 mod node;
 mod origin;
+pub mod pending;
 pub mod port;
 mod receiver;
 mod report;

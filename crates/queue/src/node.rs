@@ -12,7 +12,7 @@ use crate::config::QueueConfig;
 use crate::desk::Desk;
 use crate::flow::{Change, Flow, Random, Stage};
 use crate::look::Look;
-use crate::origin::{accept, claims, command, leg, locate, receipts, served, timers};
+use crate::origin::{accept, claims, command, delegate, leg, locate, receipts, served, timers};
 use crate::port::{Action, CallId, Entropy, Input, LedgerAnswer, Request, Token};
 use crate::receiver;
 use crate::receiver::inbound::Task;
@@ -119,10 +119,16 @@ impl Node {
             Request::Offer(inbound) => {
                 self.begin_with(receiver::offer::Offer { call, inbound }, Vec::new(), Vec::new())
             }
-            Request::Locate { xuid, grant } => self.begin(locate::Locate { call, xuid, grant }),
-            Request::Claims { instance, claims: entries } => self.begin(claims::Claims { call, instance, entries }),
-            Request::Receipts { instance, receipts: entries } => {
-                self.begin(receipts::Receipts { call, instance, entries });
+            Request::Binding { grants } => self.begin(locate::Binding { call, grants }),
+            Request::Locate { xuid, grant, signed } => self.begin(locate::Locate { call, xuid, grant, signed }),
+            Request::Claims { instance, claims: entries, signed } => {
+                self.begin(claims::Claims { call, instance, entries, signed });
+            }
+            Request::Delegate { instance, delegation: entry, signed } => {
+                self.begin(delegate::Delegate { call, instance, entry, signed });
+            }
+            Request::Receipts { instance, receipts: entries, signed } => {
+                self.begin(receipts::Receipts { call, instance, entries, signed });
             }
             Request::Command(command) => self.begin(command::Order { call, command }),
             Request::Served { grant, octets } => self.begin(served::Served { grant, octets }),
@@ -174,11 +180,21 @@ impl Node {
         let RowBody::Inbound(inbound) = &row.body else { return };
         let repository = receiver::inbound::repository(inbound);
         match task {
+            Task::Delegate => {
+                let key = row.key.clone();
+                self.desk.wait(row, usize::MAX);
+                self.desk.delegations.queue(&repository, key);
+            }
             Task::Retrieve if self.desk.retrievals.is_closed() => {}
             Task::Retrieve => {
                 let change = receiver::retrieval::Borrow::new(row.key.clone(), inbound);
                 self.desk.settle(&row.key);
                 self.start(Box::new(change), None, vec![row.key]);
+            }
+            Task::Judge => {
+                let key = row.key.clone();
+                self.desk.wait(row, usize::MAX);
+                self.desk.judgements.queue(&repository.d, key);
             }
             Task::Claim => {
                 let key = row.key.clone();

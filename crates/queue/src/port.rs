@@ -4,12 +4,16 @@
 //! passing of time; [`Action`] is everything that the edge must do. The edge decides nothing: `restante` carries
 //! actions out with real sockets and disks, `sim` with virtual ones.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use mail::ledger::{Batch, Claim, ContentFacts, Inbound, Key, Leg, ObjectRef, Outcome, Row, Source, Target};
 use mail::{
-    Address, Domain, EnhancedStatus, Grant, InstanceId, MailParams, QueueId, Recipient, ReferenceId, Timestamp, Xuid,
+    Address, Assurance, Domain, EnhancedStatus, Grant, InstanceId, MailParams, QueueId, Recipient, ReferenceId,
+    Timestamp, Xuid,
 };
+use reference::Hop;
+use reference::message_signature::SignedBy;
 
 /// A request of the edge, answered by exactly one [`Action::Reply`] with the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,12 +68,20 @@ pub enum Request {
     Accept(Box<Acceptance>),
     /// Take a verified reference. Reply: `Offer(..)`.
     Offer(Box<Inbound>),
+    /// Before a signed request: which domains must sign for these grants? Reply: `Binding(..)`. Keys of other domains
+    /// need not be looked up.
+    Binding {
+        /// At most 1000.
+        grants: Vec<Grant>,
+    },
     /// A repository request: which object may this grant fetch? Reply: `Object(..)`.
     Locate {
         /// XUID of the URI.
         xuid: Xuid,
         /// RCPT of the URI.
         grant: Grant,
+        /// Whose signatures of the request verify.
+        signed: SignedBy,
     },
     /// Claims of one peer. Reply: `Claims(..)`, one answer list per entry.
     Claims {
@@ -77,6 +89,17 @@ pub enum Request {
         instance: InstanceId,
         /// At most 1000.
         claims: Vec<ClaimEntry>,
+        /// Whose signatures of the request verify.
+        signed: SignedBy,
+    },
+    /// A relay passes on by reference what it was offered (TBR §7.3). Reply: `Delegated(..)`.
+    Delegate {
+        /// The delegating store.
+        instance: InstanceId,
+        /// What it passes on, and how.
+        delegation: Box<DelegationEntry>,
+        /// Whose signatures of the request verify.
+        signed: SignedBy,
     },
     /// Receipts of one peer. Reply: `Receipts(..)`.
     Receipts {
@@ -84,6 +107,8 @@ pub enum Request {
         instance: InstanceId,
         /// At most 1000.
         receipts: Vec<ReceiptEntry>,
+        /// Whose signatures of the request verify.
+        signed: SignedBy,
     },
     /// An operator's command. Reply: `Commanded(..)`.
     Command(Command),
@@ -113,6 +138,8 @@ pub struct Acceptance {
     pub facts: ContentFacts,
     /// Trace fields above it (empty where they are part of the object).
     pub prefix: String,
+    /// An ARC set above those, for other servers that an alias leads to by value; may be empty.
+    pub seal: String,
     /// Who handed it in.
     pub source: Source,
 }
@@ -132,6 +159,25 @@ pub struct ClaimEntry {
     pub failed: Vec<(u16, Outcome)>,
     /// Custody was taken without an answer.
     pub acted: bool,
+}
+
+/// A delegation, its JSON already checked, its hop signed by a key of its domain.
+#[derive(Debug, Clone)]
+pub struct DelegationEntry {
+    /// The recipient domain of the field below: the relay's.
+    pub to: Domain,
+    /// The field below.
+    pub id: ReferenceId,
+    /// The proof.
+    pub grant: Grant,
+    /// The relay's hop.
+    pub hop: Hop,
+    /// The secret under which it will be claimed.
+    pub hop_grant: Grant,
+    /// Index below of each index of the hop.
+    pub map: Vec<u16>,
+    /// How surely the next domain is known to have keys: the grant is bound to them then.
+    pub bound: Option<Assurance>,
 }
 
 /// One entry of a receipts request.
@@ -154,7 +200,7 @@ pub enum ClaimAnswer {
     Granted,
     /// Another store has it.
     Taken,
-    /// Withdrawn, expired, refused or sent by value.
+    /// Withdrawn, expired, refused, delegated or sent by value.
     Gone,
 }
 
@@ -183,8 +229,10 @@ pub enum Selection {
 }
 
 /// What a command did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Commanded {
+    /// Whether anything was left for it to do. Where not, nothing was changed or noted.
+    pub carried_out: bool,
     /// Per leg and recipient: what it is now, in a plain word or sentence.
     pub recipients: Vec<(Key, Address, String)>,
 }
@@ -196,12 +244,16 @@ pub enum Reply {
     Accepted,
     /// What became of an offer.
     Offer(OfferAnswer),
+    /// The recipient domains that those grants among the ones asked about are bound to that exist and are bound.
+    Binding(Vec<Domain>),
     /// What a grant may fetch.
     Object(Located),
-    /// Per entry, in order; `None`: no such reference, grant or domain (no answer).
+    /// Per entry, in order; `None`: no such reference, grant or domain, or its signature is missing (no answer).
     Claims(Vec<Option<Vec<(u16, ClaimAnswer)>>>),
     /// Per entry, in order: indexes recorded; `None` as above.
     Receipts(Vec<Option<Vec<u16>>>),
+    /// One word for all of a hop's recipients; `None` as above, and where this origin lets nobody delegate.
+    Delegated(Option<ClaimAnswer>),
     /// What a command did.
     Commanded(Commanded),
     /// The ledger cannot take it now: 451 or 503.
@@ -220,6 +272,8 @@ pub enum OfferAnswer {
     Claimed(QueueId),
     /// The same, and the outcome of every one of them is known here.
     Done(QueueId),
+    /// Seen before, and refused after retrieval; no claim has carried that to the origin yet: 550 (TBR §3.7).
+    Refused(QueueId),
     /// Seen before with other content: 5yz.
     Mismatch,
 }
@@ -229,9 +283,9 @@ pub enum OfferAnswer {
 pub enum Located {
     /// This object.
     Object(ObjectRef),
-    /// Nothing: no such grant, or not for this object. The same 404 for everybody.
+    /// Nothing: no such grant, not for this object, or bound and not signed. The same 404 for everybody.
     Unknown,
-    /// The grant is right, but the reference was withdrawn, has expired or is done: 410.
+    /// The grant (and the signature, if bound) is right, but the reference was withdrawn, has expired or is done: 410.
     Gone,
 }
 
@@ -339,10 +393,14 @@ pub enum Work {
     Deliver(Box<Delivery>),
     /// Fetch an object. Ends with `Retrieved` or `RetrieveFailed`.
     Retrieve(Box<Retrieval>),
+    /// Judge the content of a reference, whose object is here and synced. Ends with `Judged` or `JudgeFailed`.
+    Judge(Box<Judgement>),
     /// Post claims to one repository host. Ends with `Claimed` or `PostFailed`.
     PostClaims(Post<ClaimEntry>),
     /// Post receipts to one repository host. Ends with `Reported` or `PostFailed`.
     PostReceipts(Post<ReceiptEntry>),
+    /// Post a delegation to one repository host. Ends with `Delegated` or `PostFailed`.
+    PostDelegation(Box<Delegating>),
 }
 
 /// A delivery attempt.
@@ -363,6 +421,8 @@ pub struct Delivery {
 pub struct Retrieval {
     /// The signing domain, for budgets, pools and suspension.
     pub d: Domain,
+    /// The recipient domain of the reference: signs the request, if its key is here.
+    pub to: Domain,
     /// Repository host.
     pub host: Domain,
     /// URI with the grant.
@@ -371,8 +431,46 @@ pub struct Retrieval {
     pub xuid: Xuid,
     /// Octets to expect.
     pub size: u64,
+    /// When it cannot be claimed any more.
+    pub expires: Timestamp,
     /// Time the whole retrieval may take.
     pub budget: Duration,
+    /// Set where policy has delayed the retrieval: the client that offered the reference, to be looked at once more.
+    pub recheck: Option<IpAddr>,
+}
+
+/// A judgement: is the content of this reference taken?
+#[derive(Debug, Clone)]
+pub struct Judgement {
+    /// Names the reference, for logs.
+    pub key: Key,
+    /// The reference as it is committed now: its object, and the evidence of its session.
+    pub inbound: Inbound,
+}
+
+/// A delegation to post to one host.
+#[derive(Debug, Clone)]
+pub struct Delegating {
+    /// Names the inbound reference, for logs.
+    pub key: Key,
+    /// Repository host.
+    pub host: Domain,
+    /// The signing domain whose repository it is.
+    pub d: Domain,
+    /// This store.
+    pub instance: InstanceId,
+    /// Our domain, which the field below names: signs the request.
+    pub to: Domain,
+    /// The field below.
+    pub id: ReferenceId,
+    /// Its grant.
+    pub grant: Grant,
+    /// The hop as it will be offered, on top of what it stands on.
+    pub block: String,
+    /// The hop's own grant.
+    pub hop_grant: Grant,
+    /// Index below of each index of the hop.
+    pub map: Vec<u16>,
 }
 
 /// Entries to post to one host.
@@ -394,6 +492,8 @@ pub enum Proceed {
     /// An ordinary transaction for these recipients. Fewer than the delivery began with where some were
     /// claimed or withdrawn meanwhile.
     ByValue {
+        /// What stands above the content in this transaction, where that differs from the leg's own prefix.
+        prefix: Option<String>,
         /// Positions in the leg, in order of RCPT.
         positions: Vec<u16>,
     },
@@ -438,15 +538,35 @@ pub enum JobEvent {
         /// One plain sentence.
         text: String,
     },
+    /// `Judge` has ended.
+    Judged(Judged),
+    /// `Judge` has ended otherwise: try again later.
+    JudgeFailed {
+        /// One plain sentence.
+        text: String,
+    },
     /// `PostClaims` has ended: answers in the order of the entries; `None`: no answer for that entry.
     Claimed(Vec<Option<Vec<(u16, ClaimAnswer)>>>),
     /// `PostReceipts` has ended: indexes recorded, in the order of the entries.
     Reported(Vec<Option<Vec<u16>>>),
+    /// `PostDelegation` has ended.
+    Delegated(ClaimAnswer),
     /// The post got no answer that counts.
     PostFailed {
         /// One plain sentence.
         text: String,
     },
+}
+
+/// What was decided on the content of a reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    /// Trace fields to stand above those of the session (Authentication-Results), with their CRLF.
+    pub results: String,
+    /// An ARC set to stand above them where an alias leads to other servers by value; may be empty.
+    pub seal: String,
+    /// Why it is refused: the claim then carries this as the outcome `failed`.
+    pub refusal: Option<(EnhancedStatus, String)>,
 }
 
 /// Why a retrieval failed.
@@ -460,6 +580,8 @@ pub enum RetrieveFailure {
     NotFound,
     /// Wrong digest or size, also after a second try from zero: claim it as `failed`.
     Corrupt,
+    /// Policy does not want it any more: nothing was fetched, claim it as `failed`.
+    Refused,
 }
 
 /// What the peer of a delivery session is.
@@ -471,6 +593,15 @@ pub struct Peer {
     pub tbr: bool,
     /// EHLO said `DSN`: the peer writes the reports of success that the author asked for.
     pub dsn: bool,
+    /// Recipient domains of the delivery that publish keys, and how surely that is known: their grants are bound.
+    /// Looked up only where the peer speaks TBR.
+    pub keys: Vec<(Domain, Assurance)>,
+    /// Recipient domains of which that cannot be told now: no grant may be issued for them.
+    pub keys_unknown: Vec<Domain>,
+    /// Most recipients of one transaction, where EHLO said so (RFC 9422); further ones follow in others.
+    pub most_recipients: Option<usize>,
+    /// Most domains among them, likewise.
+    pub most_domains: Option<usize>,
 }
 
 /// How a delivery ended.

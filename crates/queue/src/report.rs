@@ -84,11 +84,14 @@ impl Report {
         }
         let queue_id = QueueId::generate(context.now, context.random.octets());
         let sender = Address::new("MAILER-DAEMON", &context.config.hostname).ok()?;
-        let content = self.compose(&sender, head, context);
+        let mut content = self.compose(&sender, head, context);
+        let signatures = (context.config.sign)(&content);
+        content.splice(0..0, signatures.into_bytes());
         let object = ObjectRef {
             key: ObjectKey(format!("r-{}", queue_id.as_str())),
             xuid: Xuid::of(&content),
             size: content.len() as u64,
+            coded: None,
         };
         let mut checker = mail::object::Checker::default();
         checker.update(&content);
@@ -97,11 +100,21 @@ impl Report {
         let acceptance = Acceptance {
             queue_id,
             mail_from: None,
-            params: MailParams { smtputf8: self.author.needs_smtputf8(), ..MailParams::default() },
+            // What is known of a protected message is protected likewise (RFC 8689 §5).
+            params: MailParams {
+                smtputf8: self.author.needs_smtputf8(),
+                requiretls: self.params.requiretls,
+                ..MailParams::default()
+            },
             recipients: vec![(author, targets)],
             object: object.clone(),
-            facts: mail::ledger::ContentFacts { is_object: checked.verdict.is_ok(), eight_bit: checked.eight_bit },
+            facts: mail::ledger::ContentFacts {
+                is_object: checked.verdict.is_ok(),
+                eight_bit: checked.eight_bit,
+                tls_optional: false,
+            },
             prefix: String::new(),
+            seal: String::new(),
             source: Source::Report,
         };
         accept::put_legs(&acceptance, plan, context);

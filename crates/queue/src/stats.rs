@@ -17,6 +17,8 @@ pub enum Count {
     ClaimsTaken,
     /// Indexes refused to claimants: nothing to be claimed any more.
     ClaimsGone,
+    /// Recipients whose mail was delegated by a relay here, at their origin.
+    DelegationsRecorded,
     /// Outcomes recorded from receipts, repetitions included.
     ReceiptsRecorded,
     /// Objects retrieved.
@@ -25,6 +27,8 @@ pub enum Count {
     OctetsRetrieved,
     /// Retrievals that failed.
     RetrievalsFailed,
+    /// References refused for their content.
+    ContentsRefused,
     /// Recipients delivered to mailboxes, here or by receipt.
     Delivered,
     /// Recipients handed to next hops, here or by receipt.
@@ -51,7 +55,7 @@ use Count as C;
 
 impl Count {
     /// All of them, in order, with their names in metrics.
-    pub const ALL: [(Count, &'static str); 21] = [
+    pub const ALL: [(Count, &'static str); 23] = [
         (C::MessagesAccepted, "messages_accepted"),
         (C::OffersReceived, "offers_received"),
         (C::ReferencesIssued, "references_issued"),
@@ -59,10 +63,12 @@ impl Count {
         (C::ClaimsGranted, "claims_granted"),
         (C::ClaimsTaken, "claims_taken"),
         (C::ClaimsGone, "claims_gone"),
+        (C::DelegationsRecorded, "delegations_recorded"),
         (C::ReceiptsRecorded, "receipts_recorded"),
         (C::ObjectsRetrieved, "objects_retrieved"),
         (C::OctetsRetrieved, "octets_retrieved"),
         (C::RetrievalsFailed, "retrievals_failed"),
+        (C::ContentsRefused, "contents_refused"),
         (C::Delivered, "delivered"),
         (C::Relayed, "relayed"),
         (C::Failed, "failed"),

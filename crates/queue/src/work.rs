@@ -18,6 +18,10 @@ pub(crate) enum JobKind {
     },
     /// One retrieval for every row that wants this object.
     Retrieval { d: Domain, xuid: Xuid, keys: Vec<Key> },
+    /// The judgement of one reference's content.
+    Judgement { d: Domain, key: Key },
+    /// The delegation of one hop of one reference.
+    Delegation { repository: Repository, key: Key, hop: ReferenceId },
     /// One entry for each row.
     Claims { repository: Repository, keys: Vec<Key> },
     /// One entry for each row, with what it said.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mail::ledger::{Action, IndexState, Phase, RecipientState};
 use queue::port::{JobEvent, Located, OfferAnswer, Proceed, Reply, Request, Work};
+use reference::message_signature::SignedBy;
 use support::{FACTS, Server, done, inbound_of, object, taken};
 
 #[test]
@@ -14,7 +15,7 @@ fn by_value_to_a_peer_without_tbr() {
     let mut a = Server::new("a.example", 1);
     let id = a.submit("alice@a.example", &["bob@b.example", "carol@b.example", "dave@c.example"]);
     let (job, word) = a.connect(false);
-    assert!(matches!(word, Proceed::ByValue { positions } if positions == [0, 1]));
+    assert!(matches!(word, Proceed::ByValue { positions, .. } if positions == [0, 1]));
     a.finish(job, false, vec![(0, taken()), (1, taken())]);
     assert!(
         matches!(a.state(&id, 0, 1), RecipientState::Done { outcome, claim: None } if outcome.action == Action::Relayed)
@@ -42,13 +43,16 @@ fn by_reference_from_submission_to_receipt() {
     a.finish(job, true, vec![(0, taken())]);
 
     let Some((job, Work::Retrieve(wanted))) = b.jobs.pop_front() else { panic!() };
-    let located = a.ask(Request::Locate { xuid: wanted.xuid, grant: issued.grant.clone() });
+    let located =
+        a.ask(Request::Locate { xuid: wanted.xuid, grant: issued.grant.clone(), signed: SignedBy::default() });
     let Reply::Object(Located::Object(found)) = located else { panic!("{located:?}") };
     assert_eq!(found, object(b"A: b\r\n\r\nc\r\n"));
     b.event(job, JobEvent::Retrieved { object: found, facts: FACTS, octets: 12 });
 
     let Some((job, Work::PostClaims(post))) = b.jobs.pop_front() else { panic!() };
-    let Reply::Claims(answers) = a.ask(Request::Claims { instance: post.instance, claims: post.entries }) else {
+    let Reply::Claims(answers) =
+        a.ask(Request::Claims { instance: post.instance, claims: post.entries, signed: SignedBy::default() })
+    else {
         panic!()
     };
     assert!(matches!(a.state(&id, 0, 0), RecipientState::Claimed(_)));
@@ -60,14 +64,16 @@ fn by_reference_from_submission_to_receipt() {
     b.finish(job, false, vec![(0, done())]);
 
     let Some((job, Work::PostReceipts(post))) = b.jobs.pop_front() else { panic!() };
-    let Reply::Receipts(answers) = a.ask(Request::Receipts { instance: post.instance, receipts: post.entries }) else {
+    let Reply::Receipts(answers) =
+        a.ask(Request::Receipts { instance: post.instance, receipts: post.entries, signed: SignedBy::default() })
+    else {
         panic!()
     };
     b.event(job, JobEvent::Reported(answers));
     assert_eq!(b.inbound().phase, Phase::Closed);
     assert!(matches!(a.state(&id, 0, 0), RecipientState::Done { outcome, .. } if outcome.action == Action::Delivered));
     assert!(a.leg(&id, 0).object.is_none() && b.inbound().object.is_none());
-    let located = a.ask(Request::Locate { xuid: wanted.xuid, grant: issued.grant });
+    let located = a.ask(Request::Locate { xuid: wanted.xuid, grant: issued.grant, signed: SignedBy::default() });
     assert!(matches!(located, Reply::Object(Located::Gone)));
 
     for server in [&mut a, &mut b] {

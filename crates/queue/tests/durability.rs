@@ -11,6 +11,7 @@ use queue::port::{
     Command, DeliveryEnd, Input, JobEvent, JobId, OfferAnswer, Peer, Proceed, ReceiptEntry, Reply, Request, Selection,
     Work,
 };
+use reference::message_signature::SignedBy;
 use support::{FACTS, HOUR, MINUTE, Server, claim_of, done, inbound_of, never, object, outcome, secs, taken};
 
 const BOB: &[&str] = &["bob@b.example"];
@@ -59,7 +60,7 @@ fn an_offer_leaves_after_its_reference_is_durable() {
     let mut a = a();
     a.submit("alice@a.example", BOB);
     let (job, _) = a.delivery();
-    let peer = Peer { name: "mx.b.example".into(), tbr: true, dsn: false };
+    let peer = Peer { name: "mx.b.example".into(), tbr: true, ..Default::default() };
     event_slowly(&mut a, job, JobEvent::Connected(peer));
     assert!(matches!(a.words.pop_front(), Some((_, Proceed::Offer { .. }))));
 }
@@ -87,11 +88,14 @@ fn claims_receipts_and_commands_are_answered_after_their_commit() {
     let mut a = a();
     let (id, issued) = a.offered(&["bob@b.example", "carol@b.example"]);
     let instance = InstanceId([2; 16]);
-    let reply = ask_slowly(&mut a, Request::Claims { instance, claims: vec![claim_of(&issued, &[0])] });
+    let reply = ask_slowly(
+        &mut a,
+        Request::Claims { instance, claims: vec![claim_of(&issued, &[0])], signed: SignedBy::default() },
+    );
     assert!(matches!(&reply, Reply::Claims(answers) if answers[0] == Some(vec![(0, Granted)])), "{reply:?}");
     let outcomes = vec![(0, outcome(Action::Failed, a.now))];
     let entry = ReceiptEntry { to: issued.to.clone(), id: issued.id, grant: issued.grant.clone(), outcomes };
-    let reply = ask_slowly(&mut a, Request::Receipts { instance, receipts: vec![entry] });
+    let reply = ask_slowly(&mut a, Request::Receipts { instance, receipts: vec![entry], signed: SignedBy::default() });
     assert!(matches!(&reply, Reply::Receipts(answers) if answers[0] == Some(vec![0])), "{reply:?}");
     assert_eq!(a.report_texts().len(), 1, "the report is in the same commit");
     let reply = ask_slowly(&mut a, Request::Command(Command::Withdraw(Selection::Message(id))));
@@ -194,7 +198,11 @@ fn when_the_ledger_fails_whoever_asks_is_told_and_facts_are_kept_until_it_works(
     let mut a = a();
     let (id, job, issued) = a.offer(BOB);
     a.ledger.fail = 1;
-    let request = Request::Claims { instance: InstanceId([2; 16]), claims: vec![claim_of(&issued, &[0])] };
+    let request = Request::Claims {
+        instance: InstanceId([2; 16]),
+        claims: vec![claim_of(&issued, &[0])],
+        signed: SignedBy::default(),
+    };
     assert!(matches!(a.ask(request), Reply::Unavailable));
     a.ledger.fail = 3;
     a.finish(job, true, vec![(0, taken())]);

@@ -7,6 +7,7 @@ use mail::ledger::{Action, Outcome, RecipientState};
 use mail::{Grant, InstanceId, ReferenceId};
 use queue::port::ClaimAnswer::{Gone, Granted, Taken};
 use queue::port::{ClaimEntry, Command, Located, ReceiptEntry, Reply, Request, Selection};
+use reference::message_signature::SignedBy;
 use support::{DAY, HOUR, MINUTE, Server, claim_of, domain, never, outcome, taken};
 
 const BOB: &[&str] = &["bob@b.example"];
@@ -82,7 +83,7 @@ fn one_request_may_claim_from_several_messages() {
     let (_, second) = a.offered(BOB_AND_CAROL);
     let unknown = ClaimEntry { id: ReferenceId([9; 16]), ..claim_of(&first, &[0]) };
     let claims = vec![claim_of(&first, &[0]), unknown, claim_of(&second, &[0, 1])];
-    let reply = a.ask(Request::Claims { instance: mail::InstanceId([2; 16]), claims });
+    let reply = a.ask(Request::Claims { instance: mail::InstanceId([2; 16]), claims, signed: SignedBy::default() });
     let Reply::Claims(answers) = reply else { panic!("{reply:?}") };
     assert_eq!(answers, [Some(vec![(0, Granted)]), None, Some(vec![(0, Granted), (1, Granted)])]);
 }
@@ -97,7 +98,11 @@ fn after_a_withdrawal_a_claim_is_told_gone_and_after_a_claim_a_withdrawal_comes_
     assert_eq!(a.claim(2, &issued, &[0, 1]), Some(vec![Gone, Granted]));
     assert!(a.report_texts().is_empty(), "whoever withdraws knows");
     assert_eq!(a.receipt(2, &issued, 1, Action::Delivered), Some(vec![1]));
-    let located = a.ask(Request::Locate { xuid: support::object(b"A: b\r\n\r\nc\r\n").xuid, grant: issued.grant });
+    let located = a.ask(Request::Locate {
+        xuid: support::object(b"A: b\r\n\r\nc\r\n").xuid,
+        grant: issued.grant,
+        signed: SignedBy::default(),
+    });
     assert!(matches!(located, Reply::Object(Located::Gone)), "{located:?}");
 }
 
@@ -177,7 +182,8 @@ fn a_failure_that_its_holder_has_reported_is_recorded_and_not_reported_again() {
     let told = Outcome { reported: true, ..outcome(Action::Failed, a.now) };
     let entry =
         ReceiptEntry { to: issued.to.clone(), id: issued.id, grant: issued.grant.clone(), outcomes: vec![(0, told)] };
-    let reply = a.ask(Request::Receipts { instance: InstanceId([2; 16]), receipts: vec![entry] });
+    let reply =
+        a.ask(Request::Receipts { instance: InstanceId([2; 16]), receipts: vec![entry], signed: SignedBy::default() });
     assert!(matches!(reply, Reply::Receipts(recorded) if recorded == [Some(vec![0])]));
     assert!(matches!(a.state(&id, 0, 0), RecipientState::Done { outcome, .. } if outcome.action == Action::Failed));
     assert!(a.report_texts().is_empty());
@@ -239,8 +245,8 @@ fn who_acted_without_an_answer_is_accepted_over_taken_and_over_gone() {
     assert_eq!(a.report_texts().len(), 2, "carol is given up");
     assert_eq!(a.claim(3, &issued, &[0, 1]), Some(vec![Taken, Gone]));
     let acted = ClaimEntry { acted: true, ..claim_of(&issued, &[0, 1]) };
-    assert_eq!(a.claim_as(3, acted.clone()), Some(vec![(0, Granted), (1, Granted)]));
-    assert_eq!(a.claim_as(3, acted), Some(vec![(0, Granted), (1, Granted)]));
+    assert_eq!(a.claim_as(3, acted.clone()), Some(vec![(0, Taken), (1, Gone)]), "noted all the same");
+    assert_eq!(a.claim_as(3, acted), Some(vec![(0, Taken), (1, Gone)]));
     assert_eq!(a.receipt(3, &issued, 0, Action::Delivered), Some(vec![0]));
     assert_eq!(a.receipt(3, &issued, 1, Action::Delivered), Some(vec![1]));
     for position in [0, 1] {
@@ -296,7 +302,11 @@ fn a_grant_fetches_its_own_object_while_it_may_be_needed() {
     let mut a = a();
     let (id, issued) = a.offered(BOB);
     let object = support::object(b"A: b\r\n\r\nc\r\n");
-    let mut locate = |xuid, grant: &Grant| match a.ask(Request::Locate { xuid, grant: grant.clone() }) {
+    let mut locate = |xuid, grant: &Grant| match a.ask(Request::Locate {
+        xuid,
+        grant: grant.clone(),
+        signed: SignedBy::default(),
+    }) {
         Reply::Object(located) => located,
         other => panic!("{other:?}"),
     };
@@ -304,10 +314,99 @@ fn a_grant_fetches_its_own_object_while_it_may_be_needed() {
     assert_eq!(locate(mail::Xuid::of(b"another"), &issued.grant), Located::Unknown);
     assert_eq!(locate(object.xuid, &Grant::new(&[9; 16]).unwrap()), Located::Unknown);
     a.claim(2, &issued, &[0]);
-    let located = a.ask(Request::Locate { xuid: object.xuid, grant: issued.grant.clone() });
+    let located =
+        a.ask(Request::Locate { xuid: object.xuid, grant: issued.grant.clone(), signed: SignedBy::default() });
     assert!(matches!(located, Reply::Object(Located::Object(_))), "a claimant may fetch again");
     a.receipt(2, &issued, 0, Action::Delivered);
-    let located = a.ask(Request::Locate { xuid: object.xuid, grant: issued.grant });
+    let located = a.ask(Request::Locate { xuid: object.xuid, grant: issued.grant, signed: SignedBy::default() });
     assert!(matches!(located, Reply::Object(Located::Gone)));
     assert!(matches!(a.state(&id, 0, 0), RecipientState::Done { .. }));
+}
+
+#[test]
+fn only_so_many_stores_are_remembered_to_have_acted() {
+    let mut a = a();
+    let (id, issued) = a.offered(BOB);
+    a.claim(2, &issued, &[0]);
+    for store in 3..100 {
+        a.claim_as(store, ClaimEntry { acted: true, ..claim_of(&issued, &[0]) });
+    }
+    assert_eq!(a.leg(&id, 0).issued[0].acted.len(), 16);
+}
+
+#[test]
+fn a_grant_fetches_nothing_once_its_own_recipients_are_done() {
+    let mut a = a();
+    let (id, job, first) = a.offer(BOB_AND_CAROL);
+    a.finish(job, true, vec![(0, taken()), (1, support::later(false))]);
+    a.pass(HOUR);
+    let (job, _) = a.connect(true);
+    let second = a.issued(&id);
+    a.finish(job, true, vec![(1, taken())]);
+    let xuid = support::object(b"A: b\r\n\r\nc\r\n").xuid;
+    let locate = |a: &mut Server, issued: &mail::ledger::Issued| {
+        matches!(
+            a.ask(Request::Locate { xuid, grant: issued.grant.clone(), signed: SignedBy::default() }),
+            Reply::Object(Located::Object(_))
+        )
+    };
+    assert!(locate(&mut a, &first) && locate(&mut a, &second));
+    a.claim(2, &first, &[0]);
+    a.receipt(2, &first, 0, Action::Delivered);
+    assert!(!locate(&mut a, &first) && locate(&mut a, &second), "the second is offered");
+    a.claim(2, &second, &[0]);
+    assert!(!locate(&mut a, &first) && locate(&mut a, &second), "the second is claimed");
+    a.receipt(2, &second, 0, Action::Delivered);
+    assert!(!locate(&mut a, &first) && !locate(&mut a, &second));
+}
+
+#[test]
+fn content_is_kept_for_a_grace_in_which_nobody_can_fetch_it() {
+    let mut config = support::config("a.example");
+    config.timers.object_grace = 2 * HOUR;
+    let mut a = Server::with(config, 1);
+    let (id, issued) = a.offered(BOB);
+    a.claim(2, &issued, &[0]);
+    a.receipt(2, &issued, 0, Action::Delivered);
+    let xuid = support::object(b"A: b\r\n\r\nc\r\n").xuid;
+    let asked = Request::Locate { xuid, grant: issued.grant.clone(), signed: SignedBy::default() };
+    assert!(matches!(a.ask(asked), Reply::Object(Located::Gone)));
+    a.pass(HOUR);
+    assert!(a.leg(&id, 0).object.is_some());
+    a.pass(HOUR + MINUTE);
+    assert!(a.leg(&id, 0).object.is_none(), "its time is over");
+}
+
+#[test]
+fn what_the_configuration_holds_is_held_in_the_commit_that_accepts_it() {
+    let mut config = support::config("a.example");
+    config.holds.domains.insert(domain("b.example"), 9 * DAY);
+    let mut a = Server::with(config, 1);
+    let id = a.submit("alice@a.example", BOB);
+    assert_eq!((a.ledger.commits, a.ledger.holds.len()), (1, 1));
+    let order = &a.ledger.holds[0];
+    assert_eq!((&order.id, order.until), (&id, Some(a.now.after(9 * DAY))));
+    a.submit("alice@a.example", &["carol@c.example"]);
+    assert_eq!(a.ledger.holds.len(), 1, "that is no mail of the domain");
+}
+
+#[test]
+fn a_delay_that_somebody_else_reports_is_not_recorded() {
+    let mut a = a();
+    let (_, issued) = a.offered(BOB);
+    a.claim(2, &issued, &[0]);
+    assert_eq!(a.receipt(3, &issued, 0, Action::Delayed), None);
+    assert!(a.report_texts().is_empty());
+}
+
+#[test]
+fn a_receipt_from_the_future_is_of_now() {
+    let mut a = a();
+    let (id, issued) = a.offered(BOB);
+    a.claim(2, &issued, &[0]);
+    let late = outcome(Action::Delivered, a.now.after(400 * DAY));
+    let (to, grant) = (issued.to.clone(), issued.grant.clone());
+    let entry = ReceiptEntry { to, id: issued.id, grant, outcomes: vec![(0, late)] };
+    a.ask(Request::Receipts { instance: InstanceId([2; 16]), receipts: vec![entry], signed: SignedBy::default() });
+    assert!(matches!(a.state(&id, 0, 0), RecipientState::Done { outcome, .. } if outcome.at == a.now));
 }

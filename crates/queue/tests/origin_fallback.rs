@@ -6,7 +6,8 @@ mod support;
 use mail::ledger::{Action, RecipientState};
 use queue::ReferenceMode;
 use queue::port::ClaimAnswer::{Gone, Granted};
-use queue::port::{Command, JobEvent, JobId, Proceed, Selection};
+use queue::port::{Command, JobEvent, JobId, Located, Proceed, Reply, Request, Selection};
+use reference::message_signature::SignedBy;
 use support::{DAY, HOUR, MINUTE, Server, done, later, never, secs, taken};
 
 const BOB: &[&str] = &["bob@b.example"];
@@ -32,7 +33,7 @@ fn next_attempt(a: &mut Server, tbr: bool) -> (JobId, Proceed) {
 }
 
 fn is_by_value(word: &Proceed, expected: &[u16]) -> bool {
-    matches!(word, Proceed::ByValue { positions } if positions == expected)
+    matches!(word, Proceed::ByValue { positions, .. } if positions == expected)
 }
 
 #[test]
@@ -296,4 +297,17 @@ fn a_withdrawal_before_the_session_is_open_leaves_nothing_to_send() {
     assert!(a.jobs.is_empty());
     assert!(matches!(a.state(&id, 0, 0), RecipientState::Done { claim: None, .. }));
     assert!(a.leg(&id, 0).object.is_none());
+}
+
+#[test]
+fn what_is_won_back_can_no_longer_be_fetched() {
+    let mut a = a();
+    let (id, issued) = a.offered(BOB);
+    a.pass(2 * HOUR + MINUTE);
+    let (_, word) = next_attempt(&mut a, true);
+    assert!(matches!(word, Proceed::Offer { .. }), "it is offered once more: {word:?}");
+    assert!(matches!(a.state(&id, 0, 0), RecipientState::Offered(offered) if offered.closed));
+    let xuid = support::object(b"A: b\r\n\r\nc\r\n").xuid;
+    let located = a.ask(Request::Locate { xuid, grant: issued.grant, signed: SignedBy::default() });
+    assert!(matches!(located, Reply::Object(Located::Gone)), "{located:?}");
 }

@@ -3,11 +3,11 @@
 
 mod support;
 
-use mail::Notify;
-use mail::ledger::{Action, RecipientState, RowBody, Source};
+use mail::ledger::{Action, RecipientState, Route, RowBody, Source, Target};
+use mail::{EnhancedStatus, MailParams, Notify, Recipient};
 use queue::ReferenceMode;
 use queue::port::ClaimAnswer::{Gone, Granted};
-use queue::port::{Command, DeliveryEnd, JobEvent, Proceed, Selection, Work};
+use queue::port::{Acceptance, Command, DeliveryEnd, JobEvent, Peer, Proceed, Request, Selection, Work};
 use support::{DAY, HOUR, MINUTE, Server, done, later, never, secs, taken};
 
 const BOB: &[&str] = &["bob@b.example"];
@@ -62,7 +62,7 @@ fn only_those_who_were_put_off_are_tried_again() {
     a.finish(job, false, vec![(0, taken()), (1, later(false))]);
     a.pass(HOUR);
     let (_, word) = a.connect(false);
-    assert!(matches!(word, Proceed::ByValue { positions } if positions == [1]));
+    assert!(matches!(word, Proceed::ByValue { positions, .. } if positions == [1]));
 }
 
 #[test]
@@ -234,6 +234,60 @@ fn retry_does_not_wait_for_the_pause() {
 }
 
 #[test]
+fn retry_offers_again_what_nobody_has_claimed() {
+    let mut a = a();
+    let (id, issued) = a.offered(BOB);
+    a.pass(MINUTE);
+    assert!(a.jobs.is_empty());
+    assert!(a.carries_out(Command::Retry(Selection::Message(id.clone()))));
+    let (job, word) = a.connect(true);
+    assert!(matches!(&word, Proceed::Offer { uri, .. } if *uri == issued.uri), "the same in every octet: {word:?}");
+    a.finish(job, true, vec![(0, taken())]);
+    assert_eq!(a.claim(2, &issued, &[0]), Some(vec![Granted]));
+}
+
+#[test]
+fn what_is_finished_or_claimed_is_beyond_commands() {
+    let mut a = a();
+    let (claimed, issued) = a.offered(BOB);
+    a.claim(2, &issued, &[0]);
+    let finished = a.submit("alice@a.example", BOB);
+    let (job, _) = a.connect(false);
+    a.finish(job, false, vec![(0, taken())]);
+    for id in [claimed, finished] {
+        let before = a.leg(&id, 0).clone();
+        let commands = [Command::Hold, Command::Release, Command::Retry, Command::Fail, Command::Withdraw];
+        for command in commands {
+            assert!(!a.carries_out(command(Selection::Message(id.clone()))));
+        }
+        assert_eq!(*a.leg(&id, 0), before, "nothing is noted of what was not done");
+    }
+    assert!(a.report_texts().is_empty());
+}
+
+#[test]
+fn of_what_is_held_no_delay_is_reported() {
+    let mut a = a();
+    let id = a.submit("alice@a.example", BOB);
+    let (job, _) = a.connect(false);
+    a.finish(job, false, vec![(0, later(false))]);
+    a.command(Command::Hold(Selection::Message(id)));
+    a.pass(2 * DAY);
+    assert!(a.report_texts().is_empty(), "{:?}", a.report_texts());
+}
+
+#[test]
+fn who_is_given_up_by_the_operator_was_not_refused_by_anybody() {
+    let mut a = a();
+    let id = a.submit("alice@a.example", BOB);
+    let (job, _) = a.connect(false);
+    a.finish(job, false, vec![(0, later(false))]);
+    a.command(Command::Fail(Selection::Message(id)));
+    let report = a.report_texts().remove(0);
+    assert!(report.contains("given up") && !report.contains("The recipient's mail system"), "{report}");
+}
+
+#[test]
 fn fail_tells_the_author_and_withdraw_does_not() {
     for (fail, expected) in [(true, 1), (false, 0)] {
         let mut a = a();
@@ -304,4 +358,50 @@ fn mail_to_a_mailbox_here_is_delivered() {
     assert!(
         matches!(&leg.recipients[0].state, RecipientState::Done { outcome, .. } if outcome.action == Action::Delivered)
     );
+}
+
+/// RFC 9422: what does not fit one transaction follows in the next.
+#[test]
+fn no_more_recipients_at_a_time_than_the_peer_announces() {
+    for tbr in [false, true] {
+        let mut a = a();
+        a.submit("alice@a.example", &["b1@b.example", "b2@b.example", "b3@b.example"]);
+        let peer = || Peer { tbr, most_recipients: Some(2), most_domains: Some(1), ..Peer::default() };
+        let positions = |word| match word {
+            Proceed::ByValue { positions, .. } | Proceed::Offer { positions, .. } => positions,
+            Proceed::Abandon => panic!("nothing is sent"),
+        };
+        for expected in [vec![0, 1], vec![2]] {
+            let (job, word) = a.connect_to(peer());
+            assert_eq!(positions(word), expected);
+            a.finish(job, tbr, expected.into_iter().map(|position| (position, taken())).collect());
+        }
+        assert!(a.jobs.is_empty());
+    }
+}
+
+/// RFC 8689 §5.
+#[test]
+fn a_report_of_what_requires_tls_requires_it_too() {
+    let mut a = a();
+    let target = Target { route: Route::Mx(support::domain("b.example")), address: support::address(BOB[0]) };
+    let acceptance = Acceptance {
+        queue_id: "id".parse().unwrap(),
+        mail_from: Some(support::address("alice@a.example")),
+        params: MailParams { requiretls: true, ..MailParams::default() },
+        recipients: vec![(Recipient::plain(support::address(BOB[0])), vec![target])],
+        object: support::object(b"A: b\r\n\r\nc\r\n"),
+        facts: support::FACTS,
+        prefix: String::new(),
+        seal: String::new(),
+        source: Source::Local,
+    };
+    a.ask(Request::Accept(Box::new(acceptance)));
+    let (job, delivery) = a.delivery();
+    assert!(delivery.leg.params.requiretls);
+    let end = DeliveryEnd::Impossible { text: "no REQUIRETLS".into(), status: EnhancedStatus::permanent(7, 30) };
+    a.event(job, JobEvent::Delivered(end));
+    assert!(a.report_texts()[0].contains("Status: 5.7.30"));
+    let (_, report) = a.delivery();
+    assert!(report.leg.source == Source::Report && report.leg.params.requiretls);
 }

@@ -7,7 +7,8 @@ use mail::Timestamp;
 use mail::ledger::{Action, Inbound, IndexState, Phase};
 use queue::port::ClaimAnswer::{self, Gone, Granted, Taken};
 use queue::port::{
-    ClaimEntry, JobEvent, JobId, OfferAnswer, ReceiptEntry, Reply, Request, Retrieval, RetrieveFailure, Work,
+    ClaimEntry, JobEvent, JobId, Judged, OfferAnswer, ReceiptEntry, RecipientEnd, Reply, Request, Retrieval,
+    RetrieveFailure, Work,
 };
 use support::{DAY, FACTS, HOUR, MINUTE, Server, done, inbound_of, later, never, object, secs, taken};
 
@@ -102,6 +103,45 @@ fn delivered() -> (Server, Inbound) {
     let (job, _) = b.delivery();
     b.finish(job, false, vec![(0, done())]);
     (b, inbound)
+}
+
+/// A stranger's reference, that policy lets be retrieved in half an hour.
+fn delayed() -> (Server, Inbound) {
+    let mut b = Server::new("b.example", 2);
+    let client = "192.0.2.7".parse().ok();
+    let inbound = Inbound { client, not_before: Some(b.now.after(MINUTE * 30)), ..reference(1, BOB) };
+    let answer = offer(&mut b, &inbound);
+    assert!(matches!(answer, OfferAnswer::Pending(_)), "{answer:?}");
+    (b, inbound)
+}
+
+#[test]
+fn a_strangers_retrieval_waits_however_often_it_is_offered() {
+    let (mut b, inbound) = delayed();
+    b.pass(MINUTE * 20);
+    assert!(matches!(offer(&mut b, &inbound), OfferAnswer::StillPending(_)));
+    b.pass(MINUTE * 9);
+    assert!(b.jobs.is_empty(), "{:?}", b.jobs);
+    b.pass(MINUTE * 2);
+    let (_, work) = retrieval(&mut b);
+    assert_eq!(work.recheck, inbound.client, "the client is looked at once more");
+}
+
+#[test]
+fn what_policy_does_not_want_any_more_is_claimed_as_failed_and_nothing_is_fetched() {
+    let (mut b, _) = delayed();
+    b.pass(MINUTE * 31);
+    not_retrieved(&mut b, RetrieveFailure::Refused);
+    let (job, entries) = claims(&mut b);
+    assert_eq!(entries[0].failed[0].1.status.to_string(), "5.7.1");
+    answer(&mut b, job, &[Granted]);
+    assert!(is_final(&states(&b)[0], Action::Failed));
+}
+
+#[test]
+fn a_trusted_reference_is_retrieved_at_once_and_without_a_second_look() {
+    let (mut b, _) = offered(BOB);
+    assert_eq!(retrieval(&mut b).1.recheck, None);
 }
 
 #[test]
@@ -243,6 +283,18 @@ fn a_corrupt_object_is_claimed_as_failed_and_never_delivered() {
 }
 
 #[test]
+fn a_repeated_offer_of_what_was_refused_before_a_claim_is_told_so() {
+    let (mut b, inbound) = offered(BOB);
+    not_retrieved(&mut b, RetrieveFailure::Corrupt);
+    let (job, _) = claims(&mut b);
+    b.event(job, JobEvent::PostFailed { text: "silence".into() });
+    assert_eq!(offer(&mut b, &inbound), OfferAnswer::Refused(inbound.queue_id.clone()));
+    let (job, _) = claims(&mut b);
+    answer(&mut b, job, &[Granted]);
+    assert_eq!(offer(&mut b, &inbound), OfferAnswer::Done(inbound.queue_id), "the claim has said it");
+}
+
+#[test]
 fn a_corrupt_object_is_not_acted_on_without_an_answer() {
     let (mut b, _) = offered(BOB);
     not_retrieved(&mut b, RetrieveFailure::Corrupt);
@@ -250,6 +302,87 @@ fn a_corrupt_object_is_not_acted_on_without_an_answer() {
     assert_eq!(states(&b), [IndexState::Open]);
     b.pass_unreachable(5 * DAY);
     assert!(b.report_texts().is_empty(), "custody never came here");
+    assert!(b.ledger.rows.is_empty(), "nor is anything to be delivered: {:?}", b.ledger.rows.keys());
+}
+
+/// A reference whose content is to be judged, its object retrieved.
+fn held(to: &[&str]) -> Server {
+    let mut b = Server::new("b.example", 2);
+    let inbound = Inbound { evidence: Some("of the session".into()), ..reference(1, to) };
+    assert!(matches!(offer(&mut b, &inbound), OfferAnswer::Pending(_)));
+    retrieved(&mut b);
+    b
+}
+
+fn judgement(b: &mut Server) -> JobId {
+    match b.jobs.pop_front() {
+        Some((job, Work::Judge(judgement))) => {
+            assert_eq!(judgement.inbound.evidence.as_deref(), Some("of the session"));
+            assert!(judgement.inbound.object.is_some());
+            job
+        }
+        other => panic!("no judgement: {other:?}"),
+    }
+}
+
+fn decide(b: &mut Server, refusal: Option<(&str, &str)>) {
+    let job = judgement(b);
+    let refusal = refusal.map(|(status, text)| (status.parse().unwrap(), text.to_owned()));
+    b.event(
+        job,
+        JobEvent::Judged(Judged { results: "Authentication-Results: x\r\n".into(), seal: String::new(), refusal }),
+    );
+}
+
+#[test]
+fn what_was_judged_well_is_claimed_and_its_results_stand_on_top() {
+    let mut b = held(BOB);
+    assert_eq!((&b.inbound().phase, b.jobs.len()), (&Phase::Held, 1), "nothing is claimed before");
+    decide(&mut b, None);
+    assert_eq!(b.inbound().evidence, None);
+    let (job, posted) = claims(&mut b);
+    assert!(posted[0].failed.is_empty());
+    answer(&mut b, job, &[Granted]);
+    let (_, delivery) = b.delivery();
+    assert!(delivery.leg.prefix.starts_with("Authentication-Results: x\r\nReceived: x\r\nTBR-Reference:"));
+}
+
+#[test]
+fn refused_content_is_claimed_as_failed_with_the_reason_and_never_delivered() {
+    let mut b = held(BOB_AND_CAROL);
+    decide(&mut b, Some(("5.7.1", "not from a.example")));
+    let (job, posted) = claims(&mut b);
+    assert_eq!(posted[0].indexes, [0, 1]);
+    for (_, outcome) in &posted[0].failed {
+        assert_eq!((outcome.action, outcome.text.as_str()), (Action::Failed, "not from a.example"));
+        assert_eq!(outcome.status.to_string(), "5.7.1");
+    }
+    assert_eq!(posted[0].failed.len(), 2);
+    answer(&mut b, job, &[Granted, Granted]);
+    assert!(b.jobs.is_empty(), "neither a delivery nor a receipt: the claim said it all");
+    assert_eq!(b.inbound().phase, Phase::Closed);
+}
+
+#[test]
+fn without_a_decision_nothing_is_claimed_and_it_is_asked_again_until_the_reference_expires() {
+    let mut b = held(BOB);
+    let job = judgement(&mut b);
+    b.event(job, JobEvent::JudgeFailed { text: "the object cannot be read now".into() });
+    assert!(b.jobs.is_empty(), "there is a pause");
+    b.pass(HOUR);
+    let job = judgement(&mut b);
+    b.event(job, JobEvent::JudgeFailed { text: "the object cannot be read now".into() });
+    b.pass_unreachable(6 * DAY);
+    assert!(b.ledger.rows.is_empty(), "it was let go of, and forgotten");
+    assert!(b.report_texts().is_empty(), "custody never came here");
+}
+
+#[test]
+fn a_judgement_that_a_crash_broke_off_begins_again() {
+    let mut b = held(BOB);
+    b.restart();
+    decide(&mut b, None);
+    assert_eq!(claims(&mut b).1.len(), 1);
 }
 
 #[test]
@@ -438,8 +571,8 @@ fn a_closed_reference_is_forgotten_300_seconds_after_e() {
     assert!(!is_known(&b));
 }
 
-#[test]
-fn an_alias_to_another_domain_relays_and_the_receipt_does_not_name_the_target() {
+/// Bob's mail goes on to another domain: custody is here, and the session there is open.
+fn forwarding() -> (Server, JobId) {
     let mut b = Server::new("b.example", 2);
     let mut inbound = reference(1, BOB);
     let target = support::address("robert@c.example");
@@ -450,9 +583,86 @@ fn an_alias_to_another_domain_relays_and_the_receipt_does_not_name_the_target() 
     let (job, _) = claims(&mut b);
     answer(&mut b, job, &[Granted]);
     let (job, _) = b.connect(false);
+    (b, job)
+}
+
+#[test]
+fn an_alias_to_another_domain_relays_and_the_receipt_does_not_name_the_target() {
+    let (mut b, job) = forwarding();
     b.finish(job, false, vec![(0, taken())]);
     let (_, posted) = receipts(&mut b);
     let (_, outcome) = &posted[0].outcomes[0];
     assert_eq!(outcome.action, Action::Relayed);
     assert!(!outcome.text.contains("c.example"), "{outcome:?}");
+}
+
+#[test]
+fn what_an_alias_leads_to_is_not_told_by_the_words_of_its_mail_server() {
+    for failed in [false, true] {
+        let (mut b, job) = forwarding();
+        let said = "mx.c.example: robert@c.example".to_owned();
+        let end = match failed {
+            false => RecipientEnd::Accepted { final_delivery: false, text: said },
+            true => RecipientEnd::Permanent { status: "5.1.1".parse().unwrap(), text: said, to_offer: false },
+        };
+        b.finish(job, false, vec![(0, end)]);
+        let (_, posted) = receipts(&mut b);
+        let (_, outcome) = &posted[0].outcomes[0];
+        let status = if failed { "5.1.1" } else { "2.0.0" };
+        assert_eq!(outcome.status.to_string(), status);
+        assert!(!outcome.text.is_empty() && !outcome.text.contains("c.example"), "{outcome:?}");
+    }
+}
+
+#[test]
+fn an_object_of_another_domain_is_never_lent() {
+    let (mut b, first) = offered(BOB);
+    retrieved(&mut b);
+    let (job, _) = claims(&mut b);
+    unanswered(&mut b, job);
+    let stranger = Inbound { d: support::domain("z.example"), ..reference(3, BOB) };
+    assert_eq!(stranger.xuid, first.xuid);
+    offer(&mut b, &stranger);
+    assert_eq!(retrieval(&mut b).1.d, stranger.d);
+}
+
+#[test]
+fn a_grant_that_comes_twice_makes_one_delivery() {
+    let (mut b, _) = offered(BOB);
+    retrieved(&mut b);
+    let (job, _) = claims(&mut b);
+    b.event(job, JobEvent::Claimed(vec![Some(vec![(0, Granted), (0, Granted)])]));
+    assert_eq!(b.delivery().1.leg.recipients.len(), 1);
+    assert!(b.jobs.is_empty());
+}
+
+#[test]
+fn a_receipt_is_acknowledged_for_the_indexes_that_are_named() {
+    let (mut b, _) = granted(BOB_AND_CAROL);
+    for (job, _) in [b.delivery(), b.delivery()] {
+        b.finish(job, false, vec![(0, done())]);
+    }
+    let (job, _) = receipts(&mut b);
+    unanswered(&mut b, job);
+    b.pass(5 * HOUR);
+    let (job, posted) = receipts(&mut b);
+    let said = posted[0].outcomes.iter().map(|(n, _)| *n).collect::<Vec<_>>();
+    assert_eq!(said, [0, 1]);
+    b.event(job, JobEvent::Reported(vec![Some(vec![1])]));
+    assert_eq!(b.inbound().phase, Phase::Working);
+    b.pass(5 * HOUR);
+    let (_, posted) = receipts(&mut b);
+    assert_eq!(posted[0].outcomes.iter().map(|(n, _)| *n).collect::<Vec<_>>(), [0]);
+}
+
+#[test]
+fn a_full_mailbox_is_told_to_the_origin_in_its_own_code() {
+    let (mut b, _) = granted(BOB);
+    let (job, _) = b.delivery();
+    let full = RecipientEnd::Permanent { status: "5.2.2".parse().unwrap(), text: "over quota".into(), to_offer: false };
+    b.finish(job, false, vec![(0, full)]);
+    let (_, posted) = receipts(&mut b);
+    let (_, outcome) = &posted[0].outcomes[0];
+    let said = (outcome.action, outcome.status.to_string(), outcome.text.as_str());
+    assert_eq!(said, (Action::Failed, "5.2.2".to_owned(), "over quota"));
 }

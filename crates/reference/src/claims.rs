@@ -364,7 +364,7 @@ impl ReceiptsAnswer {
     }
 }
 
-fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, BodyError> {
+pub(crate) fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, BodyError> {
     if body.len() > MAX_BODY {
         return Err(BodyError::TooLong);
     }
@@ -376,12 +376,12 @@ fn fault(error: &serde_json::Error) -> String {
     format!("{:?} error in line {}, column {}", error.classify(), error.line(), error.column()).to_lowercase()
 }
 
-fn write<T: Serialize>(value: &T) -> Result<Vec<u8>, BodyError> {
+pub(crate) fn write<T: Serialize>(value: &T) -> Result<Vec<u8>, BodyError> {
     let body = serde_json::to_vec(value).map_err(|e| BodyError::Json(fault(&e)))?;
     if body.len() > MAX_BODY { Err(BodyError::TooLong) } else { Ok(body) }
 }
 
-fn check_count(entries: usize) -> Result<(), BodyError> {
+pub(crate) fn check_count(entries: usize) -> Result<(), BodyError> {
     if entries > MAX_ENTRIES { Err(BodyError::TooMany) } else { Ok(()) }
 }
 

@@ -142,6 +142,13 @@ impl Hop {
         encode_field(FIELD, &tags)
     }
 
+    /// All of it in one line: the text that is signed, `;b=` and the signature.
+    pub fn canonical(&self) -> String {
+        let mut tags = self.statement.tags();
+        tags.push(Tag::binary("b", self.signature.as_bytes()));
+        canonical_text(&tags)
+    }
+
     /// What it states.
     pub fn statement(&self) -> &HopStatement {
         &self.statement

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+pub use mail::Assurance;
 use mail::{Domain, DomainError, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -31,16 +32,6 @@ pub const MAX_MAX_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Shortest time for which a document is believed, so that nobody is made to fetch without pause.
 pub const MIN_MAX_AGE: Duration = Duration::from_secs(60);
 const DEFAULT_MAX_AGE: u64 = 3600;
-
-/// How sure it is that facts are the domain's own (TBR §5.4). Unsigned DNS alone is no assurance at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Assurance {
-    /// The document came from `tbr.<domain>` under a certificate that the public CAs vouch for.
-    Webpki,
-    /// The records were validated with DNSSEC.
-    Dnssec,
-}
 
 /// Why a record or document cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,5 +1,5 @@
 //! TBR's own formats and rules, pure: the reference URI, `TBR-Reference` and `TBR-Hop`, the block of an offer, key
-//! records, the ordered checks of an offer, claims and receipts, and the table of codes. The specification is
+//! records, the ordered checks of an offer, claims, receipts and delegations, signed requests, and the table of codes. The specification is
 //! `docs/spec/tbr.md`; section numbers in this crate mean that document.
 //!
 //! Keys and the time are arguments. Nothing is looked up, sent or stored here: DNS and HTTPS are `net`'s, custody is
@@ -8,9 +8,12 @@
 pub mod block;
 pub mod claims;
 pub mod codes;
+pub mod delegate;
 pub mod hop;
 pub mod judge;
 pub mod keys;
+pub mod message_signature;
+pub mod pending;
 pub mod recipients;
 pub mod reference;
 pub mod sign;

@@ -116,6 +116,8 @@ mod tests {
             assert_ne!(*other, bob);
             assert!(!others[..place].contains(other));
         }
+        let (early, late) = (["a@b.exam", "plea@c.example"], ["a@b.exampl", "ea@c.example"]);
+        assert!(early.concat() == late.concat() && list(&early) != list(&late), "each has its length before it");
         assert_eq!(list(&["bob@B.Example"]), bob, "the domain is compared in lower case");
         let other_grant = Grant::new(&[8; 16]).unwrap();
         let address = Address::parse("bob@b.example").unwrap();

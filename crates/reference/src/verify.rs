@@ -8,6 +8,7 @@
 //! 4. *Recipient domain*: `to` is ours, and every RCPT is in it.
 //! 5. *Size*: `l` within our limit.
 //! 6. *Recipients*: `rh` is that of this session. Stages 2 to 6 are [`Parsed::match_session`].
+//!    An entry of what a custodian says is pending (TBR §7.4) differs in stage 3 alone: [`Parsed::match_pending`].
 //! 7. Local policy, reputation, budgets, then looking up the keys of `d`: the caller's.
 //! 8. *Authority* ([`Matched::verify`]): an ancestor says `sub=y`; the key exists, is not revoked, and its window
 //!    holds `t`.
@@ -297,11 +298,46 @@ impl Parsed {
         self.topmost().domain()
     }
 
+    /// Octets of the object, as claimed.
+    pub fn size(&self) -> u64 {
+        self.reference().statement().size
+    }
+
+    /// Until when the topmost field lets it be claimed, as claimed.
+    pub fn expires(&self) -> Timestamp {
+        self.topmost().expires()
+    }
+
     /// Stages 2 to 6.
     ///
     /// # Errors
     /// The [`Refusal`] of the first check that fails.
     pub fn match_session(self, session: &Session<'_>, receiver: &Receiver<'_>) -> Result<Matched, Refusal> {
+        self.matched(session, receiver, check_sender)
+    }
+
+    /// The same for an entry of what a custodian says is pending (TBR §7.4). There the recipient domain itself may have
+    /// signed, by the key that it has delegated to its custodian, for a sender that it cannot speak for: what came to the
+    /// custodian by value.
+    ///
+    /// # Errors
+    /// The [`Refusal`] of the first check that fails.
+    pub fn match_pending(self, session: &Session<'_>, receiver: &Receiver<'_>) -> Result<Matched, Refusal> {
+        self.matched(session, receiver, check_pending_sender)
+    }
+
+    /// Does the recipient domain sign for a sender that it cannot speak for? Only [`Parsed::match_pending`] lets that
+    /// pass.
+    pub fn is_by_value_before(&self) -> bool {
+        is_by_value_before(self.topmost())
+    }
+
+    fn matched(
+        self,
+        session: &Session<'_>,
+        receiver: &Receiver<'_>,
+        check_sender: fn(Link<'_>, Option<&Address>) -> Result<(), Refusal>,
+    ) -> Result<Matched, Refusal> {
         self.check_clock(receiver.now)?;
         check_sender(self.topmost(), session.mail_from)?;
         self.check_recipient_domain(session, receiver)?;
@@ -368,6 +404,20 @@ fn check_sender(link: Link<'_>, mail_from: Option<&Address>) -> Result<(), Refus
     Err(Refusal::Signer { signer: signer.clone(), sender })
 }
 
+/// The sender of an entry of what is pending: the signature may be the recipient domain's own.
+fn check_pending_sender(link: Link<'_>, mail_from: Option<&Address>) -> Result<(), Refusal> {
+    match check_sender(link, mail_from) {
+        Err(Refusal::Signer { .. }) if is_by_value_before(link) => Ok(()),
+        other => other,
+    }
+}
+
+fn is_by_value_before(link: Link<'_>) -> bool {
+    let sender = link.mail_from().and_then(Address::domain);
+    let speaks_for = sender.is_none_or(|sender| sender.is_within(link.domain()));
+    matches!(link, Link::Reference(_)) && link.domain() == link.to() && !speaks_for
+}
+
 /// Do strangers register names below this one?
 fn is_public_suffix(domain: &Domain) -> bool {
     psl::suffix_str(domain.as_str()) == Some(domain.as_str())
@@ -391,6 +441,11 @@ impl Matched {
     /// Tag `i` of the topmost field.
     pub fn id(&self) -> ReferenceId {
         self.0.topmost().id()
+    }
+
+    /// Tag `to` of the topmost field: which of our domains.
+    pub fn to(&self) -> &Domain {
+        self.0.topmost().to()
     }
 
     /// Size of the object in octets, as claimed.
@@ -453,7 +508,8 @@ fn check_authority<'f>(link: Link<'_>, facts: &'f DomainFacts) -> Result<&'f Ver
     if facts.domain != *link.domain() {
         return Err(Refusal::NoAssurance { domain: link.domain().clone() });
     }
-    let by_ancestor = link.mail_from().and_then(Address::domain).is_some_and(|d| d != facts.domain);
+    let by_ancestor =
+        link.mail_from().and_then(Address::domain).is_some_and(|d| d != facts.domain && d.is_within(&facts.domain));
     if matches!(link, Link::Reference(_)) && by_ancestor && !facts.sub {
         return Err(Refusal::NoSub { signer: facts.domain.clone() });
     }
@@ -553,6 +609,11 @@ impl Verified {
     /// The topmost signed field: id, lifetime, sender, recipients.
     pub fn topmost(&self) -> Link<'_> {
         self.offer.topmost()
+    }
+
+    /// See [`Parsed::is_by_value_before`].
+    pub fn is_by_value_before(&self) -> bool {
+        self.offer.is_by_value_before()
     }
 
     /// Whose keys it was verified with.

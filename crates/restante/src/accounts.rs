@@ -1,18 +1,21 @@
 //! The accounts: who may log in, and as whom they may send.
 //!
-//! One file, `accounts` in the data directory, mode 0600, a line for each: name, SCRAM verifier, addresses. No password
-//! is ever on disk, and from a verifier none can be had but by guessing. Speaking SASL is `net`'s.
+//! One file, `accounts` in the data directory, mode 0600, a line for each: name, SCRAM verifier, addresses, and what is
+//! particular to it: `suspended`, limits of its own. No password is ever on disk, and from a verifier none can be had but by
+//! guessing. Speaking SASL is `net`'s, counting what accounts send `receive`'s.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use mail::{Address, Domain};
 use net::sasl::{Credentials, ScramVerifier, Unavailable};
+use policy::allowance::Allowance;
 
+use crate::private;
 use crate::routing::local_key;
 
 /// Longest name of an account in octets.
@@ -28,6 +31,55 @@ pub struct Account {
     name: String,
     verifier: ScramVerifier,
     addresses: Vec<Sender>,
+    suspended: bool,
+    limits: OwnLimits,
+}
+
+/// Limits of one account that differ from those of the configuration. `None`: as configured; 0: no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct OwnLimits {
+    /// Messages within an hour.
+    pub messages_per_hour: Option<u32>,
+    /// Messages within a day.
+    pub messages_per_day: Option<u32>,
+    /// Recipients within an hour.
+    pub recipients_per_hour: Option<u32>,
+    /// Recipients within a day.
+    pub recipients_per_day: Option<u32>,
+}
+
+impl OwnLimits {
+    /// The four by the names that stand in the file.
+    fn named(&mut self) -> [(&'static str, &mut Option<u32>); 4] {
+        [
+            ("messages_per_hour", &mut self.messages_per_hour),
+            ("messages_per_day", &mut self.messages_per_day),
+            ("recipients_per_hour", &mut self.recipients_per_hour),
+            ("recipients_per_day", &mut self.recipients_per_day),
+        ]
+    }
+
+    /// These, where they say something, over those that were there.
+    #[must_use]
+    pub fn over(self, other: Self) -> Self {
+        Self {
+            messages_per_hour: self.messages_per_hour.or(other.messages_per_hour),
+            messages_per_day: self.messages_per_day.or(other.messages_per_day),
+            recipients_per_hour: self.recipients_per_hour.or(other.recipients_per_hour),
+            recipients_per_day: self.recipients_per_day.or(other.recipients_per_day),
+        }
+    }
+
+    /// What the account may send, where `configured` holds for all others.
+    pub fn allowance(self, configured: &Allowance) -> Allowance {
+        let limit = |own: Option<u32>, other| own.map_or(other, NonZeroU32::new);
+        Allowance {
+            messages_per_hour: limit(self.messages_per_hour, configured.messages_per_hour),
+            messages_per_day: limit(self.messages_per_day, configured.messages_per_day),
+            recipients_per_hour: limit(self.recipients_per_hour, configured.recipients_per_hour),
+            recipients_per_day: limit(self.recipients_per_day, configured.recipients_per_day),
+        }
+    }
 }
 
 /// What an account may send as.
@@ -81,7 +133,8 @@ impl Account {
         if !fine || name.contains(|c: char| c.is_whitespace() || c.is_control()) {
             return Err(AccountsError::Name(name.to_owned()));
         }
-        Ok(Self { name: name.to_lowercase(), verifier, addresses })
+        let (suspended, limits) = (false, OwnLimits::default());
+        Ok(Self { name: name.to_lowercase(), verifier, addresses, suspended, limits })
     }
 
     /// The name to log in with, in lower case.
@@ -97,6 +150,26 @@ impl Account {
     /// What it may send as.
     pub fn addresses(&self) -> &[Sender] {
         &self.addresses
+    }
+
+    /// It may neither log in nor send; it goes on receiving.
+    pub fn is_suspended(&self) -> bool {
+        self.suspended
+    }
+
+    /// Suspends it, or lets it send again.
+    pub fn suspend(&mut self, suspended: bool) {
+        self.suspended = suspended;
+    }
+
+    /// Its own limits.
+    pub fn limits(&self) -> OwnLimits {
+        self.limits
+    }
+
+    /// Replaces them.
+    pub fn set_limits(&mut self, limits: OwnLimits) {
+        self.limits = limits;
     }
 
     /// The address whose mailbox is the account's: the first.
@@ -165,13 +238,13 @@ impl Accounts {
     ) -> Result<T, AccountsError> {
         let io = |error| AccountsError::Io { path: path.to_owned(), error };
         if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory).map_err(io)?;
+            private::create_directory(directory).map_err(io)?;
         }
-        let lock = secret_file(&path.with_extension("lock"), false).map_err(io)?;
+        let lock = private::open(&path.with_extension("lock"), false).map_err(io)?;
         lock.lock().map_err(io)?;
         let mut accounts = Self::load(path)?;
         let done = change(&mut accounts)?;
-        replace(path, accounts.to_string().as_bytes()).map_err(io)?;
+        private::replace(path, accounts.to_string().as_bytes()).map_err(io)?;
         Ok(done)
     }
 
@@ -203,6 +276,16 @@ impl Accounts {
         self.0.iter().find(|account| account.name == name)
     }
 
+    /// Changes the account of this name.
+    ///
+    /// # Errors
+    /// [`AccountsError::Unknown`].
+    pub fn change(&mut self, name: &str, change: impl FnOnce(&mut Account)) -> Result<(), AccountsError> {
+        let found = self.0.iter_mut().find(|account| account.name == name.to_lowercase());
+        change(found.ok_or_else(|| AccountsError::Unknown(name.to_owned()))?);
+        Ok(())
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Account> {
         self.0.iter()
@@ -223,8 +306,35 @@ impl FromStr for Account {
             return Err("a line is: name, SCRAM verifier, addresses".into());
         };
         let verifier = verifier.parse::<ScramVerifier>().map_err(|error| error.to_string())?;
-        let addresses = words.map(|word| word.parse()).collect::<Result<_, String>>()?;
-        Self::new(name, verifier, addresses).map_err(|error| error.to_string())
+        // Every address has an @, and nothing else has one.
+        let (addresses, others): (Vec<&str>, Vec<&str>) = words.partition(|word| word.contains('@'));
+        let addresses = addresses.into_iter().map(str::parse).collect::<Result<_, String>>()?;
+        let mut account = Self::new(name, verifier, addresses).map_err(|error| error.to_string())?;
+        others.into_iter().try_for_each(|word| account.read_particular(word))?;
+        Ok(account)
+    }
+}
+
+impl Account {
+    fn read_particular(&mut self, word: &str) -> Result<(), String> {
+        let unknown = || format!("`{word}` is neither an address nor anything else that is known of accounts");
+        if word == "suspended" {
+            self.suspended = true;
+            return Ok(());
+        }
+        let (name, number) = word.split_once('=').ok_or_else(unknown)?;
+        let number = number.parse().map_err(|_| format!("`{word}`: the limit is not a number"))?;
+        let mut limits = self.limits.named();
+        let (_, limit) = limits.iter_mut().find(|(known, _)| *known == name).ok_or_else(unknown)?;
+        **limit = Some(number);
+        Ok(())
+    }
+
+    fn particulars(&self) -> Vec<String> {
+        let mut limits = self.limits;
+        let named = limits.named();
+        let own = named.into_iter().filter_map(|(name, limit)| limit.map(|limit| format!("{name}={limit}")));
+        self.suspended.then(|| "suspended".to_owned()).into_iter().chain(own).collect()
     }
 }
 
@@ -255,29 +365,15 @@ impl fmt::Display for Sender {
 
 impl fmt::Display for Accounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "# Accounts: name, SCRAM verifier, addresses. Kept by `restante accounts`.")?;
+        writeln!(f, "# Accounts: name, SCRAM verifier, addresses, particulars. Kept by `restante accounts`.")?;
         for account in &self.0 {
             write!(f, "{} {}", account.name, account.verifier)?;
             account.addresses.iter().try_for_each(|sender| write!(f, " {sender}"))?;
+            account.particulars().iter().try_for_each(|word| write!(f, " {word}"))?;
             writeln!(f)?;
         }
         Ok(())
     }
-}
-
-fn secret_file(path: &Path, truncate: bool) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(truncate).mode(0o600).open(path)
-}
-
-/// Replaces a file as a whole: readers see the old or the new one, and after a crash there is one of them.
-fn replace(path: &Path, octets: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = secret_file(&new, true)?;
-    file.write_all(octets)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]
@@ -306,6 +402,37 @@ mod tests {
         assert!(!fs::read_to_string(&path).unwrap().contains("pencil"));
         Accounts::edit(&path, |all| all.remove("Bob")).unwrap();
         assert!(Accounts::load(&path).unwrap().get("bob").is_none());
+    }
+
+    #[test]
+    fn particulars_survive_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("accounts");
+        Accounts::edit(&path, |all| all.add(account("alice", &["alice@a.example"]))).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(!text.contains("suspended") && !text.contains("_per_"), "as it was before there were any");
+        let own = OwnLimits { messages_per_hour: Some(5), recipients_per_day: Some(0), ..OwnLimits::default() };
+        Accounts::edit(&path, |all| {
+            all.change("ALICE", |account| {
+                account.suspend(true);
+                account.set_limits(own);
+            })
+        })
+        .unwrap();
+        let loaded = Accounts::load(&path).unwrap();
+        let alice = loaded.get("alice").unwrap();
+        assert!(alice.is_suspended() && alice.limits() == own && alice.addresses().len() == 1);
+        let configured = Allowance { recipients_per_day: NonZeroU32::new(9), ..Allowance::default() };
+        let allowed = alice.limits().allowance(&configured);
+        assert_eq!((allowed.messages_per_hour, allowed.recipients_per_day), (NonZeroU32::new(5), None));
+        assert_eq!(OwnLimits::default().allowance(&configured), configured);
+        let unknown = Accounts::edit(&path, |all| all.change("bob", |_| {}));
+        assert!(matches!(unknown, Err(AccountsError::Unknown(_))));
+        let text = fs::read_to_string(&path).unwrap();
+        for wrong in ["messages_per_hour=x", "messages=5", "suspend"] {
+            let broken = Accounts::parse(&text.replace("suspended", wrong), &path).unwrap_err().to_string();
+            assert!(broken.contains(&format!("`{wrong}`")), "{broken}");
+        }
     }
 
     #[test]

@@ -56,7 +56,27 @@ pub fn read(path: &Path) -> Result<SigningKey, KeyFileError> {
     read_key(path).map_err(|reason| KeyFileError { path: path.to_owned(), reason })
 }
 
+/// Reads a key of any kind, as PKCS#8.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_pkcs8(path: &Path) -> Result<Vec<u8>, KeyFileError> {
+    read_der(path).map_err(|reason| KeyFileError { path: path.to_owned(), reason })
+}
+
+/// Writes a key of any kind, as [`write`] does.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_pkcs8(path: &Path, der: &[u8]) -> Result<(), KeyFileError> {
+    write_der(path, der).map_err(|reason| KeyFileError { path: path.to_owned(), reason })
+}
+
 fn read_key(path: &Path) -> Result<SigningKey, KeyFileReason> {
+    Ok(SigningKey::from_pkcs8(&read_der(path)?)?)
+}
+
+fn read_der(path: &Path) -> Result<Vec<u8>, KeyFileReason> {
     let metadata = fs::metadata(path)?;
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
@@ -65,8 +85,7 @@ fn read_key(path: &Path) -> Result<SigningKey, KeyFileReason> {
     if metadata.len() > MAX_FILE {
         return Err(KeyFileReason::NotPem);
     }
-    let der = from_pem(&fs::read_to_string(path)?).ok_or(KeyFileReason::NotPem)?;
-    Ok(SigningKey::from_pkcs8(&der)?)
+    from_pem(&fs::read_to_string(path)?).ok_or(KeyFileReason::NotPem)
 }
 
 /// Writes a key into a new file, mode 0600, and syncs it.
@@ -78,7 +97,11 @@ pub fn write(path: &Path, key: &SigningKey) -> Result<(), KeyFileError> {
 }
 
 fn write_key(path: &Path, key: &SigningKey) -> Result<(), KeyFileReason> {
-    let pem = to_pem(&key.to_pkcs8()?);
+    write_der(path, &key.to_pkcs8()?)
+}
+
+fn write_der(path: &Path, der: &[u8]) -> Result<(), KeyFileReason> {
+    let pem = to_pem(der);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(pem.as_bytes())?;
     file.sync_all()?;
@@ -117,7 +140,9 @@ pub struct TxtRecord {
 impl TxtRecord {
     /// A line of a zone file.
     pub fn zone_line(&self) -> String {
-        format!("{}. IN TXT \"{}\"", self.name, self.text)
+        // A string of a TXT record holds 255 octets (RFC 1035 §3.3.14).
+        let strings: Vec<_> = self.text.as_bytes().chunks(255).map(String::from_utf8_lossy).collect();
+        format!("{}. IN TXT \"{}\"", self.name, strings.join("\" \""))
     }
 }
 
@@ -135,6 +160,14 @@ pub fn records(domain: &Domain, facts: &DomainRecord, key: &KeyRecord) -> Result
         records.push(TxtRecord { name: consent_name(domain, host)?, text: "v=TBR1".to_owned() });
     }
     Ok(records)
+}
+
+/// Where a DKIM key is published (RFC 6376 §3.6.2.1).
+///
+/// # Errors
+/// Where the name would be too long.
+pub fn dkim_name(selector: &Selector, domain: &Domain) -> Result<Domain, DomainError> {
+    domain.child(&format!("{selector}._domainkey"))
 }
 
 /// The usual place of a new key: `<domain>.<selector>.pem` in a directory.

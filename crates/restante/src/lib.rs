@@ -4,17 +4,31 @@
 //! the queue, both pure, meet sockets and disks.
 
 pub mod accounts;
+mod acme;
 pub mod admin;
+mod budgets;
 pub mod cli;
+mod compose;
 pub mod config;
+mod confinement;
+pub mod custodians;
 mod deliver;
+mod kept;
 pub mod keys;
+mod live;
+mod outbox;
+mod private;
 mod receive;
+pub mod records;
+pub mod reports;
 mod repository;
+mod reputation;
+mod request_keys;
 pub mod routing;
 mod runtime;
 pub mod server;
 mod settings;
+mod sockets;
 pub mod verify;
 
 pub use server::Server;

@@ -1,74 +1,158 @@
 //! The repository of the domains served here: HTTP requests become questions to the queue, objects come from the store.
 //!
-//! HTTP itself, ranges and limits are `net`'s; who may fetch, claim and report is the queue's.
+//! HTTP itself and ranges are `net`'s; who may fetch, claim and report is the queue's.
+
+mod pending;
+mod seats;
 
 use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
-use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
-use mail::ledger::{ObjectRef, Outcome};
+use mail::ledger::{Coding, ObjectRef, Outcome};
 use mail::{Domain, Grant, Timestamp, Xuid};
+use net::discovery::Discovery;
 use net::repository::{Busy, Chunks, Located, Repository};
 use queue::port::{self, ClaimAnswer, Reply, Request};
-use reference::DomainFacts;
 use reference::claims::{
     AnsweredClaim, ClaimsAnswer, ClaimsRequest, IndexAnswer, ReceiptsAnswer, ReceiptsRequest, RecordedReceipt,
     Revision1, WireOutcome, Word,
 };
+use reference::delegate::{DelegateAnswer, DelegateRequest};
+use reference::judge::judge_link;
+use reference::message_signature::{KeyId, SignedBy};
+use reference::pending::{Cursor, PendingList};
+use reference::{DomainFacts, Hop, KeyRecord, Link, SignatureVerdict};
 use store::Store;
+use tracing::{info, warn};
 
-use crate::runtime::Custody;
+use crate::config::Config;
+use crate::live::Live;
+use crate::receive::LiveConfig;
+use crate::runtime::{Custody, now};
+use seats::{NoSeat, Seat, Seats};
 
 /// What a repository that has too much to do asks of its peers.
 const COME_AGAIN: Busy = Busy { retry_after: Duration::from_secs(30) };
+/// And of one that signs by a key that its domain does not publish: by then the domain may be asked again.
+const LATER: Busy = Busy { retry_after: Duration::from_secs(300) };
+
+/// How long a delegation waits to know whether the next domain has keys.
+const KEY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Facts of the domains that sign here, replaced as a whole on reload.
-pub(crate) type Facts = Arc<RwLock<HashMap<Domain, DomainFacts>>>;
+pub(crate) type Facts = Live<HashMap<Domain, DomainFacts>>;
+
+/// MTA-STS policies of the domains that publish one, likewise.
+pub(crate) type Policies = Live<HashMap<Domain, String>>;
 
 /// Answers for the domains served here.
 pub(crate) struct LocalRepository {
     custody: Custody,
     store: Store,
     facts: Facts,
+    policies: Policies,
+    seats: Seats,
+    /// For the keys of recipient domains.
+    discovery: Discovery,
+    /// For the sites whose custodian this server is.
+    config: LiveConfig,
+}
+
+/// An object to be read, and the right to do so now.
+pub(crate) struct Reading {
+    object: ObjectRef,
+    seat: Seat,
 }
 
 impl LocalRepository {
     /// Over the running queue and its store.
-    pub(crate) fn new(custody: Custody, store: Store, facts: Facts) -> Self {
-        Self { custody, store, facts }
+    pub(crate) fn new(
+        custody: Custody,
+        store: Store,
+        facts: Facts,
+        policies: Policies,
+        discovery: Discovery,
+        config: LiveConfig,
+    ) -> Self {
+        let seats = Seats::new(config.get().limits.repository_reads);
+        Self { custody, store, facts, policies, seats, discovery, config }
+    }
+}
+
+impl LocalRepository {
+    /// Has the hop's domain signed it, with a key that was good at the time?
+    async fn is_signed(&self, hop: &Hop) -> Result<bool, Busy> {
+        let stated = hop.statement();
+        let id = KeyId { domain: stated.domain.clone(), selector: stated.selector.clone() };
+        let record = self.key(&id).await?;
+        Ok(judge_link(Link::Hop(hop), Some(&record)) == SignatureVerdict::Valid)
     }
 }
 
 impl Repository for LocalRepository {
-    type Handle = ObjectRef;
+    type Handle = Reading;
 
-    async fn locate(&self, xuid: Xuid, grant: &Grant) -> Located<ObjectRef> {
-        match self.custody.ask(Request::Locate { xuid, grant: grant.clone() }).await {
-            Reply::Object(port::Located::Object(object)) => {
-                Located::Object { xuid: object.xuid, size: object.size, handle: object }
+    async fn binding(&self, grants: Vec<Grant>) -> Result<Vec<Domain>, Busy> {
+        match self.custody.ask(Request::Binding { grants }).await {
+            Reply::Binding(domains) => Ok(domains),
+            _ => Err(COME_AGAIN),
+        }
+    }
+
+    async fn key(&self, id: &KeyId) -> Result<KeyRecord, Busy> {
+        if let Some(known) = self.facts.get().get(&id.domain).and_then(|facts| facts.key(&id.selector)) {
+            return Ok(known.clone());
+        }
+        match self.discovery.find(&id.domain, &id.selector, now()).await {
+            Ok(found) => found.facts.key(&id.selector).cloned().ok_or(LATER),
+            Err(failure) => {
+                info!(key = %id, %failure, "a signed request waits for the key");
+                Err(COME_AGAIN)
             }
+        }
+    }
+
+    async fn locate(&self, xuid: Xuid, grant: &Grant, signed: SignedBy) -> Located<Reading> {
+        match self.custody.ask(Request::Locate { xuid, grant: grant.clone(), signed }).await {
+            Reply::Object(port::Located::Object(object)) => match self.seats.take(grant) {
+                Ok(seat) => {
+                    let ObjectRef { xuid, size, coded, .. } = object;
+                    Located::Object { xuid, size, coded, handle: Reading { object, seat } }
+                }
+                Err(NoSeat::Full) => Located::Unavailable(COME_AGAIN),
+                Err(NoSeat::TooMany) => Located::TooMany(COME_AGAIN),
+            },
             Reply::Object(port::Located::Unknown) => Located::Unknown,
             Reply::Object(port::Located::Gone) => Located::Gone,
             _ => Located::Unavailable(COME_AGAIN),
         }
     }
 
-    async fn read(&self, object: ObjectRef, range: Range<u64>) -> io::Result<Chunks> {
-        let reader = self.store.read(&object, range).await.map_err(io::Error::other)?;
-        Ok(Box::pin(stream::try_unfold(reader, |mut reader| async move {
+    async fn read(
+        &self,
+        Reading { object, seat }: Reading,
+        coding: Option<Coding>,
+        range: Range<u64>,
+    ) -> io::Result<Chunks> {
+        let reader = match coding {
+            Some(_) => self.store.read_stored(&object, range).await,
+            None => self.store.read(&object, range).await,
+        };
+        let reader = reader.map_err(io::Error::other)?;
+        Ok(Box::pin(stream::try_unfold((reader, seat), |(mut reader, seat)| async move {
             let chunk: Option<Bytes> = reader.next_chunk().await.map_err(io::Error::other)?;
-            Ok(chunk.map(|chunk| (chunk, reader)))
+            Ok(chunk.map(|chunk| (chunk, (reader, seat))))
         })))
     }
 
-    async fn claims(&self, request: ClaimsRequest) -> Result<ClaimsAnswer, Busy> {
+    async fn claims(&self, request: ClaimsRequest, signed: SignedBy) -> Result<ClaimsAnswer, Busy> {
         let ids: Vec<_> = request.claims.iter().map(|entry| entry.i).collect();
         let claims = request.claims.into_iter().map(claim_entry).collect();
-        let asked = Request::Claims { instance: request.instance, claims };
+        let asked = Request::Claims { instance: request.instance, claims, signed };
         let Reply::Claims(answers) = self.custody.ask(asked).await else { return Err(COME_AGAIN) };
         let answered = ids.into_iter().zip(answers).filter_map(|(i, answers)| {
             let answers = answers?.into_iter().map(|(n, word)| IndexAnswer { n, is: as_word(word) }).collect();
@@ -77,18 +161,52 @@ impl Repository for LocalRepository {
         Ok(ClaimsAnswer { v: Revision1, claims: answered.collect() })
     }
 
-    async fn receipts(&self, request: ReceiptsRequest) -> Result<ReceiptsAnswer, Busy> {
+    async fn receipts(&self, request: ReceiptsRequest, signed: SignedBy) -> Result<ReceiptsAnswer, Busy> {
         let ids: Vec<_> = request.receipts.iter().map(|entry| entry.i).collect();
         let receipts = request.receipts.into_iter().map(receipt_entry).collect();
-        let asked = Request::Receipts { instance: request.instance, receipts };
+        let asked = Request::Receipts { instance: request.instance, receipts, signed };
         let Reply::Receipts(answers) = self.custody.ask(asked).await else { return Err(COME_AGAIN) };
         let recorded =
             ids.into_iter().zip(answers).filter_map(|(i, recorded)| Some(RecordedReceipt { i, recorded: recorded? }));
         Ok(ReceiptsAnswer { v: Revision1, receipts: recorded.collect() })
     }
 
+    async fn delegate(&self, request: DelegateRequest, signed: SignedBy) -> Result<Option<DelegateAnswer>, Busy> {
+        let hop = request.hop.hop().clone();
+        // Only whoever has shown to be the relay may have keys looked up: its own, which are known by now, and the next
+        // domain's.
+        if !signed.is_by_domain(&request.to) || hop.statement().domain != request.to || !self.is_signed(&hop).await? {
+            return Ok(None);
+        }
+        let bound = self.discovery.publishes(&hop.statement().to, now(), KEY_PATIENCE).await.map_err(|failure| {
+            info!(domain = %hop.statement().to, %failure, "a delegation waits: whether the next domain has keys cannot be told");
+            COME_AGAIN
+        })?;
+        let DelegateRequest { instance, to, i: id, grant, hop_grant, map, .. } = request;
+        let delegation = Box::new(port::DelegationEntry { to, id, grant, hop, hop_grant, map, bound });
+        match self.custody.ask(Request::Delegate { instance, delegation, signed }).await {
+            Reply::Delegated(answer) => Ok(answer.map(|word| DelegateAnswer { v: Revision1, is: as_word(word) })),
+            _ => Err(COME_AGAIN),
+        }
+    }
+
+    fn is_site(&self, domain: &Domain, host: &Domain) -> bool {
+        is_site(&self.config.get(), domain, host)
+    }
+
+    async fn pending(&self, site: &Domain, after: Option<Cursor>) -> Result<PendingList, Busy> {
+        pending::page(&self.store, site, after, now()).await.map_err(|error| {
+            warn!(%site, %error, "cannot list what is pending");
+            COME_AGAIN
+        })
+    }
+
     async fn document(&self, domain: &Domain) -> Option<DomainFacts> {
-        self.facts.read().ok()?.get(domain).cloned()
+        self.facts.get().get(domain).cloned()
+    }
+
+    fn mta_sts(&self, domain: &Domain) -> Option<String> {
+        self.policies.get().get(domain).cloned()
     }
 
     fn served(&self, grant: &Grant, octets: u64) {
@@ -97,9 +215,14 @@ impl Repository for LocalRepository {
     }
 }
 
+fn is_site(config: &Config, domain: &Domain, host: &Domain) -> bool {
+    let site = config.domain(domain).filter(|domain| domain.site.is_some());
+    site.and_then(|domain| domain.tbr.as_ref()).is_some_and(|tbr| tbr.repository == *host)
+}
+
 fn claim_entry(entry: reference::claims::ClaimEntry) -> port::ClaimEntry {
     let failed = entry.failed.into_iter().map(|failed| {
-        let at = crate::runtime::now();
+        let at = now();
         let text = failed.text.as_str().to_owned();
         (failed.n, Outcome { action: mail::ledger::Action::Failed, status: failed.status, text, at, reported: false })
     });
@@ -123,5 +246,28 @@ fn as_word(answer: ClaimAnswer) -> Word {
         ClaimAnswer::Granted => Word::Granted,
         ClaimAnswer::Taken => Word::Taken,
         ClaimAnswer::Gone => Word::Gone,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_site_is_one_at_its_own_host_only() {
+        let text = "hostname = \"mx.cust.example\"\ndata_dir = \"/nowhere\"\n\
+            [[listener]]\nkind = \"repository\"\naddress = \"127.0.0.1:0\"\n[[certificate]]\ncert = \"c\"\nkey = \"k\"\n\
+            [[domain]]\nname = \"cust.example\"\n[domain.tbr]\nselector = \"k1\"\nkey = \"k\"\n\
+            [[domain]]\nname = \"site.example\"\ndeliver = \"site\"\nrecipients = \"any\"\n\
+            [domain.tbr]\nselector = \"cust\"\nkey = \"k\"\n\
+            [domain.site]\nkeys = { home = \"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\" }\n";
+        let config = Config::parse(text, Path::new("restante.toml")).unwrap();
+        let name = |text: &str| text.parse::<Domain>().unwrap();
+        assert!(is_site(&config, &name("site.example"), &name("tbr.site.example")));
+        assert!(!is_site(&config, &name("site.example"), &name("tbr.cust.example")));
+        assert!(!is_site(&config, &name("cust.example"), &name("tbr.cust.example")), "it is always there");
+        assert!(!is_site(&config, &name("z.example"), &name("tbr.site.example")));
     }
 }

@@ -18,6 +18,8 @@ use store::{CommitError, Store};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::budgets::Budgets;
+
 /// Most inputs taken in one turn before actions are carried out.
 const TURN: usize = 256;
 
@@ -83,6 +85,7 @@ enum Message {
 pub(crate) struct Runtime<C> {
     node: Node,
     store: Store,
+    budgets: Budgets,
     courier: Arc<C>,
     sender: mpsc::Sender<Message>,
     inputs: mpsc::Receiver<Message>,
@@ -94,11 +97,11 @@ pub(crate) struct Runtime<C> {
 
 impl<C: Courier> Runtime<C> {
     /// A runtime and the handle to it; nothing happens before [`Runtime::run`].
-    pub(crate) fn new(node: Node, store: Store, courier: Arc<C>) -> (Self, Custody) {
+    pub(crate) fn new(node: Node, store: Store, budgets: Budgets, courier: Arc<C>) -> (Self, Custody) {
         let (sender, inputs) = mpsc::channel(4096);
         let custody = Custody { inputs: sender.clone() };
         let (calls, jobs) = (HashMap::new(), HashMap::new());
-        (Self { node, store, courier, sender, inputs, calls, next_call: 0, jobs, wake: None }, custody)
+        (Self { node, store, budgets, courier, sender, inputs, calls, next_call: 0, jobs, wake: None }, custody)
     }
 
     /// Runs until `stop` resolves; then finishes nothing more: whatever is under way is repeated after the next start,
@@ -187,9 +190,9 @@ impl<C: Courier> Runtime<C> {
     }
 
     fn ask_ledger(&self, action: Action) {
-        let (store, inputs) = (self.store.clone(), self.sender.clone());
+        let (store, budgets, inputs) = (self.store.clone(), self.budgets.clone(), self.sender.clone());
         tokio::spawn(async move {
-            if let Some((token, answer)) = consult(&store, action).await {
+            if let Some((token, answer)) = consult(&store, &budgets, action).await {
                 let _ = inputs.send(Message::Input(Input::Ledger { token, answer })).await;
             }
         });
@@ -204,11 +207,12 @@ fn broken_off(work: &Work) -> JobEvent {
             JobEvent::Delivered(DeliveryEnd::Unreachable { text, status: EnhancedStatus::temporary(3, 0) })
         }
         Work::Retrieve(_) => JobEvent::RetrieveFailed { failure: RetrieveFailure::Temporary, text },
-        Work::PostClaims(_) | Work::PostReceipts(_) => JobEvent::PostFailed { text },
+        Work::Judge(_) => JobEvent::JudgeFailed { text },
+        Work::PostClaims(_) | Work::PostReceipts(_) | Work::PostDelegation(_) => JobEvent::PostFailed { text },
     }
 }
 
-async fn consult(store: &Store, action: Action) -> Option<(Token, LedgerAnswer)> {
+async fn consult(store: &Store, budgets: &Budgets, action: Action) -> Option<(Token, LedgerAnswer)> {
     Some(match action {
         Action::Load { token, keys } => (token, rows(store.load(keys).await)),
         Action::Find { token, alternates, limit } => (token, find(store, &alternates, limit).await),
@@ -219,7 +223,7 @@ async fn consult(store: &Store, action: Action) -> Option<(Token, LedgerAnswer)>
             };
             (token, answer)
         }
-        Action::Commit { token, batch, created } => (token, commit(store, batch, created).await),
+        Action::Commit { token, batch, created } => (token, commit(store, budgets, batch, created).await),
         Action::ReadHead { token, object, limit } => (token, read_head(store, &object, limit).await),
         Action::Reply { .. } | Action::Start { .. } | Action::Proceed { .. } | Action::Wake(_) => return None,
     })
@@ -232,7 +236,7 @@ fn rows(result: Result<Vec<mail::ledger::Row>, store::StoreError>) -> LedgerAnsw
     }
 }
 
-async fn commit(store: &Store, batch: Batch, created: Vec<(ObjectRef, Vec<u8>)>) -> LedgerAnswer {
+async fn commit(store: &Store, budgets: &Budgets, batch: Batch, created: Vec<(ObjectRef, Vec<u8>)>) -> LedgerAnswer {
     let mut staged = Vec::new();
     for (object, octets) in created {
         if let Err(error) = store.stage(&object, octets) {
@@ -240,10 +244,15 @@ async fn commit(store: &Store, batch: Batch, created: Vec<(ObjectRef, Vec<u8>)>)
         }
         staged.push(object);
     }
+    // Before the commit: another one may follow it before this task goes on.
+    let (added, news) = (budgets.begin(&batch), Budgets::news(&batch));
     let outcome = store.commit(batch).await;
     if outcome.is_err() {
         // The change will be applied again and write its reports anew.
         staged.iter().for_each(|object| store.discard(object));
+        budgets.undo(&added);
+    } else {
+        budgets.tell(news);
     }
     match outcome {
         Ok(()) => LedgerAnswer::Committed,

@@ -4,43 +4,69 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use mail::Domain;
+use net::acme::challenges::{self, Challenges};
+use net::authentication::{self, Authenticator};
 use net::discovery::Discovery;
-use net::dns::{Resolver, Source};
+use net::dns::{DnsError, Resolver, Source, SourceError};
 use net::lookup::Lookup;
+use net::mta_sts::MtaSts;
+use net::repository::Replays;
+use net::smtp_client::Observer;
 use net::smtp_server::{self, Settings};
 use net::tls::{self, Certificates, ClientTls, Trust, Versions};
 use net::{repository, retrieval, smtp_client};
-use queue::{Node, QueueConfig, Router as ReportRouter};
+use queue::config::ReportSigner;
+use queue::{Node, Router as ReportRouter};
 use rustls::{ClientConfig, ServerConfig};
 use smtp::server::{Config as SmtpConfig, OfferTbr};
 use store::{EmbeddedConfig, Store};
-use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::accounts::Accounts;
+use crate::acme;
 use crate::admin::api::{Message as Traced, Reloaded};
 use crate::admin::{self, ReloadRequest};
+use crate::budgets::Budgets;
 use crate::config::{self, Config, ListenerKind, StoreKind, TlsVersion};
-use crate::deliver::{Couriers, Hosts};
-use crate::receive::{self, LiveRouter, OfferDesk, Prober, Reception};
-use crate::repository::{Facts, LocalRepository};
+use crate::custodians::{Custodians, Wish};
+use crate::deliver::{Couriers, Hosts, Outward};
+use crate::live::Live;
+use crate::private;
+use crate::receive::{
+    self, Exchangers, Filters, Gate, Hints, LiveConfig, LiveRouter, Memory, OfferDesk, Prober, Reception, Sending,
+    Signers,
+};
+use crate::reports::inbox::Archive;
+use crate::reports::{self, Desk, Journals, Post};
+use crate::repository::{Facts, LocalRepository, Policies};
+use crate::reputation::Reputation;
+use crate::request_keys::RequestKeys;
 use crate::routing::Router;
 use crate::runtime::{Custody, Runtime, SystemEntropy, now};
 use crate::settings;
+use crate::sockets::Sockets;
+
+/// How often the MTA-STS policies of others are looked through for old ones.
+const REFRESH_EVERY: Duration = Duration::from_secs(3600);
+/// How often the store is looked through for what is over in time.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+/// How long a sleep until a configured time lasts at most.
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A running server.
 pub struct Server {
     listening: Vec<(ListenerKind, SocketAddr)>,
     custody: Custody,
     store: Store,
-    live: Live,
+    live: InForce,
     front: CancellationToken,
     back: CancellationToken,
     front_tasks: JoinSet<()>,
@@ -50,12 +76,26 @@ pub struct Server {
 }
 
 /// What a reload replaces.
-struct Live {
-    config: Arc<Config>,
+struct InForce {
+    /// As it was at the start: what takes a restart is still this.
+    started_with: Arc<Config>,
+    config: LiveConfig,
     router: LiveRouter,
     hosts: Hosts,
     facts: Facts,
+    policies: Policies,
+    keys: RequestKeys,
+    signers: Signers,
     resolver: Resolver,
+    mta_sts: Option<MtaSts>,
+    tls_results: Option<Observer>,
+    smtp: Live<smtp_client::Client>,
+    repositories: retrieval::Client,
+    certificates: Option<Arc<Certificates>>,
+    /// What ACME is answered.
+    challenges: Challenges,
+    /// Those that speak SMTP.
+    listeners: Vec<(config::Listener, watch::Sender<Settings>)>,
 }
 
 impl Server {
@@ -65,8 +105,9 @@ impl Server {
     /// Whatever cannot be opened, read or bound, by name.
     pub async fn start(config: Config) -> Result<Self> {
         let config = Arc::new(config);
+        private::create_directory(&config.data_dir)
+            .with_context(|| format!("cannot create {}", config.data_dir.display()))?;
         let parts = Parts::open(&config).await?;
-        let certificates = load_certificates(&config)?;
         let (front, back) = (CancellationToken::new(), CancellationToken::new());
         let (reload_sender, reloads) = mpsc::channel(4);
         let mut server = Self {
@@ -82,9 +123,29 @@ impl Server {
             reloads,
         };
         server.back_tasks.spawn(parts.runtime.run(async move { back.cancelled().await }));
-        let local = LocalRepository::new(parts.custody.clone(), parts.store, Arc::clone(&server.live.facts));
-        server.listen(&parts.reception, &Arc::new(local), certificates.as_ref()).await?;
-        server.open_admin_socket()?;
+        tokio::spawn(check_resolver(server.live.resolver.clone()));
+        server.back_tasks.spawn(sweep(server.store.clone(), server.back.clone()));
+        if let Some(policies) = server.live.mta_sts.clone() {
+            server.back_tasks.spawn(keep_fresh(policies, server.back.clone()));
+        }
+        let desk = server.report(parts.journals, &parts.reception)?;
+        let (facts, policies) = (server.live.facts.clone(), server.live.policies.clone());
+        let config = server.live.config.clone();
+        let local = LocalRepository::new(parts.custody.clone(), parts.store, facts, policies, parts.discovery, config);
+        let sending = parts.reception.sending.clone();
+        server.back_tasks.spawn(sending.clone().keep(server.back.clone()));
+        server.back_tasks.spawn(parts.reception.gate.reputation.clone().keep(server.back.clone()));
+        server.back_tasks.spawn(parts.reception.hints.clone().keep(server.back.clone()));
+        let reputation = parts.reception.gate.reputation.clone();
+        server.listen(&parts.reception, &Arc::new(local)).await?;
+        let live = &server.live;
+        let (config, resolver, challenges) = (live.config.clone(), live.resolver.clone(), live.challenges.clone());
+        server.back_tasks.spawn(acme::keep(config, resolver, challenges, server.back.clone()));
+        let (wishes, received) = mpsc::channel(4);
+        let (client, keys) = (server.live.repositories.clone(), server.live.keys.clone());
+        let custodians = Custodians::new(client, keys, parts.reception);
+        server.back_tasks.spawn(custodians.run(received, server.back.clone()));
+        server.open_admin_socket(sending, reputation, desk, wishes)?;
         Ok(server)
     }
 
@@ -108,10 +169,12 @@ impl Server {
     pub async fn run_until(&mut self, stop: impl Future<Output = ()>) -> Result<()> {
         tokio::pin!(stop);
         loop {
+            let next_key = self.next_key();
             tokio::select! {
                 () = &mut stop => return Ok(()),
                 Some(_) = self.back_tasks.join_next() => bail!("the queue has died of an internal error"),
                 Some(_) = self.front_tasks.join_next() => bail!("a listener has died of an internal error"),
+                () = next_key => self.change_keys().await,
                 Some(answer) = self.reloads.recv() => {
                     let outcome = self.reload().await.map_err(|error| format!("{error:#}"));
                     let _ = answer.send(outcome.map(|restart_needed| Reloaded { restart_needed }));
@@ -120,23 +183,70 @@ impl Server {
         }
     }
 
+    /// Waits until a configured key takes over from the one before it.
+    fn next_key(&self) -> impl Future<Output = ()> + use<> {
+        let now = now();
+        // Looked at again every day, should the clock be set.
+        let wait = settings::next_change(&self.live.config.get(), now).map(|at| at.since(now).min(DAY));
+        async move {
+            match wait {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Signs with the keys of this time. Where one cannot be read, all stays as it was.
+    async fn change_keys(&mut self) {
+        let config = self.live.config.get();
+        let signers = match settings::signers(&config, now()) {
+            Ok(signers) => signers,
+            Err(error) => return warn!(%error, "the next key cannot be read: the one before goes on signing"),
+        };
+        self.live.keys.replace(&signers);
+        let senders = settings::senders(&config, &signers);
+        let (route, sign) = (report_router(&self.live.router), report_signer(&self.live.signers));
+        self.custody.reconfigure(settings::queue_config(&config, senders, route, sign)).await;
+        info!("keys were changed as configured");
+    }
+
     /// Reads the configuration and the files it names again. What cannot be changed without a restart stays, and is
     /// answered by name.
     ///
     /// # Errors
     /// The first mistake; everything stays as it was.
     pub async fn reload(&mut self) -> Result<Vec<String>> {
-        let config = Config::load(&self.live.config.origin)?;
+        let reloaded = self.read_again().await;
+        reloaded.map_err(|error| match format!("{error:#}").contains("ermission denied") {
+            true => error
+                .context("a file that was not named at the start, and lies elsewhere, takes a restart (`landlock`)"),
+            false => error,
+        })
+    }
+
+    async fn read_again(&mut self) -> Result<Vec<String>> {
+        let config = Config::load(&self.live.started_with.origin)?;
         let router = load_router(&config)?;
-        let signers = settings::signers(&config)?;
-        if matches!(config.resolver, config::Resolver::ZoneFile(_)) {
+        let facts = settings::facts(&config, now())?;
+        let signers = settings::signers(&config, now())?;
+        let dkim = settings::dkim_signers(&config)?;
+        if matches!(config.resolver.source, Source::ZoneFile(_)) {
             self.live.resolver.reload()?;
         }
-        *self.live.facts.write().unwrap_or_else(PoisonError::into_inner) = settings::facts(&signers, now());
-        self.custody.reconfigure(settings::queue_config(&config, signers, report_router(&self.live.router))).await;
+        self.live.reach_out_anew(&config)?;
+        self.live.keys.replace(&signers);
+        self.live.signers.replace(dkim);
+        let senders = settings::senders(&config, &signers);
+        self.live.facts.replace(facts);
+        self.live.policies.replace(settings::policies(&config));
+        let (route, sign) = (report_router(&self.live.router), report_signer(&self.live.signers));
+        self.custody.reconfigure(settings::queue_config(&config, senders, route, sign)).await;
+        self.store.set_quotas(settings::quotas(&config));
         self.live.router.replace(router);
         self.live.hosts.replace(&config);
-        let restart_needed = self.live.config.restart_needed(&config);
+        let restart_needed = self.live.started_with.restart_needed(&config);
+        let hostname = self.live.started_with.hostname.clone();
+        self.live.config.replace(Config { hostname, ..config });
         info!("the configuration was read again");
         if !restart_needed.is_empty() {
             warn!(fields = restart_needed.join(", "), "changed, but only the next start takes that over");
@@ -154,66 +264,119 @@ impl Server {
         self.store.close().await;
     }
 
-    async fn listen(
-        &mut self,
-        reception: &Arc<Reception>,
-        local: &Arc<LocalRepository>,
-        certificates: Option<&Arc<Certificates>>,
-    ) -> Result<()> {
-        let config = Arc::clone(&self.live.config);
+    async fn listen(&mut self, reception: &Arc<Reception>, local: &Arc<LocalRepository>) -> Result<()> {
+        let config = Arc::clone(&self.live.started_with);
+        let certificates = self.live.certificates.clone();
+        let certificates = certificates.as_ref();
+        let replays = Arc::new(Replays::new(now()));
+        let mut sockets = Sockets::from_environment().context("cannot take over the sockets that were handed over")?;
         for listener in &config.listeners {
             let address = listener.address;
-            let socket = bind(address);
+            let socket = sockets.listen(address);
             let socket = socket.with_context(|| format!("cannot listen on {address} ({})", listener.kind.as_str()))?;
             let local_address = socket.local_addr()?;
             info!(kind = listener.kind.as_str(), address = %local_address, "listening");
             self.listening.push((listener.kind, local_address));
             let shutdown = self.front.clone();
-            if listener.kind == ListenerKind::Repository {
+            if listener.kind == ListenerKind::Acme {
+                self.front_tasks.spawn(challenges::serve(socket, self.live.challenges.clone(), shutdown));
+            } else if listener.kind == ListenerKind::Repository {
                 let tls =
                     server_tls(&config, certificates, Versions::Only13)?.context("a repository needs a certificate")?;
                 let limits = repository_limits(listener);
-                self.front_tasks.spawn(repository::serve(socket, tls, Arc::clone(local), limits, shutdown));
+                self.front_tasks.spawn(repository::serve(
+                    socket,
+                    tls,
+                    Arc::clone(local),
+                    Arc::clone(&replays),
+                    limits,
+                    shutdown,
+                ));
             } else {
                 let tls = server_tls(&config, certificates, Versions::From12)?;
                 let handler = Arc::new(receive::Listener::new(Arc::clone(reception)));
-                let settings = smtp_settings(&config, listener, tls);
+                let (sender, settings) = watch::channel(smtp_settings(&config, listener, tls));
+                self.live.listeners.push((listener.clone(), sender));
                 self.front_tasks.spawn(smtp_server::serve(socket, settings, handler, shutdown));
             }
+        }
+        for address in sockets.unused() {
+            warn!(%address, "a socket was handed over that no listener of the configuration wants");
         }
         Ok(())
     }
 
-    fn open_admin_socket(&mut self) -> Result<()> {
-        let path = self.live.config.admin_socket.clone();
+    /// Begins to report to others.
+    fn report(&mut self, journals: Journals, reception: &Reception) -> Result<Desk> {
+        let config = Arc::clone(&self.live.started_with);
+        let Some(from) = config.reports_from() else { return Ok(Desk::default()) };
+        let post = Post {
+            store: self.store.clone(),
+            custody: self.custody.clone(),
+            router: self.live.router.clone(),
+            signers: reception.signers.clone(),
+            https: self.live.repositories.clone(),
+            domain: from.domain().unwrap_or_else(|| config.mail_domain().clone()),
+            from,
+        };
+        let desk = Desk::start(journals, &config, &self.live.resolver, &post, &mut self.back_tasks, &self.back);
+        desk.context("cannot keep reports")
+    }
+
+    fn open_admin_socket(
+        &mut self,
+        sending: Sending,
+        reputation: Reputation,
+        reports: Desk,
+        wishes: mpsc::Sender<Wish>,
+    ) -> Result<()> {
+        let path = self.live.started_with.admin_socket.clone();
         let office = admin::Office {
             custody: self.custody.clone(),
             store: self.store.clone(),
             router: self.live.router.clone(),
-            config: Arc::clone(&self.live.config),
+            config: self.live.config.clone(),
+            signers: self.live.signers.clone(),
             listening: self.listening.clone(),
             started: now(),
             reloads: self.reload_sender.clone(),
+            sending,
+            reports,
+            wishes,
+            outbox: Arc::default(),
+            reputation,
         };
         let socket = admin::bind(&path).with_context(|| format!("cannot open the admin socket {}", path.display()))?;
-        self.front_tasks.spawn(admin::serve(socket, office, self.front.clone()));
+        let (outbox, end) = (office.clone(), self.front.clone());
+        tokio::spawn(async move { end.run_until_cancelled(admin::take_outbox_at_start(outbox)).await });
+        self.front_tasks.spawn(admin::serve(socket, path, office, self.front.clone()));
         Ok(())
     }
 }
 
-/// Connections that may wait to be accepted.
-const BACKLOG: u32 = 1024;
-
-/// `[::]` is IPv6 alone, so that it stands beside `0.0.0.0` whatever the system's default is.
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    if address.is_ipv6() {
-        socket2::SockRef::from(&socket).set_only_v6(true)?;
+impl InForce {
+    /// Connections to others, certificates, and what clients of the listeners may ask for. Nothing is replaced before
+    /// everything that can fail has been made.
+    fn reach_out_anew(&mut self, config: &Config) -> Result<()> {
+        let trust = trust(config);
+        let (tls, mut settings) = (repository_tls(config, &trust)?, smtp_client_settings(config, &trust)?);
+        settings.mta_sts.clone_from(&self.mta_sts);
+        settings.tls_results.clone_from(&self.tls_results);
+        let files = certificate_files(config)?;
+        if let Some(certificates) = self.certificates.as_ref().filter(|_| !files.is_empty()) {
+            certificates.replace(&files)?;
+        }
+        let before = self.config.get();
+        if before.outgoing != config.outgoing {
+            self.smtp.replace(smtp_client::Client::new(settings, self.resolver.clone()));
+            self.repositories.replace(tls, Arc::new(self.resolver.clone()), settings::retrieval_config(config));
+        }
+        for (listener, sender) in &self.listeners {
+            let tls = sender.borrow().tls.clone();
+            sender.send_replace(smtp_settings_of(&self.started_with.hostname, config, listener, tls));
+        }
+        Ok(())
     }
-    // A restarted server does not wait for the last connections of the one before.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
 }
 
 /// Everything behind the listeners, made but not running.
@@ -222,56 +385,182 @@ struct Parts {
     custody: Custody,
     runtime: Runtime<Couriers>,
     reception: Arc<Reception>,
-    live: Live,
+    discovery: Discovery,
+    journals: Journals,
+    live: InForce,
 }
 
 impl Parts {
     async fn open(config: &Arc<Config>) -> Result<Self> {
         let router = LiveRouter::new(load_router(config)?);
-        let signers = settings::signers(config)?;
-        let facts: Facts = Arc::new(RwLock::new(settings::facts(&signers, now())));
-        let resolver = Resolver::new(&resolver_source(config))?;
-        let trust = config.outgoing.ca_file.clone().map_or(Trust::System, Trust::CaFile);
-        let repositories = repository_client(config, &trust, &resolver)?;
-        let smtp = smtp_client::Client::new(smtp_client_settings(config, &trust)?, resolver.clone());
+        let signers = settings::signers(config, now())?;
+        let senders = settings::senders(config, &signers);
+        let facts: Facts = Live::new(settings::facts(config, now())?);
+        let current = LiveConfig::new(Config::clone(config));
+        let journals = Journals::open(config).context("cannot keep what reports are made of")?;
+        let tls_results = journals.tls_results();
+        let Reach { resolver, mta_sts, repositories, smtp } = Reach::open(config, tls_results.clone())?;
         let hosts = Hosts::new(config);
 
         let store = open_store(config).await?;
-        let couriers = Couriers::new(
-            config.hostname.clone(),
-            store.clone(),
-            router.clone(),
-            hosts.clone(),
-            smtp.clone(),
-            repositories.clone(),
-        );
-        let queue_config: QueueConfig = settings::queue_config(config, signers, report_router(&router));
+        store.set_quotas(settings::quotas(config));
+        let (gate, budgets) = judges(config, &current, &resolver, &journals, &store).await?;
+        let dkim = Signers::new(settings::dkim_signers(config)?, gate.authenticator.clone());
+        let discovery = discovery(config, &resolver, &repositories)?;
+        let keys = RequestKeys::new(&signers);
+        let outward = Outward {
+            smtp: smtp.clone(),
+            repositories: repositories.clone(),
+            discovery: discovery.clone(),
+            keys: keys.clone(),
+            gate: gate.clone(),
+            signers: dkim.clone(),
+            budgets: budgets.clone(),
+        };
+        let filters = Filters::new(config);
+        let couriers = couriers(config, &store, &router, &hosts, outward, &filters);
+        let queue_config = settings::queue_config(config, senders, report_router(&router), report_signer(&dkim));
         let node = Node::new(queue_config, Box::new(SystemEntropy::default()), store.instance());
-        let (runtime, custody) = Runtime::new(node, store.clone(), Arc::new(couriers));
+        let (runtime, custody) = Runtime::new(node, store.clone(), budgets.clone(), Arc::new(couriers));
 
-        let lookup: Arc<dyn Lookup> = Arc::new(resolver.clone());
-        let discovery = Discovery::new(lookup, repositories, settings::discovery_config(config));
-        let prober = Prober::new(smtp, hosts.clone(), config.outgoing.probe_lifetime);
+        let prober = Prober::new(smtp.clone(), hosts.clone(), config.outgoing.probe_lifetime);
+        let exchangers = Exchangers { client: smtp.clone(), hosts: hosts.clone() };
+        let memory = Memory { discovery: discovery.clone(), custody: custody.clone() };
         let reception = Arc::new(Reception {
-            config: Arc::clone(config),
+            config: current.clone(),
             router: router.clone(),
             store: store.clone(),
             custody: custody.clone(),
-            desk: offer_desk(config, router.clone(), custody.clone(), discovery),
+            desk: offer_desk(&current, router.clone(), &memory, &keys, &gate, exchangers, (budgets, store.clone())),
+            hints: Hints::open(config.hints_file()).context("cannot read who has been asked for references")?,
             prober,
+            filters,
+            gate,
+            signers: dkim.clone(),
+            memory,
+            sending: Sending::open(config.sending_file()).context("cannot read what accounts have sent lately")?,
         });
-        let live = Live { config: Arc::clone(config), router, hosts, facts, resolver };
-        Ok(Self { store, custody, runtime, reception, live })
+        let live = InForce {
+            started_with: Arc::clone(config),
+            config: current,
+            router,
+            hosts,
+            facts,
+            policies: Live::new(settings::policies(config)),
+            keys,
+            signers: dkim,
+            resolver,
+            mta_sts,
+            tls_results,
+            smtp,
+            repositories,
+            certificates: load_certificates(config)?,
+            challenges: Challenges::default(),
+            listeners: Vec::new(),
+        };
+        Ok(Self { store, custody, runtime, reception, discovery, journals, live })
     }
 }
 
-fn offer_desk(config: &Config, router: LiveRouter, custody: Custody, discovery: Discovery) -> OfferDesk {
-    OfferDesk {
-        custody,
-        discovery,
+/// What is believed of mail, and how much of it is taken from whom: both go by how domains have fared here.
+async fn judges(
+    config: &Config,
+    current: &LiveConfig,
+    resolver: &Resolver,
+    journals: &Journals,
+    store: &Store,
+) -> Result<(Gate, Budgets)> {
+    let reputation = Reputation::open(config.reputation_file()).context("cannot read how domains have fared here")?;
+    let gate = gate(config, resolver, reputation.clone(), journals)?;
+    let budgets = Budgets::new(current.clone(), reputation);
+    budgets.load(store).await.context("cannot count the references that are outstanding")?;
+    Ok((gate, budgets))
+}
+
+/// How others are found and connected to.
+struct Reach {
+    resolver: Resolver,
+    mta_sts: Option<MtaSts>,
+    repositories: retrieval::Client,
+    smtp: Live<smtp_client::Client>,
+}
+
+impl Reach {
+    fn open(config: &Config, tls_results: Option<Observer>) -> Result<Self> {
+        let (resolver, trust) = (resolver(config)?, trust(config));
+        let repositories = repository_client(config, &trust, &resolver)?;
+        let mta_sts = match config.outgoing.mta_sts {
+            true => Some(mta_sts(config, &trust, &resolver, Some(&config.mta_sts_dir()))?),
+            false => None,
+        };
+        let mut settings = smtp_client_settings(config, &trust)?;
+        settings.mta_sts.clone_from(&mta_sts);
+        settings.tls_results = tls_results;
+        let smtp = Live::new(smtp_client::Client::new(settings, resolver.clone()));
+        Ok(Self { resolver, mta_sts, repositories, smtp })
+    }
+}
+
+/// What carries out the queue's jobs.
+fn couriers(
+    config: &Config,
+    store: &Store,
+    router: &LiveRouter,
+    hosts: &Hosts,
+    outward: Outward,
+    filters: &Filters,
+) -> Couriers {
+    let archive = Archive::new(reports::received_dir(&config.reports_dir()));
+    let hostname = config.hostname.clone();
+    Couriers::new(hostname, store.clone(), router.clone(), hosts.clone(), outward, filters.clone(), archive)
+}
+
+/// What finds out about domains that sign; its pins outlive the process.
+fn discovery(config: &Config, resolver: &Resolver, repositories: &retrieval::Client) -> Result<Discovery> {
+    let (limits, pins) = (settings::discovery_config(config), config.pins_dir());
+    Discovery::open(Arc::new(resolver.clone()), repositories.clone(), limits, &pins, now())
+        .with_context(|| format!("cannot keep documents of domains in {}", pins.display()))
+}
+
+/// What judges mail of strangers.
+fn gate(config: &Config, resolver: &Resolver, reputation: Reputation, journals: &Journals) -> Result<Gate> {
+    let policy = &config.policy;
+    let settings = authentication::Settings {
         hostname: config.hostname.clone(),
-        max_size: config.limits.message_size,
+        block_lists: policy.block_lists.clone(),
+        allow_lists: policy.allow_lists.clone(),
+        header_octets: usize::try_from(policy.header_memory).unwrap_or(usize::MAX),
+        patience: policy.patience,
+    };
+    Ok(Gate {
+        authenticator: Authenticator::new(settings, resolver.clone())?,
+        rules: Arc::new(policy.rules.clone()),
+        hostname: config.hostname.clone(),
+        enabled: policy.enabled,
+        reputation,
+        found: journals.dmarc_results(),
+    })
+}
+
+fn offer_desk(
+    config: &LiveConfig,
+    router: LiveRouter,
+    memory: &Memory,
+    keys: &RequestKeys,
+    gate: &Gate,
+    exchangers: Exchangers,
+    (budgets, store): (Budgets, Store),
+) -> OfferDesk {
+    OfferDesk {
+        keys: keys.clone(),
+        memory: memory.clone(),
+        hostname: config.get().hostname.clone(),
+        config: config.clone(),
         is_ours: Arc::new(move |domain: &Domain| router.get().serves(domain)),
+        exchangers,
+        gate: gate.clone(),
+        budgets,
+        store,
     }
 }
 
@@ -286,11 +575,26 @@ fn report_router(router: &LiveRouter) -> ReportRouter {
     Arc::new(move |address| router.get().targets(address))
 }
 
-fn resolver_source(config: &Config) -> Source {
-    match &config.resolver {
-        config::Resolver::System => Source::System,
-        config::Resolver::Servers(servers) => Source::NameServers(servers.clone()),
-        config::Resolver::ZoneFile(path) => Source::ZoneFile(path.clone()),
+fn report_signer(signers: &Signers) -> ReportSigner {
+    let signers = signers.clone();
+    Arc::new(move |message| signers.fields(message))
+}
+
+/// Where names are looked up.
+pub(crate) fn resolver(config: &Config) -> Result<Resolver, SourceError> {
+    Resolver::new(&config.resolver.source, &config.resolver.dnssec)
+}
+
+/// Says so where no name can be validated: mail would wait, and nothing else would tell why.
+async fn check_resolver(resolver: Resolver) {
+    match resolver.check_anchors().await {
+        Ok(()) => {}
+        Err(error @ DnsError::Bogus(_)) => warn!(
+            %error,
+            "the name servers pass no DNSSEC signatures on, or the trust anchors are not theirs: every name looks forged, \
+             and mail waits; ask others ([resolver] servers), or set dnssec = \"off\""
+        ),
+        Err(error) => warn!(%error, "the name servers cannot be asked for the root's keys as yet"),
     }
 }
 
@@ -310,9 +614,59 @@ async fn open_store(config: &Config) -> Result<Store> {
     }
 }
 
-fn repository_client(config: &Config, trust: &Trust, resolver: &Resolver) -> Result<retrieval::Client> {
-    let tls: Arc<ClientConfig> = tls::trust::client_config(trust, versions(config, Versions::Only13), &[b"http/1.1"])?;
+/// Whose certificates are believed.
+fn trust(config: &Config) -> Trust {
+    config.outgoing.ca_file.clone().map_or(Trust::System, Trust::CaFile)
+}
+
+/// The client of repositories and domain documents.
+pub(crate) fn repository_client(config: &Config, trust: &Trust, resolver: &Resolver) -> Result<retrieval::Client> {
+    let tls = repository_tls(config, trust)?;
     Ok(retrieval::Client::new(tls, Arc::new(resolver.clone()), settings::retrieval_config(config)))
+}
+
+fn repository_tls(config: &Config, trust: &Trust) -> Result<Arc<ClientConfig>> {
+    Ok(tls::trust::client_config(trust, versions(config, Versions::Only13), &[b"http/1.1"])?)
+}
+
+/// The finder of MTA-STS policies, which keeps them in this folder. Their hosts need not speak TLS 1.3.
+pub(crate) fn mta_sts(
+    config: &Config,
+    trust: &Trust,
+    resolver: &Resolver,
+    folder: Option<&std::path::Path>,
+) -> Result<MtaSts> {
+    let tls = tls::trust::client_config(trust, versions(config, Versions::From12), &[b"http/1.1"])?;
+    let lookup: Arc<dyn Lookup> = Arc::new(resolver.clone());
+    // The certificate of a policy's host is WebPKI's alone to vouch for (RFC 8461 §3.3).
+    let settings = retrieval::Config { dane: false, ..settings::retrieval_config(config) };
+    let client = retrieval::Client::new(tls, Arc::clone(&lookup), settings);
+    let opened = MtaSts::new(lookup, client, folder, now());
+    opened.with_context(|| format!("cannot keep MTA-STS policies in {}", config.mta_sts_dir().display()))
+}
+
+/// Lets go of what the store keeps for a time only, until the end.
+async fn sweep(store: Store, end: CancellationToken) {
+    let sweeping = async {
+        loop {
+            if let Err(error) = store.sweep(now()).await {
+                warn!(%error, "the store could not be swept");
+            }
+            tokio::time::sleep(SWEEP_EVERY).await;
+        }
+    };
+    end.run_until_cancelled(sweeping).await;
+}
+
+/// Looks after the policies of others until the end.
+async fn keep_fresh(policies: MtaSts, end: CancellationToken) {
+    let refreshing = async {
+        loop {
+            tokio::time::sleep(REFRESH_EVERY).await;
+            policies.refresh(now()).await;
+        }
+    };
+    end.run_until_cancelled(refreshing).await;
 }
 
 /// The configured lowest version, where it is stricter or looser than the default of the use.
@@ -323,9 +677,11 @@ fn versions(config: &Config, default: Versions) -> Versions {
     }
 }
 
-fn smtp_client_settings(config: &Config, trust: &Trust) -> Result<smtp_client::Settings> {
+/// The SMTP client's settings.
+pub(crate) fn smtp_client_settings(config: &Config, trust: &Trust) -> Result<smtp_client::Settings> {
     let mut settings = smtp_client::Settings::new(config.hostname.clone(), ClientTls::new(trust)?);
     settings.mx_port = config.outgoing.smtp_port;
+    settings.dane = config.outgoing.dane;
     settings.idle = config.outgoing.idle_timeout;
     settings.connections = config.outgoing.max_connections;
     settings.bind_ipv4 = config.outgoing.bind_ipv4;
@@ -333,10 +689,14 @@ fn smtp_client_settings(config: &Config, trust: &Trust) -> Result<smtp_client::S
     Ok(settings)
 }
 
-fn load_certificates(config: &Config) -> Result<Option<Arc<Certificates>>> {
+fn certificate_files(config: &Config) -> Result<Vec<tls::CertificateFiles>> {
     let files = config.tls.certificates.iter();
     let files = files.map(|f| tls::CertificateFiles { certificate: f.cert.clone(), key: f.key.clone() });
-    let files: Vec<_> = files.collect();
+    Ok(files.chain(acme::files(config)?).collect())
+}
+
+fn load_certificates(config: &Config) -> Result<Option<Arc<Certificates>>> {
+    let files = certificate_files(config)?;
     Ok(if files.is_empty() { None } else { Some(Certificates::load(&files)?) })
 }
 
@@ -359,7 +719,17 @@ fn repository_limits(listener: &config::Listener) -> repository::Limits {
 }
 
 fn smtp_settings(config: &Config, listener: &config::Listener, tls: Option<Arc<ServerConfig>>) -> Settings {
-    let hostname = config.hostname.clone();
+    smtp_settings_of(&config.hostname, config, listener, tls)
+}
+
+/// Under this name, which takes a restart to change, as the listener itself does.
+fn smtp_settings_of(
+    hostname: &Domain,
+    config: &Config,
+    listener: &config::Listener,
+    tls: Option<Arc<ServerConfig>>,
+) -> Settings {
+    let hostname = hostname.clone();
     let mut smtp = match listener.kind.is_submission() {
         true => SmtpConfig::submission(hostname, net::sasl::MECHANISMS),
         false => SmtpConfig::relay(hostname),
@@ -370,7 +740,9 @@ fn smtp_settings(config: &Config, listener: &config::Listener, tls: Option<Arc<S
         (ListenerKind::Relay, true, false) => OfferTbr::InsideTls,
         _ => OfferTbr::Never,
     };
+    (smtp.smtputf8, smtp.requiretls) = (true, true);
     smtp.limits.message = config.limits.message_size;
+    smtp.limits.transactions = config.limits.transactions;
     smtp.limits.recipients = config.limits.recipients;
     smtp.limits.errors = u32::try_from(config.limits.errors).unwrap_or(u32::MAX);
     smtp.limits.commands = u32::try_from(config.limits.commands).unwrap_or(u32::MAX);

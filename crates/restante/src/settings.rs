@@ -6,33 +6,38 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use mail::{Domain, Timestamp};
+use net::authentication::signer as dkim;
 use net::{discovery, retrieval};
-use queue::config::{Limits, Policy, QueueConfig, ReferenceMode, Retry, Router, Signer, Timers};
-use reference::{DomainFacts, KeyRecord};
+use queue::config::{
+    HoldRules, Limits, Policy, QueueConfig, ReferenceMode, ReportSigner, Retry, Router, Signer, Timers,
+};
+use reference::{DomainFacts, KeyRecord, KeyState, Selector};
 
-use crate::config::{Config, TransferPolicy};
+use crate::config::{Config, Delegation, DomainTbr, LocalDomain, TransferPolicy};
 use crate::keys::{self, KeyFileError};
 
 /// How long a key is published beyond now, and how long before: the document is made anew at every start and reload,
 /// and a reference lives for 30 days at most.
-const KEY_WINDOW: Duration = Duration::from_secs(366 * 24 * 3600);
+pub(crate) const KEY_WINDOW: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// How long peers may keep the domain document.
 const DOCUMENT_AGE: Duration = Duration::from_secs(3600);
 
-/// The domains that sign here, with their keys.
+/// The domains that sign here, each with the key that does at this time.
 ///
 /// # Errors
 /// A key file that cannot be read, by name.
-pub(crate) fn signers(config: &Config) -> Result<HashMap<Domain, Signer>, KeyFileError> {
+pub(crate) fn signers(config: &Config, now: Timestamp) -> Result<HashMap<Domain, Signer>, KeyFileError> {
     let signing = config.domains.values().filter_map(|domain| Some((domain, domain.tbr.as_ref()?)));
     signing
         .map(|(domain, tbr)| {
+            let (selector, key) = tbr.signing_at(now);
             let signer = Signer {
                 domain: domain.name.clone(),
-                selector: tbr.selector.clone(),
-                key: Arc::new(keys::read(&tbr.key)?),
+                selector: selector.clone(),
+                key: Arc::new(keys::read(key)?),
                 repository: tbr.repository.clone(),
                 subdomains: tbr.subdomains,
             };
@@ -41,31 +46,95 @@ pub(crate) fn signers(config: &Config) -> Result<HashMap<Domain, Signer>, KeyFil
         .collect()
 }
 
-/// What each signing domain publishes about itself.
-pub(crate) fn facts(signers: &HashMap<Domain, Signer>, now: Timestamp) -> HashMap<Domain, DomainFacts> {
-    signers.values().map(|signer| (signer.domain.clone(), domain_facts(signer, now))).collect()
+/// Those of them that send by reference from here. The others sign requests only.
+pub(crate) fn senders(config: &Config, signers: &HashMap<Domain, Signer>) -> HashMap<Domain, Signer> {
+    let offers = |domain: &Domain| config.domain(domain).and_then(|d| d.tbr.as_ref()).is_some_and(|tbr| tbr.offers);
+    signers
+        .iter()
+        .filter(|(domain, _)| offers(domain))
+        .map(|(domain, signer)| (domain.clone(), signer.clone()))
+        .collect()
 }
 
-fn domain_facts(signer: &Signer, now: Timestamp) -> DomainFacts {
-    let (from, to) = (now.before(KEY_WINDOW), now.after(KEY_WINDOW));
-    let key = KeyRecord::active(signer.selector.clone(), signer.key.verifying_key(), from, to);
-    DomainFacts {
-        domain: signer.domain.clone(),
-        repo: vec![signer.repository.clone()],
-        sub: signer.subdomains,
-        keys: vec![key],
-        max_age: DOCUMENT_AGE,
+/// Who signs what users send, by DKIM.
+pub(crate) fn dkim_signers(config: &Config) -> anyhow::Result<HashMap<Domain, dkim::Signer>> {
+    let mut signers = HashMap::new();
+    for domain in config.domains.values() {
+        let Some(settings) = &domain.dkim else { continue };
+        let mut keys = Vec::new();
+        for (selector, path) in &settings.keys {
+            keys.push((selector.clone(), keys::read_pkcs8(path)?));
+        }
+        let signer = dkim::Signer::new(&domain.name, &keys);
+        signers.insert(domain.name.clone(), signer.with_context(|| format!("a DKIM key of {}", domain.name))?);
     }
+    Ok(signers)
+}
+
+/// When the next of the configured keys takes over.
+pub(crate) fn next_change(config: &Config, now: Timestamp) -> Option<Timestamp> {
+    let tbr = config.domains.values().filter_map(|domain| domain.tbr.as_ref());
+    tbr.filter_map(|tbr| Some(tbr.next.as_ref()?.from)).filter(|from| *from > now).min()
+}
+
+/// What each domain that sends from here publishes about itself.
+///
+/// # Errors
+/// A key file that cannot be read, by name.
+pub(crate) fn facts(config: &Config, now: Timestamp) -> Result<HashMap<Domain, DomainFacts>, KeyFileError> {
+    let signing = config.domains.values().filter_map(|domain| Some((domain, domain.tbr.as_ref()?)));
+    let sending = signing.filter(|(_, tbr)| tbr.offers);
+    sending.map(|(domain, tbr)| Ok((domain.name.clone(), domain_facts(domain, tbr, now)?))).collect()
+}
+
+/// With the key before and the key after: references of the one are still on their way, those of the other may begin any time.
+/// A site has keys of its own beside the one that it has delegated to this server.
+fn domain_facts(domain: &LocalDomain, tbr: &DomainTbr, now: Timestamp) -> Result<DomainFacts, KeyFileError> {
+    let (earliest, latest) = (now.before(KEY_WINDOW), now.after(KEY_WINDOW));
+    let record =
+        |selector: &Selector, key, to: Timestamp| KeyRecord::active(selector.clone(), key, earliest.min(to), to);
+    let mut published = Vec::new();
+    for (selector, file, until) in tbr.keys() {
+        published.push(record(selector, keys::read(file)?.verifying_key(), until.unwrap_or(latest)));
+    }
+    let revoked = |selector: &Selector| KeyRecord { selector: selector.clone(), state: KeyState::Revoked };
+    published.extend(tbr.revoked.iter().map(revoked));
+    let of_site = domain.site.iter().flat_map(|site| &site.keys);
+    published.extend(of_site.map(|(selector, key)| record(selector, *key, latest)));
+    Ok(DomainFacts {
+        domain: domain.name.clone(),
+        repo: std::iter::once(&tbr.repository).chain(&tbr.other_repositories).cloned().collect(),
+        sub: tbr.subdomains,
+        keys: published,
+        max_age: DOCUMENT_AGE,
+    })
+}
+
+/// The MTA-STS policies that domains publish, as they are served.
+pub(crate) fn policies(config: &Config) -> HashMap<Domain, String> {
+    let publishing = config.domains.values().filter_map(|domain| Some((domain, domain.mta_sts.as_ref()?)));
+    publishing.map(|(domain, policy)| (domain.name.clone(), policy.to_string())).collect()
 }
 
 /// What the queue is told.
-pub(crate) fn queue_config(config: &Config, signers: HashMap<Domain, Signer>, route: Router) -> QueueConfig {
+pub(crate) fn queue_config(
+    config: &Config,
+    signers: HashMap<Domain, Signer>,
+    route: Router,
+    sign: ReportSigner,
+) -> QueueConfig {
     let mut queue = QueueConfig::new(config.hostname.clone(), route);
+    queue.sign = sign;
     queue.reporting_domain = reporting_domain(config, &signers);
     queue.signers = signers;
-    queue.default_policy = policy(config, config.transfer.policy);
-    let peers = config.transfer.peers.iter();
-    queue.policies = peers.map(|(domain, mode)| (domain.clone(), policy(config, *mode))).collect();
+    queue.default_policy = policy(config, config.transfer.policy, config.transfer.delegation);
+    let transfer = &config.transfer;
+    let of_peer = |peer: &Domain| policy(config, transfer.policy_for(peer), transfer.delegation_for(peer));
+    queue.policies = transfer.peers.keys().map(|peer| (peer.clone(), of_peer(peer))).collect();
+    queue.holds = HoldRules {
+        accounts: config.store.held_accounts.clone().into_iter().collect(),
+        domains: config.store.held_domains.clone().into_iter().collect(),
+    };
     queue.relays_by_reference = config.relays.values().filter(|r| r.tbr).map(|r| r.name.clone()).collect();
     queue.retry = retry(config);
     queue.timers = timers(config);
@@ -79,13 +148,14 @@ fn reporting_domain(config: &Config, signers: &HashMap<Domain, Signer>) -> Optio
     signers.keys().find(around).or_else(|| signers.keys().min()).cloned()
 }
 
-fn policy(config: &Config, mode: TransferPolicy) -> Policy {
+fn policy(config: &Config, mode: TransferPolicy, delegation: Delegation) -> Policy {
     let mode = match mode {
         TransferPolicy::Prefer => ReferenceMode::Prefer,
         TransferPolicy::Require => ReferenceMode::Require,
         TransferPolicy::Never => ReferenceMode::Never,
     };
-    Policy { mode, by_value_below: config.transfer.by_value_below }
+    let by_value_below = config.transfer.by_value_below;
+    Policy { mode, by_value_below, may_delegate: delegation.accepts(), delegate_to: delegation.uses() }
 }
 
 fn retry(config: &Config) -> Retry {
@@ -99,6 +169,7 @@ fn timers(config: &Config) -> Timers {
     let (transfer, queue) = (&config.transfer, &config.queue);
     Timers {
         message_lifetime: queue.expire_after,
+        site_lifetime: queue.expire_for_sites_after,
         reference_lifetime: transfer.lifetime,
         expiry_grace: transfer.expiry_grace,
         refused_fall_back: transfer.fall_back_after_refusals,
@@ -107,6 +178,7 @@ fn timers(config: &Config) -> Timers {
         unheard: transfer.receipt_patience,
         delay_report: queue.report_delay_after,
         retention: queue.keep_finished,
+        object_grace: config.store.grace,
         ..Timers::default()
     }
 }
@@ -126,10 +198,24 @@ fn limits(config: &Config) -> Limits {
 pub(crate) fn retrieval_config(config: &Config) -> retrieval::Config {
     retrieval::Config {
         port: config.outgoing.https_port,
+        codings: config.store.compression,
         allow_private: config.outgoing.allow_private_addresses,
+        dane: config.outgoing.dane,
         concurrent: config.transfer.max_retrievals,
         concurrent_per_domain: config.transfer.max_retrievals_per_domain,
         ..retrieval::Config::default()
+    }
+}
+
+/// What may be stored.
+pub(crate) fn quotas(config: &Config) -> store::Quotas {
+    let domains = config.domains.values().filter_map(|domain| Some((domain.name.clone(), domain.quota?)));
+    let kept = &config.store;
+    store::Quotas {
+        total: kept.quota,
+        reserve: kept.reserve,
+        account: kept.quota_per_account,
+        domains: domains.collect(),
     }
 }
 

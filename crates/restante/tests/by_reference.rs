@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use testbed::peers::restante::{self, object, references, steps};
-use testbed::peers::{Postfix, PostfixConfig, Restante, RestanteConfig};
+use testbed::peers::{MailServer, Middlebox, Restante, RestanteConfig, Site};
 use testbed::samples::{awkward, crlf, large, lf};
 use testbed::{Sandbox, wait};
 
@@ -35,6 +35,13 @@ fn assert_one_copy(server: &Restante, address: &str, message: &[u8]) {
     assert_eq!(object(&copies[0]), Some(&crlf(message)[..]), "{}", String::from_utf8_lossy(&copies[0]));
 }
 
+/// Starts a server anew that has only taken offers so far.
+fn begin_to_retrieve(receiver: &mut Restante) {
+    receiver.stop().unwrap();
+    receiver.set("transfer", "pause_retrieval", "false").unwrap();
+    receiver.run().unwrap();
+}
+
 #[test]
 fn a_message_arrives_unchanged_and_both_sides_can_tell_how() {
     let sandbox = Sandbox::new().unwrap();
@@ -47,6 +54,9 @@ fn a_message_arrives_unchanged_and_both_sides_can_tell_how() {
     for step in ["accepted", "offered", "claimed", "delivered"] {
         assert!(steps(&sent).iter().any(|found| found == step), "{step}: {sent:#}");
     }
+    let issued =
+        |trace: &serde_json::Value| trace["entries"][0]["steps"].to_string().contains("bound to the keys of b.example");
+    assert!(issued(&sent), "{sent:#}");
     let received = receiver.trace(&references(&sent)[0]).unwrap();
     for step in ["offered", "retrieved", "claimed", "delivered", "receipt"] {
         assert!(steps(&received).iter().any(|found| found == step), "{step}: {received:#}");
@@ -81,19 +91,24 @@ fn one_retrieval_serves_recipients_in_several_domains() {
     let sandbox = Sandbox::new().unwrap();
     let origin = Restante::start(&sandbox, config("mx.a.example", &["a.example"])).unwrap();
     let domains = ["b.example", "c.example", "d.example"];
-    let receiver = Restante::start(&sandbox, config("mx.b.example", &domains)).unwrap();
+    let paused = config("mx.b.example", &domains).with("transfer", "pause_retrieval", "true");
+    let mut receiver = Restante::start(&sandbox, paused).unwrap();
     let message = large("for many", 300_000);
     let to = ["bob@b.example", "alice@b.example", "bob@c.example", "bob@d.example"];
     let id = origin.send("alice@a.example", &to, &message).unwrap();
+    let offered = origin.wait_for_state(&id, "offered", wait::LONG).unwrap();
+    let references = references(&offered);
+    assert_eq!(references.len(), domains.len(), "one for each domain: {offered:#}");
 
-    let sent = origin.wait_for_state(&id, "delivered", wait::LONG).unwrap();
+    begin_to_retrieve(&mut receiver);
+    origin.wait_for_state(&id, "delivered", wait::LONG).unwrap();
     for address in to {
         assert_one_copy(&receiver, address, &message);
     }
-    let references = references(&sent);
-    assert_eq!(references.len(), domains.len(), "one for each domain: {sent:#}");
-    let fetched = references.iter().map(|id| fetched_octets(&receiver.trace(id).unwrap())).sum::<u64>();
-    assert_eq!(fetched, crlf(&message).len() as u64, "fetched more than once");
+    let fetched = references.iter().map(|id| fetched_octets(&receiver.trace(id).unwrap())).filter(|octets| *octets > 0);
+    let fetched = fetched.collect::<Vec<u64>>();
+    assert_eq!(fetched.len(), 1, "fetched more than once: {fetched:?}");
+    assert!(fetched[0] < crlf(&message).len() as u64, "kept and served as text is: {fetched:?}");
 }
 
 /// The octets of all retrievals in what a receiver knows.
@@ -139,9 +154,18 @@ fn two_exchangers_without_shared_state_deliver_once() {
             .unwrap_or_else(|error| panic!("{error}: {:#}", server.trace(&reference).unwrap()))
     };
     let (first, second) = (finished(&one), finished(&two));
-    let taken =
-        [&first, &second].iter().flat_map(|trace| restante::states(trace)).filter(|state| state == "taken").count();
-    assert_eq!(taken, 1, "{first:#}\n{second:#}");
+    // Who comes second learns that it is taken, or, where the first was done before it could even fetch, that it is gone.
+    let outcome = |trace: &serde_json::Value| {
+        let states: Vec<_> = restante::states(trace).into_iter().map(|state| state.to_string()).collect();
+        match states.iter().any(|state| state == "delivered") {
+            true => "delivered",
+            false if states.iter().all(|state| state == "taken" || state == "gone") => "not ours",
+            false => "something else",
+        }
+    };
+    let mut outcomes = [outcome(&first), outcome(&second)];
+    outcomes.sort_unstable();
+    assert_eq!(outcomes, ["delivered", "not ours"], "{first:#}\n{second:#}");
     let copies = [&one, &two].map(|server| server.maildir("bob@b.example").messages().len());
     assert_eq!(copies.iter().sum::<usize>(), 1, "{copies:?}");
 }
@@ -161,9 +185,7 @@ fn what_nobody_has_claimed_can_be_recalled() {
 
     let answer = origin.json(&["queue", "withdraw", &recalled], b"").unwrap();
     assert_eq!(answer["recipients"][0]["address"], "bob@b.example", "{answer:#}");
-    receiver.stop().unwrap();
-    receiver.set("transfer", "pause_retrieval", "false").unwrap();
-    receiver.run().unwrap();
+    begin_to_retrieve(&mut receiver);
     origin.wait_for_state(&kept, "delivered", wait::LONG).unwrap();
     let finished = |trace: &serde_json::Value| trace["entries"][0]["finished"] == true;
     let look = || receiver.trace(&reference).ok().filter(finished);
@@ -172,16 +194,16 @@ fn what_nobody_has_claimed_can_be_recalled() {
     assert!(!steps(&trace).iter().any(|step| step == "delivered"), "{trace:#}");
     assert_one_copy(&receiver, "bob@b.example", &awkward("kept"));
     // Too late for the other: the answer tells the truth.
-    let late = origin.json(&["queue", "withdraw", &kept], b"").unwrap();
-    assert!(late["recipients"][0]["text"].as_str().unwrap().contains("delivered"), "{late:#}");
+    let late = origin.json(&["queue", "withdraw", &kept], b"").unwrap_err().to_string();
+    assert!(late.contains("nothing left to withdraw") && late.contains("delivered: 2.0.0"), "{late}");
 }
 
 #[test]
 fn a_claimed_message_is_delivered_while_its_origin_is_away() {
     let sandbox = Sandbox::new().unwrap();
     let (mut origin, receiver) = pair(&sandbox);
-    // Where the mailbox should be stands a file: claimed, but not to be delivered.
-    let obstacle = receiver.data().join("mail");
+    // Where the mailboxes of the domain should be stands a file: claimed, but not to be delivered.
+    let obstacle = receiver.data().join("mail/b.example");
     fs::write(&obstacle, "in the way").unwrap();
     let message = awkward("from an origin that goes away");
     let id = origin.send("alice@a.example", &["bob@b.example"], &message).unwrap();
@@ -199,7 +221,10 @@ fn a_claimed_message_is_delivered_while_its_origin_is_away() {
 fn a_receiver_killed_again_and_again_delivers_once() {
     let sandbox = Sandbox::new().unwrap();
     let (origin, mut receiver) = pair(&sandbox);
-    let mut sent = Vec::new();
+    // Once that b.example has keys is known, it may be away.
+    let first = large("before", 1000);
+    let mut sent = vec![(origin.send("alice@a.example", &["bob@b.example"], &first).unwrap(), first)];
+    origin.wait_for_state(&sent[0].0, "delivered", wait::LONG).unwrap();
     // At times by chance, the same at every run.
     for number in 0..12_u64 {
         let message = large(&format!("number {number}"), 200_000);
@@ -233,17 +258,40 @@ fn an_exchanger_that_takes_no_references_gets_it_by_value() {
     origin.wait_for_state(&id, "relayed", wait::LONG).unwrap();
 }
 
+/// Makes the reference one of a revision that nobody speaks yet.
+fn from_the_future(line: Vec<u8>) -> Vec<u8> {
+    match line.strip_prefix(b"TBR-Reference: v=1;") {
+        Some(rest) => [b"TBR-Reference: v=9;", rest].concat(),
+        None => line,
+    }
+}
+
+#[test]
+fn an_offer_answered_504_goes_by_value_in_the_same_session() {
+    let sandbox = Sandbox::new().unwrap();
+    let origin = Restante::start(&sandbox, config("mx.a.example", &["a.example"])).unwrap();
+    let receiver = config("mx.b.example", &["b.example"]).with("relay listener", "tbr_without_tls", "true");
+    let receiver = Restante::start(&sandbox, receiver.preference(20)).unwrap();
+    let port = (receiver.host().ipv4(), 25).into();
+    let between = Middlebox::start(&sandbox, "between.b.example", port, from_the_future).unwrap();
+    sandbox.publish_mx("b.example", between.host().name()).unwrap();
+    let message = awkward("not by reference");
+    let id = origin.send("alice@a.example", &["bob@b.example"], &message).unwrap();
+
+    let trace = origin.wait_for_state(&id, "relayed", wait::LONG).unwrap();
+    assert!(receiver.log().contains("code=504 status=5.5.5"), "{}\n{trace:#}", receiver.log());
+    let copies = receiver.maildir("bob@b.example").wait_for(1, wait::LONG).unwrap();
+    assert_eq!(copies.len(), 1);
+    assert_eq!(object(&copies[0]), None, "{}", String::from_utf8_lossy(&copies[0]));
+    assert!(copies[0].ends_with(&crlf(&message)), "{}", String::from_utf8_lossy(&copies[0]));
+    assert_eq!(trace["entries"][0]["attempts"], 0, "an attempt failed: {trace:#}");
+}
+
 #[test]
 fn a_message_for_both_kinds_goes_both_ways() {
     let sandbox = Sandbox::new().unwrap();
     let (origin, receiver) = pair(&sandbox);
-    let settings = PostfixConfig {
-        name: "mx.p.example".to_owned(),
-        domains: vec!["p.example".to_owned()],
-        users: vec!["bob".to_owned()],
-        ..PostfixConfig::default()
-    };
-    let postfix = Postfix::start(&sandbox, &settings).unwrap();
+    let postfix = MailServer::postfix(&sandbox, &Site::new("mx.p.example", &["p.example"])).unwrap();
     let message = awkward("both ways");
     let id = origin.send("alice@a.example", &["bob@b.example", "bob@p.example"], &message).unwrap();
     let copy = postfix.maildir("bob").wait_for(1, wait::LONG).unwrap().remove(0);
@@ -254,4 +302,141 @@ fn a_message_for_both_kinds_goes_both_ways() {
     assert_one_copy(&receiver, "bob@b.example", &message);
     let trace = origin.trace(&id).unwrap();
     assert_eq!(trace["entries"].as_array().unwrap().len(), 2, "{trace:#}");
+}
+
+#[test]
+fn a_forwarder_takes_custody_and_passes_it_on_with_a_hop() {
+    let sandbox = Sandbox::new().unwrap();
+    let mut origin = Restante::start(&sandbox, config("mx.a.example", &["a.example"])).unwrap();
+    let aliases = "{ sales = [\"bob@c.example\"], gone = [\"nobody@c.example\"] }";
+    let forwarder = config("mx.b.example", &["b.example"]).with("domain", "aliases", aliases);
+    let forwarder = Restante::start(&sandbox, forwarder).unwrap();
+    let end = config("mx.c.example", &["c.example"]).with("transfer", "pause_retrieval", "true");
+    let mut end = Restante::start(&sandbox, end).unwrap();
+    let message = awkward("forwarded");
+    let id = origin.send("alice@a.example", &["sales@b.example"], &message).unwrap();
+
+    // The forwarder has fetched it and offers it on; from here the origin is not needed any more.
+    let sent = origin.wait_for_step(&id, "claimed", wait::LONG).unwrap();
+    let reference = references(&sent).remove(0);
+    let passing = forwarder.wait_for_step(&reference, "offered", wait::LONG).unwrap();
+    let hop = references(&passing).into_iter().find(|id| *id != reference).expect("a reference of the forwarder");
+    end.wait_for_step(&hop, "offered", wait::LONG).unwrap();
+    origin.stop().unwrap();
+    end.set("transfer", "pause_retrieval", "false").unwrap();
+    end.stop().unwrap();
+    end.spawn().unwrap();
+    end.wait_for_step(&hop, "delivered", wait::LONG).unwrap();
+    assert_one_copy(&end, "bob@c.example", &message);
+    let copy = &end.maildir("bob@c.example").messages()[0];
+    let fields = String::from_utf8_lossy(&copy[..copy.len() - crlf(&message).len()]).into_owned();
+    let (above, below) = (fields.find("TBR-Hop:").unwrap(), fields.find("TBR-Reference:").unwrap());
+    assert!(above < below, "{fields}");
+
+    // The author hears of it when his server is back, and not where it went.
+    origin.spawn().unwrap();
+    let sent = origin.wait_for_state(&id, "delivered", wait::LONG).unwrap();
+    assert!(!sent.to_string().contains("c.example"), "{sent:#}");
+    let failing = origin.send("alice@a.example", &["gone@b.example"], &message).unwrap();
+    let sent = origin.wait_for_state(&failing, "failed", wait::LONG).unwrap();
+    assert!(!sent.to_string().contains("c.example"), "{sent:#}");
+    let report = wait::until("the report", wait::LONG, || origin.maildir("alice@a.example").messages().pop()).unwrap();
+    let report = String::from_utf8_lossy(&report).into_owned();
+    assert!(report.contains("gone@b.example") && !report.contains("c.example"), "{report}");
+}
+
+#[test]
+fn a_forwarder_that_sends_by_value_says_so_above_the_unchanged_object() {
+    let sandbox = Sandbox::new().unwrap();
+    let origin = Restante::start(&sandbox, config("mx.a.example", &["a.example"])).unwrap();
+    let forwarder = config("mx.b.example", &["b.example"]).with("transfer", "policy", "\"never\"");
+    let forwarder = forwarder.with("domain", "aliases", "{ sales = [\"bob@c.example\"] }");
+    let _forwarder = Restante::start(&sandbox, forwarder).unwrap();
+    let end = Restante::start(&sandbox, config("mx.c.example", &["c.example"])).unwrap();
+    let message = awkward("forwarded by value");
+    let id = origin.send("alice@a.example", &["sales@b.example"], &message).unwrap();
+    origin.wait_for_state(&id, "relayed", wait::LONG).unwrap();
+
+    wait::until("the copy", wait::LONG, || end.maildir("bob@c.example").messages().pop()).unwrap();
+    assert_one_copy(&end, "bob@c.example", &message);
+    let copy = &end.maildir("bob@c.example").messages()[0];
+    let fields = String::from_utf8_lossy(&copy[..copy.len() - crlf(&message).len()]).into_owned();
+    let (above, below) = (fields.find("TBR-Hop:").unwrap(), fields.find("TBR-Reference:").unwrap());
+    assert!(above < below && fields[above..below].contains(" g="), "{fields}");
+    let file = files(&end, "bob@c.example").remove(0);
+    let judged = end.json(&["verify", file.to_str().unwrap()], b"").unwrap();
+    assert_eq!(judged["verdict"], "pass", "{judged:#}");
+}
+
+/// The reference URI, which only ledgers hold, as one who reads the disk would find it.
+fn stolen_uri(server: &Restante) -> String {
+    let begin = b"https://tbr.a.example/.well-known/tbr/m?XUID=";
+    let mut files: Vec<_> = fs::read_dir(server.data().join("store")).unwrap().map(|e| e.unwrap().path()).collect();
+    files.retain(|path| path.is_file());
+    let found = files.iter().find_map(|path| {
+        let octets = fs::read(path).unwrap();
+        let at = octets.windows(begin.len()).position(|window| window == begin)?;
+        let end = octets[at..].iter().position(|octet| *octet == b'"')?;
+        String::from_utf8(octets[at..at + end].to_vec()).ok()
+    });
+    found.unwrap_or_else(|| panic!("no URI in {files:?}"))
+}
+
+#[test]
+fn a_thief_of_the_uri_gets_what_a_stranger_gets_and_the_domain_gets_its_mail() {
+    let sandbox = Sandbox::new().unwrap();
+    let origin = Restante::start(&sandbox, config("mx.a.example", &["a.example"])).unwrap();
+    let paused = config("mx.b.example", &["b.example"]).with("transfer", "pause_retrieval", "true");
+    let mut receiver = Restante::start(&sandbox, paused).unwrap();
+    let thief = sandbox.host("thief.example", &[]).unwrap();
+    let message = awkward("not for thieves");
+    let id = origin.send("alice@a.example", &["bob@b.example"], &message).unwrap();
+    let offered = origin.wait_for_step(&id, "offered", wait::LONG).unwrap();
+    receiver.wait_for_step(&references(&offered)[0], "offered", wait::LONG).unwrap();
+
+    let uri = stolen_uri(&receiver);
+    let ca = sandbox.ca().certificate().to_str().unwrap().to_owned();
+    let fetch = |uri: &str| {
+        let answer = thief.output(&["curl", "--silent", "--include", "--cacert", &ca, uri], b"").unwrap();
+        let text = String::from_utf8_lossy(&answer.stdout).into_owned();
+        let lines = text.lines().filter(|line| !line.to_lowercase().starts_with("date:"));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let (xuid, grant) = uri.rsplit_once("&RCPT=").unwrap();
+    let guessed = fetch(&format!("{xuid}&RCPT={}", "A".repeat(grant.len())));
+    assert!(guessed.starts_with("HTTP/1.1 404"), "{guessed}");
+    assert_eq!(fetch(&uri), guessed, "the stolen grant alone opens something");
+
+    receiver.stop().unwrap();
+    receiver.set("transfer", "pause_retrieval", "false").unwrap();
+    receiver.run().unwrap();
+    origin.wait_for_state(&id, "delivered", wait::LONG).unwrap();
+    assert_one_copy(&receiver, "bob@b.example", &message);
+}
+
+#[test]
+fn an_exchanger_without_its_domain_s_key_asks_for_the_message_by_value() {
+    let sandbox = Sandbox::new().unwrap();
+    let origin = Restante::start(&sandbox, config("mx.a.example", &["a.example"])).unwrap();
+    let _with_key = Restante::start(&sandbox, config("mx1.b.example", &["b.example"]).preference(20)).unwrap();
+    let without = Restante::start(&sandbox, config("mx2.b.example", &["b.example"]).without_keys()).unwrap();
+    let message = awkward("to the one without");
+    let id = origin.send("alice@a.example", &["bob@b.example"], &message).unwrap();
+    let copy = without.maildir("bob@b.example").wait_for(1, wait::LONG).unwrap().remove(0);
+    assert_eq!(object(&copy), None, "{}", String::from_utf8_lossy(&copy));
+    assert!(copy.ends_with(&crlf(&message)), "{}", String::from_utf8_lossy(&copy));
+    origin.wait_for_state(&id, "relayed", wait::LONG).unwrap();
+    assert!(without.log().contains("5.7.4"), "{}", without.log());
+}
+
+#[test]
+fn without_published_keys_references_are_not_bound() {
+    let sandbox = Sandbox::new().unwrap();
+    let origin = Restante::start(&sandbox, config("mx.a.example", &["a.example"])).unwrap();
+    let receiver = Restante::start(&sandbox, config("mx.b.example", &["b.example"]).without_keys()).unwrap();
+    let message = awkward("by the grant alone");
+    let id = origin.send("alice@a.example", &["bob@b.example"], &message).unwrap();
+    let sent = origin.wait_for_state(&id, "delivered", wait::LONG).unwrap();
+    assert!(!sent.to_string().contains("bound to"), "{sent:#}");
+    assert_one_copy(&receiver, "bob@b.example", &message);
 }

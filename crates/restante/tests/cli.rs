@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -60,12 +60,18 @@ impl Site {
     }
 
     fn serve(&self) -> Running {
+        self.serve_at().0
+    }
+
+    /// The server, and the port of its first listener.
+    fn serve_at(&self) -> (Running, u16) {
         let mut child = self.command(Path::new(PROGRAM), &["serve"]);
         let mut child = child.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.starts_with("listening on 127.0.0.1:"), "{line}");
-        Running(child)
+        let port = line.strip_prefix("listening on 127.0.0.1:").expect(&line);
+        let port = port.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap();
+        (Running(child), port)
     }
 
     fn maildir(&self, user: &str) -> Vec<String> {
@@ -193,7 +199,15 @@ fn a_message_that_waits_can_be_held_released_and_withdrawn() {
     site.json(&["queue", "release", id], "");
     assert_eq!(site.json(&["queue", "show", id], "")["entries"][0]["held"], false);
     site.json(&["queue", "withdraw", id], "");
-    site.finished(id);
+    let steps = site.finished(id)["entries"][0]["steps"].clone();
+    for verb in ["fail", "retry", "withdraw"] {
+        let late = site.run(&["queue", verb, id], "");
+        assert_eq!(late.status.code(), Some(1), "{late:?}");
+        let said = stderr(&late);
+        assert!(said.contains("there is nothing left to") && said.contains("withdrawn before"), "{said}");
+    }
+    assert_eq!(site.finished(id)["entries"][0]["steps"], steps, "nothing is noted of what was not done");
+    assert_eq!(site.json(&["queue", "list"], "")["entries"].as_array().unwrap().len(), 0);
     let missing = site.run(&["queue", "show", "1aaaaaaaaaaaaaaa"], "");
     assert_eq!(missing.status.code(), Some(1), "{missing:?}");
 }
@@ -201,7 +215,7 @@ fn a_message_that_waits_can_be_held_released_and_withdrawn() {
 #[test]
 fn without_a_server_commands_say_so() {
     let site = Site::new("");
-    for arguments in [&["queue", "list"][..], &["trace", "abc"], &["send", "x@a.example"]] {
+    for arguments in [&["queue", "list"][..], &["trace", "abc"], &["fetch"], &["link", "up"]] {
         let output = site.run(arguments, "A: b\n\n");
         assert_eq!(output.status.code(), Some(69), "{arguments:?}");
         assert!(stderr(&output).contains("no server is running here"), "{}", stderr(&output));
@@ -209,6 +223,11 @@ fn without_a_server_commands_say_so() {
     let json = site.run(&["queue", "list", "--json"], "");
     let error: Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(error["error"]["exit"], 69);
+    // A message is kept for the next one.
+    let kept = site.json(&["send", "x@a.example"], "A: b\n\n");
+    assert_eq!(kept["waits"], true, "{kept:#}");
+    let said = site.run(&["send", "x@a.example"], "A: b\n\n");
+    assert!(String::from_utf8_lossy(&said.stdout).contains("in the outbox"), "{said:?}");
 }
 
 #[test]
@@ -249,4 +268,74 @@ fn keys_are_made_once_and_shown() {
     let shown = site.text(&["keys", "show", "a.example.k7.pem", "--domain", "a.example", "--selector", "k7"]);
     assert!(shown.contains("k7._tbr.a.example. IN TXT \"v=TBR1; a=ed25519; p="), "{shown}");
     assert!(shown.contains(made["public_key"].as_str().unwrap()), "{shown}");
+}
+
+/// A signing domain, and a server that may be looked at by others.
+const SIGNING: &str = "[domain.tbr]\nselector = \"k1\"\nkey = \"k1.pem\"\n[[listener]]\nkind = \"repository\"\n\
+                       address = \"127.0.0.1:0\"\n[[certificate]]\ncert = \"c.pem\"\nkey = \"c.key\"\n";
+
+fn with_key_and_certificate(site: &Site) {
+    site.json(&["keys", "generate", "--domain", "a.example", "--out", "k1.pem"], "");
+    let certified = rcgen::generate_simple_self_signed(vec!["mx.a.example".to_owned()]).unwrap();
+    fs::write(site.path("c.pem"), certified.cert.pem()).unwrap();
+    fs::write(site.path("c.key"), certified.signing_key.serialize_pem()).unwrap();
+    fs::set_permissions(site.path("c.key"), PermissionsExt::from_mode(0o600)).unwrap();
+}
+
+#[test]
+fn the_printed_records_are_the_ones_that_check_wants() {
+    let site = Site::new(SIGNING);
+    with_key_and_certificate(&site);
+    let printed = site.text(&["dns", "print"]);
+    assert!(printed.contains("_1._tcp.mx.a.example. IN TLSA 3 1 1 "), "the port of the configuration: {printed}");
+    fs::write(site.path("zone"), format!("{printed}mx.a.example. IN A 192.0.2.25\n")).unwrap();
+    let good = site.text(&["dns", "check"]);
+    assert!(good.contains("as it should be"), "{good}");
+
+    // Without one of them, that one is asked for, and no other.
+    let without: String =
+        printed.lines().filter(|line| !line.contains("_dmarc")).map(|line| format!("{line}\n")).collect();
+    fs::write(site.path("zone"), format!("{without}mx.a.example. IN A 192.0.2.25\n")).unwrap();
+    let bad = site.run(&["dns", "check", "a.example", "--json"], "");
+    assert_eq!(bad.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&bad.stdout).unwrap();
+    let records = report["records"].as_array().unwrap();
+    let changes: Vec<_> = records.iter().filter(|record| record["verdict"] == "change").collect();
+    assert_eq!((report["verdict"].as_str(), changes.len()), (Some("change"), 1), "{report}");
+    assert_eq!(changes[0]["name"], "_dmarc.a.example");
+    assert!(changes[0]["advice"].as_str().unwrap().contains("v=DMARC1; p=none"), "{report}");
+
+    let stranger = site.run(&["dns", "print", "b.example"], "");
+    assert_eq!(stranger.status.code(), Some(2));
+    assert!(stderr(&stranger).contains("restante check peer b.example"), "{}", stderr(&stranger));
+}
+
+#[test]
+fn a_peer_is_looked_at_as_a_delivery_would() {
+    let peer = Site::new(SIGNING);
+    with_key_and_certificate(&peer);
+    let (_running, port) = peer.serve_at();
+    let site = Site::new("");
+    let text = fs::read_to_string(site.path("restante.toml")).unwrap();
+    fs::write(site.path("restante.toml"), text.replace("smtp_port = 1", &format!("smtp_port = {port}"))).unwrap();
+    let zone = "far.example. IN MX 10 mx.a.example.\nmx.a.example. IN A 127.0.0.1\nnone.example. IN MX 0 .\n\
+                mute.example. IN MX 10 gone.a.example.\n";
+    fs::write(site.path("zone"), zone).unwrap();
+
+    // An exchanger of our own name would be ourselves.
+    let text = fs::read_to_string(site.path("restante.toml")).unwrap();
+    fs::write(site.path("restante.toml"), text.replace("mx.a.example", "mx2.a.example")).unwrap();
+    let far = site.json(&["check", "peer", "far.example"], "");
+    assert_eq!(far["way"], "by-value", "{far}");
+    let exchanger = &far["exchangers"][0];
+    assert_eq!((&exchanger["tls"], &exchanger["tbr"]), (&Value::Bool(true), &Value::Bool(true)), "{far}");
+    assert!(exchanger["certificate_problem"].is_string(), "it is self-signed: {far}");
+    assert!(far["sentence"].as_str().unwrap().contains("no [domain.tbr] here signs"), "{far}");
+
+    assert_eq!(site.json(&["check", "peer", "a.example"], "")["way"], "here");
+    let null = site.run(&["check", "peer", "none.example"], "");
+    assert_eq!(null.status.code(), Some(1), "{null:?}");
+    let mute = site.run(&["check", "peer", "mute.example"], "");
+    assert_eq!(mute.status.code(), Some(75), "{mute:?}");
+    assert!(String::from_utf8_lossy(&mute.stdout).contains("gone.a.example"), "{mute:?}");
 }

@@ -27,8 +27,53 @@ pub struct Capabilities {
     pub requiretls: bool,
     /// The SASL mechanisms behind AUTH (RFC 4954), in capitals; empty: not offered.
     pub auth: Vec<String>,
+    /// LIMITS (RFC 9422).
+    pub limits: Announced,
     /// `TBR 1` (TBR §3). A bare `TBR` is a draft-00 peer and does not count.
     pub tbr: bool,
+}
+
+/// The largest limit that can be announced (RFC 9422 §4: six digits).
+pub const MAX_LIMIT: u32 = 999_999;
+
+/// Limits of one session that a server announces (RFC 9422 §4); `None`: not said. At least 1, at most 999,999.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Announced {
+    /// MAILMAX: transactions of a session.
+    pub transactions: Option<u32>,
+    /// RCPTMAX: recipients of a transaction.
+    pub recipients: Option<u32>,
+    /// RCPTDOMAINMAX: domains among the recipients of a transaction.
+    pub domains: Option<u32>,
+}
+
+impl Announced {
+    /// Reads the words behind LIMITS. Unknown and malformed ones are passed over; of two for the same limit the first counts.
+    fn parse<'a>(words: impl Iterator<Item = &'a str>) -> Self {
+        let mut limits = Self::default();
+        for (name, value) in words.filter_map(|word| word.split_once('=')) {
+            let place = match name.to_ascii_uppercase().as_str() {
+                "MAILMAX" => &mut limits.transactions,
+                "RCPTMAX" => &mut limits.recipients,
+                "RCPTDOMAINMAX" => &mut limits.domains,
+                _ => continue,
+            };
+            *place = place.or_else(|| limit(value));
+        }
+        limits
+    }
+
+    fn line(self) -> Option<String> {
+        let named = [("MAILMAX", self.transactions), ("RCPTMAX", self.recipients), ("RCPTDOMAINMAX", self.domains)];
+        let words: String = named.iter().filter_map(|(name, value)| Some(format!(" {name}={}", (*value)?))).collect();
+        (!words.is_empty()).then(|| format!("LIMITS{words}"))
+    }
+}
+
+/// One to six digits, the first not 0 (RFC 9422 §4).
+fn limit(value: &str) -> Option<u32> {
+    let fine = (1..=6).contains(&value.len()) && !value.starts_with('0') && value.bytes().all(|o| o.is_ascii_digit());
+    fine.then(|| value.parse().ok()).flatten()
 }
 
 impl Capabilities {
@@ -55,6 +100,7 @@ impl Capabilities {
             "SMTPUTF8" => self.smtputf8 = true,
             "REQUIRETLS" => self.requiretls = true,
             "AUTH" => self.auth = words.map(str::to_ascii_uppercase).collect(),
+            "LIMITS" => self.limits = Announced::parse(words),
             "TBR" => self.tbr = words.any(|revision| revision == "1"),
             _ => {}
         }
@@ -64,6 +110,7 @@ impl Capabilities {
     pub fn to_reply(&self, host: &Domain) -> Reply {
         let size = self.size.map(|n| if n == 0 { "SIZE".to_owned() } else { format!("SIZE {n}") });
         let auth = (!self.auth.is_empty()).then(|| format!("AUTH {}", self.auth.join(" ")));
+        let limits = self.limits.line();
         let word = |offered: bool, word| if offered { Some(word) } else { None };
         let lines = [
             Some(host.as_str()),
@@ -77,6 +124,7 @@ impl Capabilities {
             word(self.smtputf8, "SMTPUTF8"),
             word(self.requiretls, "REQUIRETLS"),
             auth.as_deref(),
+            limits.as_deref(),
             word(self.tbr, "TBR 1"),
         ];
         Reply::multiline(250, None, lines.into_iter().flatten())
@@ -100,12 +148,26 @@ mod tests {
             smtputf8: true,
             requiretls: true,
             auth: vec!["PLAIN".to_owned(), "LOGIN".to_owned()],
+            limits: Announced { transactions: Some(100), recipients: Some(50), domains: Some(1) },
             tbr: true,
         };
         let host = Domain::parse("mx.example").unwrap();
         for capabilities in [all, Capabilities::default()] {
             assert_eq!(Capabilities::parse(&capabilities.to_reply(&host)), capabilities);
         }
+    }
+
+    #[test]
+    fn limits_are_numbers_that_make_sense() {
+        let parse = |line: &str| Capabilities::parse(&Reply::multiline(250, None, ["mx.example", line])).limits;
+        let said = |transactions, recipients, domains| Announced { transactions, recipients, domains };
+        assert_eq!(parse("LIMITS MAILMAX=5 RCPTMAX=999999 RCPTDOMAINMAX=1"), said(Some(5), Some(999_999), Some(1)));
+        assert_eq!(parse("limits rcptmax=20 FUTURE=x BARE mailmax=3"), said(Some(3), Some(20), None));
+        assert_eq!(parse("LIMITS RCPTMAX=20 RCPTMAX=2"), said(None, Some(20), None));
+        for value in ["", "0", "01", "1000000", "-1", "+1", "1x", "1=2", "\u{661}"] {
+            assert_eq!(parse(&format!("LIMITS RCPTMAX={value}")), Announced::default(), "{value:?}");
+        }
+        assert_eq!(parse("LIMITS"), Announced::default());
     }
 
     #[test]

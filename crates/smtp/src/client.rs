@@ -2,8 +2,9 @@
 //!
 //! The driver gives orders when the session is [`Action::Ready`], any number of transactions one after
 //! the other, and learns for each recipient what became of it. The session pipelines where the peer
-//! allows it. A message goes by value with DATA: with MAIL, RCPT and DATA in one group it costs the
-//! same two round trips that BDAT would. An offer goes in one write from MAIL to the dot.
+//! allows it. A message goes by value in one BDAT where the peer takes it: counted octets, in which nothing
+//! can be taken for an end or a command; else with DATA. Both cost two round trips. An offer goes in one
+//! write from MAIL to the dot.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -48,6 +49,7 @@
 
 mod config;
 mod exchange;
+mod framing;
 mod handshake;
 mod outcome;
 mod transaction;
@@ -60,11 +62,11 @@ use mail::Timestamp;
 
 use crate::capability::Capabilities;
 use crate::command::Command;
-use crate::content::Stuffer;
 use crate::reply::reader::ReplyReader;
 use crate::reply::{Reply, Severity};
 use crate::secret::Secret;
 use exchange::Exchange;
+use framing::Framing;
 
 pub use config::{Config, Protocol, Timeouts};
 pub use outcome::{Action, CannotSend, End, Event, Fate, Lost, Outcome, Refusal, Stage, Transfer};
@@ -107,7 +109,7 @@ enum State {
     /// A transaction, waiting for replies.
     Exchange(Exchange),
     /// A transaction, waiting for the driver's content.
-    Content(Exchange, Box<Stuffer>),
+    Content(Exchange, Framing),
     Quitting,
     Closed,
 }

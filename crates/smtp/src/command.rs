@@ -125,6 +125,15 @@ impl Verb {
     }
 }
 
+/// Is this the first line of an HTTP request? Whoever sends one to a mail port, a browser that a page has misled or a
+/// prober, goes on for many lines, some of which an attacker may choose.
+pub fn is_http_request(line: &[u8]) -> bool {
+    const METHODS: [&[u8]; 10] =
+        [b"GET", b"POST", b"HEAD", b"PUT", b"OPTIONS", b"CONNECT", b"DELETE", b"PATCH", b"TRACE", b"PRI"];
+    let word = line.split(|octet| *octet == b' ').next().unwrap_or_default();
+    METHODS.contains(&word) && word.len() < line.len()
+}
+
 /// Why a line is no command. The fault is always the client's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SyntaxError {

@@ -87,6 +87,8 @@ pub struct Server {
     transaction: Option<Transaction>,
     progress: Progress,
     tally: Tally,
+    /// MAIL commands so far, over the whole connection.
+    transactions: u32,
     stopping: bool,
 }
 
@@ -162,6 +164,7 @@ impl Server {
             transaction: None,
             progress: Progress::start(now),
             tally: Tally::default(),
+            transactions: 0,
             stopping: false,
         }
     }

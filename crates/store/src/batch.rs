@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use mail::Timestamp;
-use mail::ledger::{Batch, Key, ObjectKey, ObjectRef, Row, RowBody};
+use mail::ledger::{Batch, HoldOrder, Key, ObjectKey, ObjectRef, Owner, Row, RowBody};
 
 use crate::error::StoreError;
 
@@ -30,6 +30,7 @@ pub(crate) fn objects(batch: &Batch) -> HashSet<&ObjectKey> {
 pub(crate) struct Prepared {
     pub(crate) put: Vec<Put>,
     pub(crate) delete: Vec<Delete>,
+    pub(crate) holds: Vec<HoldOrder>,
 }
 
 #[derive(Debug)]
@@ -40,6 +41,9 @@ pub(crate) struct Put {
     pub(crate) version: i64,
     pub(crate) due: Option<i64>,
     pub(crate) object: Option<ObjectKey>,
+    /// Of that object: on whose account it is, and how many octets are stored of it.
+    pub(crate) owner: Owner,
+    pub(crate) octets: u64,
     pub(crate) alternates: String,
     pub(crate) body: String,
 }
@@ -55,7 +59,7 @@ impl Prepared {
     pub(crate) fn new(batch: Batch) -> Result<Self, StoreError> {
         let put = batch.put.into_iter().map(Put::new).collect::<Result<_, _>>()?;
         let delete = |(key, version): (Key, u64)| Delete { text: key.to_string(), key, version: number(version) };
-        Ok(Self { put, delete: batch.delete.into_iter().map(delete).collect() })
+        Ok(Self { put, delete: batch.delete.into_iter().map(delete).collect(), holds: batch.holds })
     }
 }
 
@@ -63,8 +67,9 @@ impl Put {
     fn new(row: Row) -> Result<Self, StoreError> {
         let body = serde_json::to_string(&row.body).map_err(|_| StoreError::Misuse("a row cannot be serialised"))?;
         let (text, alternates) = (row.key.to_string(), join(row.alternates()));
+        let (owner, octets) = (row.owner(), row.object().map_or(0, ObjectRef::stored_size));
         let (object, due) = (row.object().map(|o| o.key.clone()), row.due.map(millis));
-        Ok(Self { key: row.key, text, version: number(row.version), due, object, alternates, body })
+        Ok(Self { key: row.key, text, version: number(row.version), due, object, owner, octets, alternates, body })
     }
 }
 

@@ -4,13 +4,13 @@
 //! changed meanwhile. What a repair does is said at each [`FaultKind`]. The SQL is left to `embedded::examine`.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 
 use mail::Xuid;
 use mail::id::XuidHasher;
-use mail::ledger::{Key, ObjectKey, ObjectRef};
+use mail::ledger::{Coded, Key, ObjectKey, ObjectRef};
 
+use crate::coding::{BadCoding, Coders, Tally};
 use crate::embedded::Embedded;
 use crate::embedded::examine::Examined;
 use crate::error::StoreError;
@@ -64,6 +64,8 @@ pub enum FaultKind {
     DamagedRow,
     /// Secondary keys or the object column of a row do not follow from its body. Repair: derived again.
     WrongIndex,
+    /// The record of legal holds was changed, or a held object is not what it was. Only reported.
+    Hold,
     /// The database file itself is damaged. Only reported: restore it from a backup.
     Database,
 }
@@ -116,6 +118,7 @@ pub(crate) async fn run(
         }
         progress(Progress { rows: check.report.rows, of_rows, octets: check.report.octets });
     }
+    check.holds().await?;
     check.orphans().await?;
     Ok(check.report)
 }
@@ -188,26 +191,49 @@ impl Check<'_> {
     }
 
     async fn judge(&mut self, object: &ObjectRef) -> Result<Option<Finding>, StoreError> {
-        let found = if is_file_key(&object.key) {
-            match self.store.files()?.open_object(&object.key).await {
-                Ok(file) => Some(blocking(move || digest(file)).await??),
-                Err(StoreError::MissingObject(_)) => None,
-                Err(error) => return Err(error),
-            }
-        } else {
-            let octets = self.store.stored_blob(&object.key).await?;
-            octets.map(|octets| (Xuid::of(&octets), octets.len() as u64))
-        };
-        let Some((xuid, size)) = found else { return Ok(Some(Finding::Missing)) };
+        let Some(found) = self.find(object).await? else { return Ok(Some(Finding::Missing)) };
         self.report.objects += 1;
-        self.report.octets += size;
-        Ok(if size != object.size {
-            Some(Finding::Damaged(format!("has {size} octets instead of {}", object.size)))
-        } else if xuid != object.xuid {
-            Some(Finding::Damaged("has another digest than it should".into()))
-        } else {
-            None
+        self.report.octets += found.size;
+        let (size, damaged) = (object.size, |detail: String| Some(Finding::Damaged(detail)));
+        Ok(match found {
+            Found { bad: Some(bad), .. } => damaged(format!("is no object: {bad}")),
+            Found { size: other, .. } if other != size => damaged(format!("has {other} octets instead of {size}")),
+            Found { xuid, .. } if xuid != object.xuid => damaged("has another digest than it should".into()),
+            Found { coded, .. } if coded != object.coded => damaged("is coded in other octets than it was".into()),
+            _ => None,
         })
+    }
+
+    async fn find(&self, object: &ObjectRef) -> Result<Option<Found>, StoreError> {
+        let (coders, is_coded) = (self.store.objects.coders.clone(), object.coded.is_some());
+        if !is_file_key(&object.key) {
+            let octets = self.store.stored_blob(&object.key).await?;
+            return octets.map(|octets| digest(&octets[..], is_coded, &coders)).transpose();
+        }
+        match self.store.files()?.open_object(&object.key).await {
+            Ok(file) => blocking(move || digest(file, is_coded, &coders)).await?.map(Some),
+            Err(StoreError::MissingObject(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn holds(&mut self) -> Result<(), StoreError> {
+        for (place, detail) in self.store.hold_faults().await? {
+            self.report.note(FaultKind::Hold, format!("hold/{place}"), detail, false);
+        }
+        for hold in self.store.holds().await?.holds {
+            // Those that a row names were judged with it.
+            if self.judged.contains_key(&hold.object.key) {
+                continue;
+            }
+            let detail = match self.judge(&hold.object).await? {
+                None => continue,
+                Some(Finding::Missing) => format!("its object {} is not there", hold.object.key.0),
+                Some(Finding::Damaged(detail)) => format!("its object {} {detail}", hold.object.key.0),
+            };
+            self.report.note(FaultKind::Hold, format!("hold/{}", hold.number), detail, false);
+        }
+        Ok(())
     }
 
     async fn orphans(&mut self) -> Result<(), StoreError> {
@@ -215,7 +241,7 @@ impl Check<'_> {
         for key in files.list()? {
             // Asked in this order: an object leaves the stage only when its row is written.
             let staged = self.store.objects.staged.waiting(&key).is_some();
-            if staged || self.store.is_being_written(&key) || self.store.is_named(&key).await? {
+            if staged || self.store.is_being_written(&key) || self.store.is_kept(&key).await? {
                 continue;
             }
             if self.repair {
@@ -234,14 +260,52 @@ impl Check<'_> {
     }
 }
 
-fn digest(mut file: File) -> Result<(Xuid, u64), StoreError> {
-    let (mut hasher, mut size, mut buffer) = (XuidHasher::default(), 0, vec![0; CHUNK]);
-    loop {
-        let read = file.read(&mut buffer).map_err(StoreError::io("read an object file"))?;
-        if read == 0 {
-            return Ok((hasher.finish(), size));
+/// An object as it was found.
+struct Found {
+    xuid: Xuid,
+    size: u64,
+    coded: Option<Coded>,
+    bad: Option<BadCoding>,
+}
+
+fn digest(source: impl Read, is_coded: bool, coders: &Coders) -> Result<Found, StoreError> {
+    let failed = StoreError::io("read an object file");
+    let (mut hasher, mut size) = (XuidHasher::default(), 0);
+    let take = |octets: &[u8]| {
+        hasher.update(octets);
+        size += octets.len() as u64;
+    };
+    let (coded, bad) = match is_coded {
+        true => {
+            let mut source = Tallied { source, tally: Tally::default() };
+            let bad = coders.decode_all(&mut source, take).map_err(failed)?.err();
+            (Some(source.tally.finish()), bad)
         }
-        hasher.update(&buffer[..read]);
-        size += read as u64;
+        false => read_all(source, take).map(|()| (None, None)).map_err(failed)?,
+    };
+    Ok(Found { xuid: hasher.finish(), size, coded, bad })
+}
+
+fn read_all(mut source: impl Read, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        match source.read(&mut buffer)? {
+            0 => return Ok(()),
+            read => take(&buffer[..read]),
+        }
+    }
+}
+
+/// Counts and hashes what is read.
+struct Tallied<R> {
+    source: R,
+    tally: Tally,
+}
+
+impl<R: Read> Read for Tallied<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(buffer)?;
+        self.tally.add(&buffer[..read]);
+        Ok(read)
     }
 }

@@ -84,6 +84,25 @@ impl Files {
         self.names.sync(&self.disk, &self.directory).await
     }
 
+    /// Makes what was written to an open file durable, and its name.
+    pub(crate) async fn sync_open(&self, file: File) -> Result<(File, io::Result<()>), StoreError> {
+        let disk = self.disk.clone();
+        let (file, synced) = blocking(move || {
+            let synced = disk.sync_file(&file);
+            (file, synced)
+        })
+        .await?;
+        self.names.sync(&self.disk, &self.directory).await?;
+        Ok((file, synced))
+    }
+
+    /// Opens the file of an object that is still to grow.
+    pub(crate) async fn open_to_write(&self, key: &ObjectKey) -> Result<File, StoreError> {
+        let path = self.path(key);
+        let open = move || OpenOptions::new().write(true).read(true).open(path);
+        blocking(open).await?.map_err(StoreError::io("open an object file"))
+    }
+
     /// Opens the file of an object for reading.
     pub(crate) async fn open_object(&self, key: &ObjectKey) -> Result<File, StoreError> {
         let path = self.path(key);

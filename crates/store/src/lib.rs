@@ -7,6 +7,9 @@
 //!   files and directories of the objects first, then the rows, in one transaction.
 //! - An object lives as long as some row names it ([`Row::object`]), and not longer. Finished objects that
 //!   no row names vanish when the store is opened again, after an hour at the latest, or by [`Store::discard`].
+//! - An object may be kept under a content coding ([`ObjectRef::coded`]); whoever reads it does not see that.
+//! - A held object ([`Batch::holds`]) is kept until its date, whatever becomes of its rows.
+//! - What has come of an object that is being retrieved outlives the connection and the process ([`Store::intake`]).
 //! - A leased row is handed out to nobody else until it is committed or the lease runs out; leases end
 //!   with the process.
 //!
@@ -16,25 +19,39 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mail::ledger::{Batch, Key, ObjectRef, Row};
+use mail::ledger::{Batch, Key, ObjectRef, Owner, Row};
 use mail::{InstanceId, Timestamp};
 
 pub use check::{CheckReport, Fault, FaultKind, Progress};
+pub use coding::BadCoding;
 pub use disk::DiskCounts;
 pub use embedded::EmbeddedConfig;
 pub use error::{CommitError, StoreError};
+pub use hold::{Hold, HoldEnd, Holds, ReleaseError};
+pub use intake::{Intake, IntakeError, Wanted};
 pub use object::{CHUNK, ObjectReader, ObjectWriter};
+pub use partials::PartialLimits;
+pub use quota::{Full, Purpose, Quotas, Reservation};
 
 mod batch;
 mod check;
+mod chunks;
+mod coding;
 mod disk;
 mod embedded;
 mod error;
 mod files;
+mod hold;
+mod intake;
 mod memory;
 mod object;
+mod partials;
+mod quota;
 mod schedule;
 mod staged;
+
+use object::Octets;
+use partials::Partial;
 
 /// A store. Clones are cheap and mean the same store.
 #[derive(Debug, Clone)]
@@ -61,6 +78,8 @@ pub struct Leased {
 pub struct Counts {
     /// Rows of messages on their way.
     pub legs: u64,
+    /// Those whose content is still needed: the others are finished and only remembered.
+    pub under_way: u64,
     /// Rows of references accepted.
     pub inbound: u64,
     /// Rows with a due time, leased ones included.
@@ -71,6 +90,8 @@ pub struct Counts {
     pub staged: u64,
     /// Their octets in memory.
     pub staged_octets: u64,
+    /// Octets of all objects that a row names, as they are stored.
+    pub octets: u64,
     /// Batches committed since open.
     pub batches: u64,
     /// Steps on the disk since open; all zero for a memory store.
@@ -103,7 +124,75 @@ impl Store {
 
     /// Begins a new object. Touches no file before the object has outgrown the inline limit.
     pub fn create(&self) -> ObjectWriter {
-        ObjectWriter::new(self.objects().clone())
+        ObjectWriter::new(self.objects().clone(), false)
+    }
+
+    /// Begins a new object that is going to be served to others: it is kept under a content coding if that makes it at
+    /// least a tenth smaller, by the first 128 KiB of it.
+    pub fn create_coded(&self) -> ObjectWriter {
+        ObjectWriter::new(self.objects().clone(), true)
+    }
+
+    /// Sets what may be stored. What is stored already stays.
+    pub fn set_quotas(&self, quotas: Quotas) {
+        self.objects().usage.set(quotas);
+    }
+
+    /// Room for octets that are about to be written, until the reservation is dropped: after the commit that names them.
+    /// Writing itself does not ask.
+    ///
+    /// # Errors
+    /// [`Full`] says whose quota is used up.
+    pub fn reserve(&self, owner: Owner, purpose: Purpose, octets: u64) -> Result<Reservation, Full> {
+        self.objects().usage.reserve(owner, purpose, octets)
+    }
+
+    /// Begins to take an object from a repository, or goes on where an earlier retrieval of it from the same origin has
+    /// stopped.
+    ///
+    /// # Errors
+    /// [`StoreError::Ledger`], [`StoreError::Closed`].
+    pub async fn intake(&self, wanted: Wanted) -> Result<Intake, StoreError> {
+        Intake::open(self.clone(), wanted).await
+    }
+
+    /// The legal holds in force.
+    ///
+    /// # Errors
+    /// [`StoreError::Ledger`], [`StoreError::Closed`].
+    pub async fn holds(&self) -> Result<Holds, StoreError> {
+        match &self.0 {
+            Backend::Memory(memory) => Ok(memory.holds()),
+            Backend::Embedded(embedded) => embedded.holds().await,
+        }
+    }
+
+    /// Ends a hold. Its object is removed if no row names it and nothing else holds it.
+    ///
+    /// # Errors
+    /// [`ReleaseError::NotBefore`] until its date.
+    pub async fn release(&self, number: u64, why: &str, now: Timestamp) -> Result<(), ReleaseError> {
+        match &self.0 {
+            Backend::Memory(memory) => memory.release(number, why, now),
+            Backend::Embedded(embedded) => embedded.release(number, why.to_owned(), now).await,
+        }
+    }
+
+    /// Gives up what was kept of retrievals whose time is over, and ends holds whose date has come. To be called now and then.
+    ///
+    /// # Errors
+    /// [`StoreError::Ledger`], [`StoreError::Closed`].
+    pub async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
+        match &self.0 {
+            Backend::Memory(memory) => {
+                memory.sweep_partials(now);
+                memory.sweep_holds(now).map_err(|_| StoreError::Misuse("a hold cannot be ended"))
+            }
+            Backend::Embedded(embedded) => {
+                embedded.sweep_partials(now).await?;
+                embedded.sweep_holds(now).await
+            }
+        }
     }
 
     /// Takes a small object that was made in memory (a report), under a key that the caller drew and that does not
@@ -126,9 +215,27 @@ impl Store {
     /// # Errors
     /// [`StoreError::MissingObject`], [`StoreError::DamagedObject`] where the size is wrong, [`StoreError::Io`].
     pub async fn read(&self, object: &ObjectRef, range: Range<u64>) -> Result<ObjectReader, StoreError> {
+        self.read_octets(object, Octets::Decoded, range).await
+    }
+
+    /// Reads a range of the octets that are stored of an object: the coded ones, where it has some
+    /// ([`ObjectRef::stored_size`]).
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub async fn read_stored(&self, object: &ObjectRef, range: Range<u64>) -> Result<ObjectReader, StoreError> {
+        self.read_octets(object, Octets::AsStored, range).await
+    }
+
+    async fn read_octets(
+        &self,
+        object: &ObjectRef,
+        octets: Octets,
+        range: Range<u64>,
+    ) -> Result<ObjectReader, StoreError> {
         match &self.0 {
-            Backend::Memory(memory) => memory.read(object, range),
-            Backend::Embedded(embedded) => embedded.read(object, range).await,
+            Backend::Memory(memory) => memory.read(object, octets, range),
+            Backend::Embedded(embedded) => embedded.read(object, octets, range).await,
         }
     }
 
@@ -151,6 +258,18 @@ impl Store {
         match &self.0 {
             Backend::Memory(memory) => Ok(memory.find(alternate, limit)),
             Backend::Embedded(embedded) => embedded.find(alternate, limit).await,
+        }
+    }
+
+    /// At most `limit` rows with this secondary key whose primary key comes after `after`, in order of their keys as texts:
+    /// page by page from `""` on.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    pub async fn find_after(&self, alternate: &str, after: &str, limit: usize) -> Result<Vec<Row>, StoreError> {
+        match &self.0 {
+            Backend::Memory(memory) => Ok(memory.find_after(alternate, after, limit)),
+            Backend::Embedded(embedded) => embedded.find_after(alternate, after, limit).await,
         }
     }
 
@@ -224,6 +343,34 @@ impl Store {
     pub async fn close(&self) {
         if let Backend::Embedded(embedded) = &self.0 {
             embedded.close().await;
+        }
+    }
+
+    /// What was recorded of a retrieval; its octets, where they are in memory.
+    async fn partial(&self, name: &str) -> Result<Option<(Partial, Option<Bytes>)>, StoreError> {
+        match &self.0 {
+            Backend::Memory(memory) => Ok(memory.partial(name).map(|(partial, octets)| (partial, Some(octets)))),
+            Backend::Embedded(embedded) => Ok(embedded.partial(name).await?.map(|partial| (partial, None))),
+        }
+    }
+
+    async fn record_partial(&self, partial: Partial, octets: Option<Bytes>) -> Result<(), StoreError> {
+        match &self.0 {
+            Backend::Memory(memory) => {
+                memory.record_partial(partial, octets.unwrap_or_default());
+                Ok(())
+            }
+            Backend::Embedded(embedded) => embedded.record_partial(partial).await,
+        }
+    }
+
+    async fn forget_partial(&self, name: &str) -> Result<(), StoreError> {
+        match &self.0 {
+            Backend::Memory(memory) => {
+                memory.forget_partial(name);
+                Ok(())
+            }
+            Backend::Embedded(embedded) => embedded.forget_partial(name).await,
         }
     }
 

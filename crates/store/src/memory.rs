@@ -5,12 +5,15 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use mail::ledger::{Batch, Key, ObjectKey, ObjectRef, Row, RowBody};
+use mail::id::XuidHasher;
+use mail::ledger::{Batch, HoldOrder, Key, ObjectKey, ObjectRef, Owner, Row, RowBody};
 use mail::{InstanceId, Timestamp, Xuid};
 
 use crate::check::{CheckReport, FaultKind};
 use crate::error::{CommitError, StoreError};
-use crate::object::{ObjectReader, Objects};
+use crate::hold::{Entry, Hold, HoldEnd, Holds, Link, ReleaseError, may_end};
+use crate::object::{ObjectReader, Objects, Octets};
+use crate::partials::{Partial, PartialLimits};
 use crate::schedule::Schedule;
 use crate::staged::{Content, Staged};
 use crate::{Counts, Leased};
@@ -30,8 +33,13 @@ struct State {
     alternates: BTreeSet<(String, String)>,
     /// Which rows name which object.
     named: BTreeSet<(ObjectKey, String)>,
-    contents: HashMap<ObjectKey, Bytes>,
+    /// With whose they are.
+    contents: HashMap<ObjectKey, (Bytes, Owner)>,
     schedule: Schedule<String>,
+    partials: HashMap<String, (Partial, Bytes)>,
+    /// The chain of holds, and those in force.
+    chain: Vec<Link>,
+    holds: Vec<Hold>,
     batches: u64,
 }
 
@@ -41,13 +49,18 @@ impl Memory {
         Self { instance, objects, state: Mutex::default() }
     }
 
-    pub(crate) fn read(&self, object: &ObjectRef, range: Range<u64>) -> Result<ObjectReader, StoreError> {
-        let octets = match self.objects.staged.content(&object.key) {
+    pub(crate) fn read(
+        &self,
+        object: &ObjectRef,
+        octets: Octets,
+        range: Range<u64>,
+    ) -> Result<ObjectReader, StoreError> {
+        let stored = match self.objects.staged.content(&object.key) {
             Some(Content::Inline(octets)) => Some(octets),
-            _ => self.lock().contents.get(&object.key).cloned(),
+            _ => self.lock().contents.get(&object.key).map(|(octets, _)| octets.clone()),
         };
-        let octets = octets.ok_or_else(|| StoreError::MissingObject(object.key.clone()))?;
-        ObjectReader::of_octets(object, octets, range)
+        let stored = stored.ok_or_else(|| StoreError::MissingObject(object.key.clone()))?;
+        ObjectReader::of_octets(object, stored, &self.objects.coders, octets, range)
     }
 
     pub(crate) fn load(&self, keys: &[Key]) -> Vec<Row> {
@@ -59,6 +72,14 @@ impl Memory {
         let state = self.lock();
         let from = (alternate.to_owned(), String::new());
         let keys = state.alternates.range(from..).take_while(|(a, _)| a == alternate).take(limit);
+        keys.filter_map(|(_, key)| state.rows.get(key).cloned()).collect()
+    }
+
+    pub(crate) fn find_after(&self, alternate: &str, after: &str, limit: usize) -> Vec<Row> {
+        let state = self.lock();
+        let from = (alternate.to_owned(), after.to_owned());
+        let keys = state.alternates.range(from..).take_while(|(a, _)| a == alternate);
+        let keys = keys.filter(|(_, key)| key.as_str() > after).take(limit);
         keys.filter_map(|(_, key)| state.rows.get(key).cloned()).collect()
     }
 
@@ -86,12 +107,21 @@ impl Memory {
                 return Err(StoreError::MissingObject(object.key.clone()).into());
             }
         }
+        for order in &batch.holds {
+            let is_put = batch.put.iter().any(|row| row.object().is_some_and(|object| object.key == order.object.key));
+            if !is_put && !state.is_named(&order.object.key) {
+                return Err(StoreError::MissingObject(order.object.key.clone()).into());
+            }
+            state.hold(order)?;
+        }
         let mut dropped = Vec::new();
         for mut row in batch.put {
             if let Some(object) = row.object()
                 && let Some(Content::Inline(octets)) = self.objects.staged.take(&object.key)
             {
-                state.contents.insert(object.key.clone(), octets);
+                let owner = row.owner();
+                self.objects.usage.add(&owner, octets.len() as u64);
+                state.contents.insert(object.key.clone(), (octets, owner));
             }
             row.version += 1;
             dropped.extend(state.replace(&row.key.to_string(), Some(row)));
@@ -100,25 +130,79 @@ impl Memory {
             dropped.extend(state.replace(&key.to_string(), None));
         }
         for object in dropped {
-            if !state.is_named(&object) {
-                state.contents.remove(&object);
+            if !state.is_kept(&object)
+                && let Some((octets, owner)) = state.contents.remove(&object)
+            {
+                self.objects.usage.remove(&owner, octets.len() as u64);
             }
         }
         state.batches += 1;
         Ok(())
     }
 
+    pub(crate) fn holds(&self) -> Holds {
+        let state = self.lock();
+        let head = state.chain.last().map(|link| link.digest.clone()).unwrap_or_default();
+        Holds { holds: state.holds.clone(), links: state.chain.len() as u64, head }
+    }
+
+    pub(crate) fn release(&self, wanted: u64, why: &str, now: Timestamp) -> Result<(), ReleaseError> {
+        let mut state = self.lock();
+        let place = state.holds.iter().position(|hold| hold.number == wanted).ok_or(ReleaseError::Unknown(wanted))?;
+        may_end(&state.holds[place], now)?;
+        let hold = state.holds.remove(place);
+        state.link(|number| Entry::Ended(HoldEnd { number, hold: wanted, why: why.to_owned(), at: now }))?;
+        if !state.is_kept(&hold.object.key)
+            && let Some((octets, owner)) = state.contents.remove(&hold.object.key)
+        {
+            self.objects.usage.remove(&owner, octets.len() as u64);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn sweep_holds(&self, now: Timestamp) -> Result<(), ReleaseError> {
+        let is_over = |hold: &Hold| hold.until.is_some_and(|until| until <= now);
+        let over: Vec<u64> = self.lock().holds.iter().filter(|hold| is_over(hold)).map(|hold| hold.number).collect();
+        over.into_iter().try_for_each(|number| self.release(number, "its date has come", now))
+    }
+
+    pub(crate) fn partial(&self, name: &str) -> Option<(Partial, Bytes)> {
+        self.lock().partials.get(name).cloned()
+    }
+
+    pub(crate) fn record_partial(&self, partial: Partial, octets: Bytes) {
+        let now = partial.since;
+        self.lock().partials.insert(partial.name.clone(), (partial, octets));
+        self.sweep_partials(now);
+    }
+
+    pub(crate) fn forget_partial(&self, name: &str) {
+        self.lock().partials.remove(name);
+    }
+
+    pub(crate) fn sweep_partials(&self, now: Timestamp) {
+        let mut state = self.lock();
+        let all = state.partials.values().map(|(partial, _)| partial.brief()).collect();
+        for name in PartialLimits::default().victims(all, now, |name| self.objects.in_use.contains(name)) {
+            state.partials.remove(&name);
+        }
+    }
+
     pub(crate) fn counts(&self) -> Counts {
         let state = self.lock();
-        let legs = state.rows.values().filter(|row| matches!(row.body, RowBody::Leg(_))).count() as u64;
+        let legs = || state.rows.values().filter(|row| matches!(row.body, RowBody::Leg(_)));
+        let under_way = legs().filter(|row| row.object().is_some()).count() as u64;
+        let legs = legs().count() as u64;
         let (staged, staged_octets) = self.objects.staged.size();
         Counts {
             legs,
+            under_way,
             inbound: state.rows.len() as u64 - legs,
             scheduled: state.schedule.len() as u64,
             leased: state.schedule.leased() as u64,
             staged: staged as u64,
             staged_octets,
+            octets: self.objects.usage.octets().0,
             batches: state.batches,
             ..Counts::default()
         }
@@ -127,22 +211,31 @@ impl Memory {
     pub(crate) fn check(&self) -> CheckReport {
         let state = self.lock();
         let mut report = CheckReport { rows: state.rows.len() as u64, ..CheckReport::default() };
-        for (key, octets) in &state.contents {
+        for (key, (octets, _)) in &state.contents {
             report.objects += 1;
             report.octets += octets.len() as u64;
-            if !state.is_named(key) {
+            if !state.is_kept(key) {
                 report.note(FaultKind::OrphanObject, key.0.clone(), "no row names it".into(), false);
             }
         }
         for row in state.rows.values() {
             let Some(object) = row.object() else { continue };
             match state.contents.get(&object.key) {
-                Some(octets) if Xuid::of(octets) == object.xuid => {}
+                Some((octets, _)) if self.digest(object, octets) == Some(object.xuid) => {}
                 Some(_) => report.note(FaultKind::DamagedObject, row.key.to_string(), "wrong digest".into(), false),
                 None => report.note(FaultKind::MissingObject, row.key.to_string(), "no such object".into(), false),
             }
         }
         report
+    }
+
+    fn digest(&self, object: &ObjectRef, stored: &Bytes) -> Option<Xuid> {
+        if object.coded.is_none() {
+            return Some(Xuid::of(stored));
+        }
+        let mut hasher = XuidHasher::default();
+        self.objects.coders.decode_all(&stored[..], |octets| hasher.update(octets)).ok()?.ok()?;
+        Some(hasher.finish())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -176,6 +269,25 @@ impl State {
             self.rows.insert(text.to_owned(), row);
         }
         old_object
+    }
+
+    fn hold(&mut self, order: &HoldOrder) -> Result<(), StoreError> {
+        if let Entry::Held(hold) = self.link(|number| Entry::held(number, order))? {
+            self.holds.push(hold);
+        }
+        Ok(())
+    }
+
+    fn link(&mut self, entry: impl FnOnce(u64) -> Entry) -> Result<Entry, StoreError> {
+        let head = self.chain.last().map(|link| link.digest.clone()).unwrap_or_default();
+        let link = Link::new(entry(self.chain.len() as u64 + 1), &head)?;
+        let entry = link.entry.clone();
+        self.chain.push(link);
+        Ok(entry)
+    }
+
+    fn is_kept(&self, object: &ObjectKey) -> bool {
+        self.is_named(object) || self.holds.iter().any(|hold| hold.object.key == *object)
     }
 
     fn is_named(&self, object: &ObjectKey) -> bool {

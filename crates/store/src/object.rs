@@ -1,11 +1,11 @@
 //! Writing and reading objects as streams: hashed and judged while they pass, small ones in memory, large ones
-//! in a file from the moment they outgrow the limit. Making them durable is left to the commit that names them.
+//! in a file from the moment they outgrow the limit; under a content coding where that is asked for and pays. Making
+//! them durable is left to the commit that names them, objects that come from a repository to `intake`.
 
 use std::fmt;
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,14 +13,21 @@ use bytes::Bytes;
 use mail::Xuid;
 use mail::ledger::{ObjectKey, ObjectRef};
 use mail::object::{Checked, Checker};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 
+use crate::chunks::{self, Buffers};
+use crate::coding::{Coders, FRAME, Frames, Tally};
 use crate::error::StoreError;
 use crate::files::{Files, blocking, file_key, is_file_key};
+use crate::intake::DECODING;
+use crate::partials::InUseNames;
+use crate::quota::Usage;
 use crate::staged::{Content, Staged, StagedFile};
 
-/// Octets written to or read from a file at once.
+/// Octets written to a file at once.
 pub const CHUNK: usize = 128 * 1024;
+
+const ENCODE: &str = "encode an object";
 
 /// Where new objects go.
 #[derive(Debug)]
@@ -28,7 +35,15 @@ pub(crate) struct Objects {
     pub(crate) staged: Staged,
     /// `None`: everything stays in memory.
     pub(crate) files: Option<Files>,
-    inline_limit: usize,
+    pub(crate) buffers: Arc<Buffers>,
+    pub(crate) coders: Arc<Coders>,
+    /// Places for intakes that decode.
+    pub(crate) streams: Arc<Semaphore>,
+    /// How much is stored, and for whom.
+    pub(crate) usage: Usage,
+    /// Retrievals that are gone on with.
+    pub(crate) in_use: InUseNames,
+    pub(crate) inline_limit: usize,
     /// Counts the times that the store was opened: part of every key, so that none is used twice.
     epoch: u64,
     drawn: AtomicU64,
@@ -36,10 +51,26 @@ pub(crate) struct Objects {
 
 impl Objects {
     pub(crate) fn new(staged: Staged, files: Option<Files>, inline_limit: usize, epoch: u64) -> Arc<Self> {
-        Arc::new(Self { staged, files, inline_limit, epoch, drawn: AtomicU64::new(0) })
+        Arc::new(Self {
+            staged,
+            files,
+            buffers: Arc::default(),
+            coders: Arc::default(),
+            streams: Arc::new(Semaphore::new(DECODING)),
+            usage: Usage::default(),
+            in_use: InUseNames::default(),
+            inline_limit,
+            epoch,
+            drawn: AtomicU64::new(0),
+        })
     }
 
-    fn draw(&self) -> String {
+    /// A key of an object that is kept in the ledger.
+    pub(crate) fn inline_key(&self) -> ObjectKey {
+        ObjectKey(format!("i-{}", self.draw()))
+    }
+
+    pub(crate) fn draw(&self) -> String {
         format!("{:06x}-{:010x}", self.epoch, self.drawn.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
@@ -48,7 +79,7 @@ impl Objects {
         if object.key.0.is_empty() || object.key.0.len() > 64 || is_file_key(&object.key) {
             return Err(StoreError::Misuse("the object key is none, or one of a file"));
         }
-        if octets.len() as u64 != object.size || Xuid::of(&octets) != object.xuid {
+        if octets.len() as u64 != object.size || Xuid::of(&octets) != object.xuid || object.coded.is_some() {
             return Err(StoreError::Misuse("the octets are not the object"));
         }
         self.staged.insert(object.key.clone(), Content::Inline(octets))
@@ -66,7 +97,7 @@ impl Objects {
         key.0.split('-').nth(1) == Some(&format!("{:06x}", self.epoch))
     }
 
-    fn sweep(&self) {
+    pub(crate) fn sweep(&self) {
         for key in self.staged.sweep() {
             self.remove_file(key);
         }
@@ -83,18 +114,35 @@ impl Objects {
 pub struct ObjectWriter {
     objects: Arc<Objects>,
     /// Absent while a write is under way: a write that was cancelled leaves nothing that could be finished.
-    checker: Option<Checker>,
+    progress: Option<Progress>,
     buffer: Vec<u8>,
     file: Option<NewFile>,
 }
 
+/// What is known of the octets so far.
+struct Progress {
+    checker: Checker,
+    form: Form,
+}
+
+/// How the octets are kept.
+enum Form {
+    Plain,
+    /// Coded, if that pays for the first of them.
+    ToBeTried,
+    Coded(Tally),
+}
+
 impl ObjectWriter {
-    pub(crate) fn new(objects: Arc<Objects>) -> Self {
+    pub(crate) fn new(objects: Arc<Objects>, is_coded: bool) -> Self {
         objects.sweep();
-        Self { objects, checker: Some(Checker::default()), buffer: Vec::new(), file: None }
+        let form = if is_coded { Form::ToBeTried } else { Form::Plain };
+        let progress = Some(Progress { checker: Checker::default(), form });
+        Self { objects, progress, buffer: Vec::new(), file: None }
     }
 
-    /// Appends octets. Uses at most [`CHUNK`] octets of memory once the object has outgrown the inline limit.
+    /// Appends octets. Uses at most [`CHUNK`] octets of memory, and half as much again while it encodes, once the object
+    /// has outgrown the inline limit.
     ///
     /// # Errors
     /// [`StoreError::Io`], for instance when the disk is full: drop the writer then.
@@ -105,9 +153,11 @@ impl ObjectWriter {
                 return Ok(());
             }
             let taken = octets.len().min(CHUNK.saturating_sub(self.buffer.len()));
+            // Not an octet more than is used: growing by doubling would, with every connection.
+            self.buffer.reserve_exact(CHUNK.saturating_sub(self.buffer.len()));
             self.buffer.extend_from_slice(&octets[..taken]);
             octets = &octets[taken..];
-            if self.buffer.len() >= CHUNK || self.file.is_none() {
+            if self.buffer.len() >= CHUNK {
                 self.flush().await?;
             }
         }
@@ -120,50 +170,82 @@ impl ObjectWriter {
     /// # Errors
     /// As [`ObjectWriter::write`]; [`StoreError::Overloaded`] when too many finished objects wait for a commit.
     pub async fn finish(mut self) -> Result<(ObjectRef, Checked), StoreError> {
-        if self.file.is_some() {
+        if self.file.is_some() || self.buffer.len() > self.objects.inline_limit {
             self.flush().await?;
         }
-        let mut checker = self.checker.take().ok_or(StoreError::Misuse("a write was cancelled"))?;
-        let (key, content) = match &mut self.file {
+        let mut progress = self.progress.take().ok_or(StoreError::Misuse("a write was cancelled"))?;
+        let (key, content, coded) = match &mut self.file {
             Some(new) => {
-                let staged = StagedFile { file: new.file()?, synced: OnceCell::new() };
-                (new.key.clone(), Content::File(Arc::new(staged)))
+                let coded = match progress.form {
+                    Form::Coded(tally) => Some(tally.finish()),
+                    Form::Plain | Form::ToBeTried => None,
+                };
+                (new.key.clone(), new.staged()?, coded)
             }
             None => {
-                checker.update(&self.buffer);
-                let octets = Bytes::from(std::mem::take(&mut self.buffer));
-                (ObjectKey(format!("i-{}", self.objects.draw())), Content::Inline(octets))
+                progress.checker.update(&self.buffer);
+                let octets = std::mem::take(&mut self.buffer);
+                let coded = match progress.form {
+                    Form::ToBeTried => self.objects.coders.try_whole(&octets).map_err(StoreError::io(ENCODE))?,
+                    Form::Plain | Form::Coded(_) => None,
+                };
+                let description = coded.as_deref().map(Tally::of);
+                let content = Content::Inline(coded.unwrap_or(octets).into());
+                (self.objects.inline_key(), content, description)
             }
         };
         self.objects.staged.insert(key.clone(), content)?;
         if let Some(new) = self.file.take() {
             new.keep();
         }
-        let checked = checker.finish();
-        Ok((ObjectRef { key, xuid: checked.xuid, size: checked.size }, checked))
+        let checked = progress.checker.finish();
+        Ok((ObjectRef { key, xuid: checked.xuid, size: checked.size, coded }, checked))
     }
 
-    /// Hashes, judges and writes what is buffered, on a thread that may block.
+    /// Hashes, judges, encodes and writes what is buffered, on a thread that may block.
     async fn flush(&mut self) -> Result<(), StoreError> {
-        let mut checker = self.checker.take().ok_or(StoreError::Misuse("a write was cancelled"))?;
+        let mut progress = self.progress.take().ok_or(StoreError::Misuse("a write was cancelled"))?;
         let mut file = match &mut self.file {
             Some(new) => new.file()?,
             None => self.file.insert(NewFile::create(self.objects.clone()).await?).file()?,
         };
-        let mut buffer = std::mem::take(&mut self.buffer);
+        let (mut buffer, coders) = (std::mem::take(&mut self.buffer), self.objects.coders.clone());
         let work = move || {
-            checker.update(&buffer);
-            let written = file.write_all(&buffer);
+            progress.checker.update(&buffer);
+            let written = progress.form.write(&buffer, &coders, &mut file);
             buffer.clear();
-            (checker, file, buffer, written)
+            (progress, file, buffer, written)
         };
-        let (checker, file, buffer, written) = blocking(work).await?;
+        let (progress, file, buffer, written) = blocking(work).await?;
         written.map_err(StoreError::io("write an object file"))?;
         if let Some(new) = &mut self.file {
             new.file = Some(file);
         }
-        (self.checker, self.buffer) = (Some(checker), buffer);
+        (self.progress, self.buffer) = (Some(progress), buffer);
         Ok(())
+    }
+}
+
+impl Form {
+    /// Writes at most [`FRAME`] octets in this form; the first ones decide about it.
+    fn write(&mut self, octets: &[u8], coders: &Coders, file: &mut File) -> io::Result<()> {
+        const { assert!(CHUNK <= FRAME) }
+        let coded = match self {
+            Self::Plain => None,
+            Self::ToBeTried => coders.try_first(octets)?,
+            Self::Coded(_) => Some(coders.encode(octets)?),
+        };
+        let Some(coded) = coded else {
+            *self = Self::Plain;
+            return file.write_all(octets);
+        };
+        let mut tally = match std::mem::replace(self, Self::Plain) {
+            Self::Coded(tally) => tally,
+            Self::Plain | Self::ToBeTried => Tally::default(),
+        };
+        tally.add(&coded);
+        *self = Self::Coded(tally);
+        file.write_all(&coded)
     }
 }
 
@@ -174,15 +256,16 @@ impl fmt::Debug for ObjectWriter {
 }
 
 /// A file that is removed unless it is kept.
-struct NewFile {
+pub(crate) struct NewFile {
     objects: Arc<Objects>,
-    key: ObjectKey,
-    file: Option<File>,
-    keep: bool,
+    pub(crate) key: ObjectKey,
+    /// Absent while something is written to it.
+    pub(crate) file: Option<File>,
+    pub(crate) keep: bool,
 }
 
 impl NewFile {
-    async fn create(objects: Arc<Objects>) -> Result<Self, StoreError> {
+    pub(crate) async fn create(objects: Arc<Objects>) -> Result<Self, StoreError> {
         let key = file_key(&objects.draw());
         // The guard comes first: a caller that is cancelled while the file is created leaves nothing.
         let mut new = Self { objects, key, file: None, keep: false };
@@ -191,11 +274,26 @@ impl NewFile {
         Ok(new)
     }
 
-    fn file(&mut self) -> Result<File, StoreError> {
+    /// A file that was begun before and is named by a record.
+    pub(crate) async fn open(objects: Arc<Objects>, key: ObjectKey) -> Result<Self, StoreError> {
+        let files = objects.files.as_ref().ok_or(StoreError::Misuse("this store has no files"))?;
+        if !is_file_key(&key) {
+            return Err(StoreError::Misuse("the object key is none of a file"));
+        }
+        let file = Some(files.open_to_write(&key).await?);
+        Ok(Self { objects, key, file, keep: true })
+    }
+
+    pub(crate) fn file(&mut self) -> Result<File, StoreError> {
         self.file.take().ok_or(StoreError::Misuse("a write was cancelled"))
     }
 
-    fn keep(mut self) {
+    /// The finished file as content.
+    pub(crate) fn staged(&mut self) -> Result<Content, StoreError> {
+        Ok(Content::File(Arc::new(StagedFile { file: self.file()?, synced: OnceCell::new() })))
+    }
+
+    pub(crate) fn keep(mut self) {
         self.keep = true;
     }
 }
@@ -210,26 +308,73 @@ impl Drop for NewFile {
 
 /// The octets of an object, or of a range of it, chunk by chunk. Goes on even when the object is removed meanwhile.
 pub struct ObjectReader {
+    key: ObjectKey,
     source: Source,
     rest: Range<u64>,
+    decoding: Option<Decoding>,
 }
 
 enum Source {
     Octets(Bytes),
-    File(ObjectKey, Arc<File>),
+    File(Arc<File>, Arc<Buffers>),
+}
+
+/// Decodes what the source has.
+struct Decoding {
+    coders: Arc<Coders>,
+    frames: Frames,
+    /// Coded octets not read yet.
+    coded: Range<u64>,
+    /// Decoded ones at hand, and where in the object the next ones stand.
+    ready: Bytes,
+    at: u64,
+}
+
+/// Which octets of an object are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Octets {
+    /// Its own.
+    Decoded,
+    /// Those that are stored.
+    AsStored,
 }
 
 impl ObjectReader {
-    pub(crate) fn of_octets(object: &ObjectRef, octets: Bytes, range: Range<u64>) -> Result<Self, StoreError> {
-        if octets.len() as u64 != object.size {
-            let detail = format!("it has {} octets instead of {}", octets.len(), object.size);
+    pub(crate) fn of_octets(
+        object: &ObjectRef,
+        stored: Bytes,
+        coders: &Arc<Coders>,
+        octets: Octets,
+        range: Range<u64>,
+    ) -> Result<Self, StoreError> {
+        if stored.len() as u64 != object.stored_size() {
+            let detail = format!("it has {} octets instead of {}", stored.len(), object.stored_size());
             return Err(StoreError::DamagedObject { key: object.key.clone(), detail });
         }
-        Ok(Self { source: Source::Octets(octets), rest: clip(range, object.size) })
+        Ok(Self::new(object, Source::Octets(stored), coders, octets, range))
     }
 
-    pub(crate) fn of_file(object: &ObjectRef, file: File, range: Range<u64>) -> Self {
-        Self { source: Source::File(object.key.clone(), Arc::new(file)), rest: clip(range, object.size) }
+    pub(crate) fn of_file(
+        object: &ObjectRef,
+        file: File,
+        objects: &Objects,
+        octets: Octets,
+        range: Range<u64>,
+    ) -> Self {
+        let source = Source::File(Arc::new(file), objects.buffers.clone());
+        Self::new(object, source, &objects.coders, octets, range)
+    }
+
+    fn new(object: &ObjectRef, source: Source, coders: &Arc<Coders>, octets: Octets, range: Range<u64>) -> Self {
+        let decoding = object.coded.filter(|_| octets == Octets::Decoded).map(|coded| Decoding {
+            coders: coders.clone(),
+            frames: Frames::default(),
+            coded: 0..coded.size,
+            ready: Bytes::new(),
+            at: 0,
+        });
+        let size = if octets == Octets::Decoded { object.size } else { object.stored_size() };
+        Self { key: object.key.clone(), source, rest: clip(range, size), decoding }
     }
 
     /// Octets still to come.
@@ -237,20 +382,20 @@ impl ObjectReader {
         self.rest.end - self.rest.start
     }
 
-    /// The next at most [`CHUNK`] octets; `None` at the end.
+    /// The next octets, at most 64 KiB; `None` at the end.
     ///
     /// # Errors
-    /// [`StoreError::DamagedObject`] where the file ends too early; [`StoreError::Io`].
+    /// [`StoreError::DamagedObject`] where the file ends too early or cannot be decoded; [`StoreError::Io`].
     pub async fn next_chunk(&mut self) -> Result<Option<Bytes>, StoreError> {
-        let (from, length) = (self.rest.start, self.remaining().min(CHUNK as u64));
+        let length = self.remaining().min(chunks::READ as u64);
         if length == 0 {
             return Ok(None);
         }
-        let chunk = match &self.source {
-            Source::Octets(octets) => octets.slice(from as usize..(from + length) as usize),
-            Source::File(key, file) => read_at(key, file.clone(), from, length as usize).await?,
+        let chunk = match &mut self.decoding {
+            None => self.source.read(&self.key, self.rest.start, length as usize).await?,
+            Some(decoding) => decoding.read(&self.source, &self.key, self.rest.start, length as usize).await?,
         };
-        self.rest.start += length;
+        self.rest.start += chunk.len() as u64;
         Ok(Some(chunk))
     }
 
@@ -262,7 +407,7 @@ impl ObjectReader {
         if self.remaining() > limit {
             return Err(StoreError::Misuse("the object is larger than the caller's limit"));
         }
-        if let Source::Octets(octets) = &self.source {
+        if let (Source::Octets(octets), None) = (&self.source, &self.decoding) {
             return Ok(octets.slice(self.rest.start as usize..self.rest.end as usize));
         }
         let mut all = Vec::with_capacity(self.remaining() as usize);
@@ -270,6 +415,46 @@ impl ObjectReader {
             all.extend_from_slice(&chunk);
         }
         Ok(all.into())
+    }
+}
+
+impl Source {
+    /// At most `length` octets from `from` on, and one at least.
+    async fn read(&self, key: &ObjectKey, from: u64, length: usize) -> Result<Bytes, StoreError> {
+        match self {
+            Self::Octets(octets) => Ok(octets.slice(from as usize..from as usize + length)),
+            Self::File(file, buffers) => {
+                chunks::read(buffers, file, from, length).await?.map_err(|error| failed(key, error))
+            }
+        }
+    }
+}
+
+impl Decoding {
+    /// At most `length` decoded octets from `from` on, and one at least; positions only grow.
+    async fn read(&mut self, source: &Source, key: &ObjectKey, from: u64, length: usize) -> Result<Bytes, StoreError> {
+        let damaged = |detail: String| StoreError::DamagedObject { key: key.clone(), detail };
+        while self.at + self.ready.len() as u64 <= from {
+            self.at += self.ready.len() as u64;
+            match self.frames.next(&self.coders).map_err(|bad| damaged(bad.to_string()))? {
+                Some(octets) => self.ready = octets.into(),
+                None => {
+                    self.ready = Bytes::new();
+                    let more = (self.coded.end - self.coded.start).min(chunks::READ as u64);
+                    if more == 0 {
+                        return Err(damaged("its coded octets end too early".into()));
+                    }
+                    let coded = source.read(key, self.coded.start, more as usize).await?;
+                    self.coded.start += coded.len() as u64;
+                    self.frames.push(&coded);
+                    // Whoever wants the end of a large object lets others run meanwhile.
+                    tokio::task::coop::consume_budget().await;
+                }
+            }
+        }
+        let skipped = (from - self.at) as usize;
+        let chunk = self.ready.slice(skipped..self.ready.len().min(skipped + length));
+        Ok(chunk)
     }
 }
 
@@ -284,15 +469,11 @@ fn clip(range: Range<u64>, size: u64) -> Range<u64> {
     range.start.min(end)..end
 }
 
-async fn read_at(key: &ObjectKey, file: Arc<File>, from: u64, length: usize) -> Result<Bytes, StoreError> {
-    let read = move || {
-        let mut octets = vec![0; length];
-        file.read_exact_at(&mut octets, from).map(|()| Bytes::from(octets))
-    };
-    match blocking(read).await? {
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            Err(StoreError::DamagedObject { key: key.clone(), detail: "its file is too short".into() })
+fn failed(key: &ObjectKey, error: io::Error) -> StoreError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            StoreError::DamagedObject { key: key.clone(), detail: "its file is too short".into() }
         }
-        result => result.map_err(StoreError::io("read an object file")),
+        _ => StoreError::io("read an object file")(error),
     }
 }

@@ -6,10 +6,10 @@ mod support;
 use std::future::Future;
 
 use mail::Xuid;
-use mail::ledger::{Batch, Key, ObjectKey, ObjectRef, Row, by_reference};
+use mail::ledger::{Batch, HoldOrder, Key, ObjectKey, ObjectRef, Owner, Row, Source, by_pending, by_reference};
 use mail::object::ObjectFault;
 use proptest::prelude::*;
-use store::{CommitError, Store, StoreError};
+use store::{CommitError, Full, Purpose, Quotas, ReleaseError, Store, StoreError};
 use support::*;
 
 /// Runs a test on every backend; the embedded one also with everything in files and with everything in the database.
@@ -70,6 +70,35 @@ fn objects_come_back_as_they_were() {
                 assert_eq!(reader.collect(u64::MAX).await.unwrap(), expected, "{from}..{to}");
             }
         }
+    });
+}
+
+#[test]
+fn a_coded_object_reads_like_any_other() {
+    on_every_backend(|store| async move {
+        for size in [5000, 65_537, 131_072, 300_000] {
+            let content = content(size, 1);
+            let object = coded(&store, &content).await;
+            assert!(object.stored_size() < object.size / 2, "{} of {}", object.stored_size(), object.size);
+            store.commit(put([leg(&format!("m{size}"), Some(&object), None)])).await.unwrap();
+            let read = store.load(vec![key(&format!("m{size}"))]).await.unwrap().pop().unwrap();
+            assert_eq!(read.object(), Some(&object), "the row says how it is kept");
+            assert!(octets(&store, &object).await == content);
+            let whole = content.len() as u64;
+            for (from, to) in
+                [(0, 1), (70_000, 70_001), (10, whole), (whole - 1, whole + 9), (whole, whole + 9), (5, 3)]
+            {
+                let read = store.read(&object, from..to).await.unwrap().collect(u64::MAX).await.unwrap();
+                assert!(read == content.get(from as usize..to.min(whole) as usize).unwrap_or_default(), "{from}..{to}");
+            }
+            let stored = store.read_stored(&object, 0..u64::MAX).await.unwrap().collect(u64::MAX).await.unwrap();
+            let coded = object.coded.unwrap();
+            assert_eq!((stored.len() as u64, Xuid::of(&stored)), (coded.size, coded.digest));
+            let part = store.read_stored(&object, 7..99).await.unwrap().collect(u64::MAX).await.unwrap();
+            assert_eq!(part, stored[7..99]);
+        }
+        assert!(store.check(false, |_| ()).await.unwrap().is_clean());
+        assert_eq!(coded(&store, &content(900, 1)).await.coded, None, "too small to be worth it");
     });
 }
 
@@ -167,6 +196,84 @@ fn an_object_lives_as_long_as_a_row_names_it() {
     });
 }
 
+fn order(object: &ObjectRef, until: Option<u64>) -> HoldOrder {
+    let until = until.map(at);
+    HoldOrder { object: object.clone(), id: "q".parse().unwrap(), until, why: "a test".into(), at: at(5) }
+}
+
+#[test]
+fn a_held_object_stays_until_its_date() {
+    on_every_backend(|store| async move {
+        for size in [900, 100_000] {
+            let content = content(size, 3);
+            let object = object(&store, &content).await;
+            let name = format!("m{size}");
+            // Held in the very commit that accepts it.
+            let batch = Batch { holds: vec![order(&object, Some(1000))], ..put([leg(&name, Some(&object), None)]) };
+            store.commit(batch).await.unwrap();
+            store.commit(put([finished(leg(&name, Some(&object), None))])).await.unwrap();
+            assert_eq!(octets(&store, &object).await, content, "its row has let it go");
+            let hold = store.holds().await.unwrap().holds.pop().unwrap();
+            assert_eq!((hold.object.xuid, hold.until), (object.xuid, Some(at(1000))));
+            let early = store.release(hold.number, "early", at(999)).await;
+            assert!(matches!(early, Err(ReleaseError::NotBefore { .. })), "{early:?}");
+            store.sweep(at(999)).await.unwrap();
+            assert_eq!(octets(&store, &object).await, content);
+            assert!(store.check(true, |_| ()).await.unwrap().is_clean(), "it is no orphan");
+            store.sweep(at(1000)).await.unwrap();
+            assert!(is_gone(&store, &object).await);
+            assert_eq!(store.holds().await.unwrap().holds, []);
+        }
+        assert_eq!(store.counts().await.unwrap().octets, 0);
+        assert_eq!(store.holds().await.unwrap().links, 4);
+    });
+}
+
+#[test]
+fn a_hold_without_a_date_waits_for_its_release_and_what_is_gone_cannot_be_held() {
+    on_every_backend(|store| async move {
+        let object = object(&store, &content(100_000, 4)).await;
+        let hold = |until| Batch { holds: vec![order(&object, until)], ..Batch::default() };
+        let result = store.commit(hold(None)).await;
+        assert!(
+            matches!(result, Err(CommitError::Failed(StoreError::MissingObject(_)))),
+            "no row names it: {result:?}"
+        );
+        store.commit(put([leg("a", Some(&object), None)])).await.unwrap();
+        store.commit(hold(None)).await.unwrap();
+        store.commit(hold(Some(9))).await.unwrap();
+        store.commit(delete(&leg("a", None, None))).await.unwrap();
+        store.sweep(at(1_000_000)).await.unwrap();
+        assert_eq!(store.holds().await.unwrap().holds.len(), 1);
+        assert!(octets(&store, &object).await.len() >= 100_000);
+        store.release(1, "over", at(10)).await.unwrap();
+        assert!(matches!(store.release(1, "over", at(10)).await, Err(ReleaseError::Unknown(1))));
+        assert!(is_gone(&store, &object).await);
+    });
+}
+
+#[test]
+fn what_is_stored_counts_for_whose_it_is() {
+    on_every_backend(|store| async move {
+        let domain = "a.example".parse::<mail::Domain>().unwrap();
+        store.set_quotas(Quotas { account: Some(150_000), ..Quotas::default() });
+        let object = object(&store, &content(100_000, 5)).await;
+        let mut row = leg("a", Some(&object), None);
+        leg_of(&mut row).source = Source::Submission("alice".into());
+        let owner = Owner { account: Some("alice".into()), domain: Some(domain) };
+        assert_eq!(row.owner(), owner);
+        let room = store.reserve(owner.clone(), Purpose::New, object.size).unwrap();
+        store.commit(put([row.clone()])).await.unwrap();
+        drop(room);
+        assert_eq!(store.counts().await.unwrap().octets, object.size);
+        assert_eq!(store.reserve(owner.clone(), Purpose::New, 100_000).unwrap_err(), Full::Account);
+        store.reserve(Owner { account: Some("bob".into()), ..owner.clone() }, Purpose::New, 100_000).unwrap();
+        store.commit(put([finished(row)])).await.unwrap();
+        store.reserve(owner, Purpose::New, 100_000).unwrap();
+        assert_eq!(store.counts().await.unwrap().octets, 0);
+    });
+}
+
 #[test]
 fn a_discarded_or_unfinished_object_is_gone() {
     on_every_backend(|store| async move {
@@ -199,8 +306,12 @@ fn a_conflict_leaves_the_object_on_the_stage() {
 fn reports_are_staged_under_the_callers_key() {
     on_every_backend(|store| async move {
         let content = content(900, 6);
-        let object =
-            ObjectRef { key: ObjectKey("report-1".into()), xuid: Xuid::of(&content), size: content.len() as u64 };
+        let object = ObjectRef {
+            key: ObjectKey("report-1".into()),
+            xuid: Xuid::of(&content),
+            size: content.len() as u64,
+            coded: None,
+        };
         let wrong = ObjectRef { size: 1, ..object.clone() };
         assert!(matches!(store.stage(&wrong, content.clone()), Err(StoreError::Misuse(_))));
         let file = ObjectRef { key: ObjectKey("f-1".into()), ..object.clone() };
@@ -234,6 +345,11 @@ fn due_rows_are_leased_once() {
         store.commit(delete(&leg("e", None, None))).await.unwrap();
         let counts = store.counts().await.unwrap();
         assert_eq!((counts.scheduled, counts.leased, counts.legs), (3, 3, 4));
+        assert_eq!(counts.under_way, 0, "none has a content");
+        let content = object(&store, &content(100, 1)).await;
+        store.commit(put([leg("with", Some(&content), None)])).await.unwrap();
+        let counts = store.counts().await.unwrap();
+        assert_eq!((counts.legs, counts.under_way), (5, 1));
     });
 }
 
@@ -254,6 +370,26 @@ fn secondary_keys_follow_the_row() {
         assert_eq!((found(1).await, found(2).await), (vec![key("b")], vec![key("a")]));
         store.commit(delete(&leg("b", None, None))).await.unwrap();
         assert_eq!(found(1).await, []);
+    });
+}
+
+#[test]
+fn what_waits_for_a_site_is_found_page_by_page_until_it_is_claimed() {
+    on_every_backend(|store| async move {
+        let site = "site.example".parse().unwrap();
+        let rows = ["c", "a", "b", "d"].map(|name| waiting_for(&site, with_reference(leg(name, None, None), 1)));
+        store.commit(put(rows)).await.unwrap();
+        store.commit(put([leg("e", None, None)])).await.unwrap();
+        let page = async |after: &str| {
+            let rows = store.find_after(&by_pending(&site), after, 3).await.unwrap();
+            rows.into_iter().map(|row| row.key).collect::<Vec<_>>()
+        };
+        let first = page("").await;
+        assert_eq!(first, [key("a"), key("b"), key("c")]);
+        assert_eq!(page(&first[2].to_string()).await, [key("d")]);
+        // Nothing is out for it any more.
+        store.commit(put([Row { version: 1, ..leg("b", None, None) }])).await.unwrap();
+        assert_eq!(page("").await, [key("a"), key("c"), key("d")]);
     });
 }
 
@@ -304,8 +440,12 @@ async fn play(store: &Store, step: &Step) -> String {
         Step::Put { names, object, due, reference, stale } => {
             let object = object.map(|n| {
                 let content = content(50 * usize::from(n), n);
-                let object =
-                    ObjectRef { key: ObjectKey(format!("o{n}")), xuid: Xuid::of(&content), size: content.len() as u64 };
+                let object = ObjectRef {
+                    key: ObjectKey(format!("o{n}")),
+                    xuid: Xuid::of(&content),
+                    size: content.len() as u64,
+                    coded: None,
+                };
                 (object, content)
             });
             if let Some((object, content)) = &object

@@ -8,9 +8,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use mail::ledger::{ObjectKey, ObjectRef, Row, by_reference};
+use mail::ledger::{Batch, HoldOrder, ObjectKey, ObjectRef, Owner, Row, by_reference};
 use rusqlite::Connection;
-use store::{CheckReport, CommitError, EmbeddedConfig, FaultKind, Store, StoreError};
+use store::{CheckReport, CommitError, EmbeddedConfig, FaultKind, Full, Purpose, Quotas, Store, StoreError};
 use support::*;
 
 async fn reopen(store: Store, directory: &Path) -> Store {
@@ -52,6 +52,72 @@ async fn everything_is_there_again_but_leases_and_what_was_not_committed() {
     // Keys are never used again, not even those of objects that were lost.
     let new = object(&store, &content(90_000, 4)).await;
     assert!(new.key != lost.key && new.key != objects[1].key);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn holds_outlive_the_process_and_their_record_shows_what_was_changed() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = embedded(directory.path()).await;
+    let content = content(100_000, 2);
+    let object = object(&store, &content).await;
+    let until = Some(at(1000));
+    let order = HoldOrder { object: object.clone(), id: "q".parse().unwrap(), until, why: "w".into(), at: at(5) };
+    let holds = vec![order.clone(), HoldOrder { until: None, ..order }];
+    store.commit(Batch { holds, ..put([leg("a", Some(&object), None)]) }).await.unwrap();
+    store.commit(delete(&leg("a", None, None))).await.unwrap();
+    let before = store.holds().await.unwrap();
+    let store = reopen(store, directory.path()).await;
+    assert_eq!(store.holds().await.unwrap(), before);
+    assert_eq!(octets(&store, &object).await, content);
+    assert_eq!(store.counts().await.unwrap().octets, object.size, "it still takes its room");
+
+    for (change, back) in [
+        (
+            r#"UPDATE holds SET record = replace(record, '"until":1000', '"until":10') WHERE number = 1"#,
+            r#"UPDATE holds SET record = replace(record, '"until":10', '"until":1000') WHERE number = 1"#,
+        ),
+        ("UPDATE holds SET object = NULL WHERE number = 1", ""),
+        ("DELETE FROM holds WHERE number = 1", ""),
+    ] {
+        store.close().await;
+        let database = Connection::open(directory.path().join("store/ledger.sqlite")).unwrap();
+        assert!(database.execute(change, []).unwrap() > 0, "{change}");
+        drop(database);
+        let store = embedded(directory.path()).await;
+        let kinds = kinds(&store.check(false, |_| ()).await.unwrap());
+        assert!(kinds.contains(&FaultKind::Hold), "{change}: {kinds:?}");
+        store.close().await;
+        if !back.is_empty() {
+            tamper(directory.path(), back);
+        }
+    }
+}
+
+fn kinds(report: &CheckReport) -> Vec<FaultKind> {
+    report.faults.iter().map(|fault| fault.kind).collect()
+}
+
+#[tokio::test]
+async fn an_older_store_learns_whose_its_objects_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = embedded(directory.path()).await;
+    let object = object(&store, &content(100_000, 2)).await;
+    let mut row = leg("a", Some(&object), None);
+    leg_of(&mut row).source = mail::ledger::Source::Submission("alice".into());
+    store.commit(put([row])).await.unwrap();
+    store.close().await;
+    // As it was before there were partial objects, quotas and holds.
+    let database = Connection::open(directory.path().join("store/ledger.sqlite")).unwrap();
+    database
+        .execute_batch("DROP TABLE partials; DROP TABLE objects; DROP TABLE holds; PRAGMA user_version = 1")
+        .unwrap();
+    drop(database);
+    let store = embedded(directory.path()).await;
+    assert_eq!(store.counts().await.unwrap().octets, object.size);
+    store.set_quotas(Quotas { account: Some(object.size), ..Quotas::default() });
+    let owner = Owner { account: Some("alice".into()), domain: None };
+    assert_eq!(store.reserve(owner, Purpose::New, 1).unwrap_err(), Full::Account);
     store.close().await;
 }
 
@@ -311,4 +377,31 @@ fn streaming_takes_constant_memory() {
     let peak = text.lines().find_map(|line| line.split("peak ").nth(1)).unwrap_or_else(|| panic!("{text}"));
     let kibibytes = peak.trim().parse::<u64>().unwrap();
     assert!(kibibytes < 32 << 10, "{kibibytes} KiB for an object of 200 MB");
+}
+
+#[tokio::test]
+async fn a_peak_of_mail_does_not_leave_its_size_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let slack = EmbeddedConfig { slack: 1 << 20, ..config(directory.path()) };
+    let store = Store::open(slack.clone()).await.unwrap();
+    let mut names = Vec::new();
+    for number in 0..64_u8 {
+        let object = object(&store, &content(40_000, number)).await;
+        let row = leg(&format!("m{number}"), Some(&object), None);
+        store.commit(put([row.clone()])).await.unwrap();
+        names.push(row);
+    }
+    let kept = names.pop().unwrap();
+    for row in names {
+        store.commit(delete(&row)).await.unwrap();
+    }
+    store.close().await;
+    let size = || fs::metadata(directory.path().join("store/ledger.sqlite")).unwrap().len();
+    let before = size();
+    assert!(before > 2 << 20, "{before}");
+    let store = Store::open(slack).await.unwrap();
+    assert!(size() < before / 4, "{} of {before}", size());
+    let found = store.load(vec![kept.key.clone()]).await.unwrap();
+    assert_eq!(octets(&store, found[0].object().unwrap()).await, content(40_000, 63));
+    store.close().await;
 }

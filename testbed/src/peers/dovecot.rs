@@ -20,7 +20,7 @@ const IMAP_PORT: u16 = 143;
 /// A running Dovecot.
 #[derive(Debug)]
 pub struct Dovecot {
-    process: Process,
+    _process: Process,
     host: Host,
 }
 
@@ -43,18 +43,13 @@ impl Dovecot {
         let mut process = host.spawn("dovecot", &["/usr/sbin/dovecot", "-F"])?;
         host.wait_for_port(LMTP_PORT, &mut process)?;
         host.wait_for_port(IMAP_PORT, &mut process)?;
-        Ok(Self { process, host })
+        Ok(Self { _process: process, host })
     }
 
     /// The machine it runs on.
     #[must_use]
     pub fn host(&self) -> &Host {
         &self.host
-    }
-
-    /// The process that has started all others.
-    pub fn process(&mut self) -> &mut Process {
-        &mut self.process
     }
 
     /// A user's mailbox, for a client on any host of the sandbox.

@@ -1,4 +1,4 @@
-//! Exim 4: receives for its own domains into Maildirs, and sends by MX or to a fixed next hop.
+//! Exim 4 as a mail server: its configuration and its start.
 //!
 //! It leaves to the test what is sent.
 
@@ -7,94 +7,36 @@ use std::os::unix::fs::chown;
 
 use anyhow::Result;
 
-use crate::host::{EXIM, Host, Process};
-use crate::maildir::Maildir;
+use super::mail_server::{MailServer, Site};
+use crate::host::{EXIM, Host};
 use crate::packages::PackageSet;
 use crate::sandbox::Sandbox;
 
-/// What differs between one Exim and another.
-#[derive(Debug, Clone, Default)]
-pub struct EximConfig {
-    /// The host's name.
-    pub name: String,
-    /// Domains that it receives for.
-    pub domains: Vec<String>,
-    /// Local parts that exist in each of the domains.
-    pub users: Vec<String>,
-    /// Host, with `::port` if it is not 25, that takes all other mail, instead of the MX.
-    pub relay_host: Option<String>,
-    /// Networks that it relays for, besides itself.
-    pub relays_for: Vec<String>,
-    /// Further lines for the main section of the configuration.
-    pub main: String,
-}
-
-/// A running Exim.
-#[derive(Debug)]
-pub struct Exim {
-    process: Process,
-    host: Host,
-}
-
-impl Exim {
-    /// Starts Exim on a host of its own, which becomes the MX of its domains; it listens when this returns.
+impl MailServer {
+    /// Starts Exim 4.
     ///
     /// # Errors
     /// When the packages cannot be had or Exim does not start.
-    pub fn start(sandbox: &Sandbox, config: &EximConfig) -> Result<Self> {
-        let host = sandbox.host(&config.name, &[PackageSet::Exim])?;
-        for domain in &config.domains {
-            sandbox.publish_mx(domain, &config.name)?;
-        }
-        sandbox.certify(&host)?;
-        chown(host.room().join("tls/key.pem"), Some(EXIM), Some(EXIM))?;
+    pub fn exim(sandbox: &Sandbox, site: &Site) -> Result<Self> {
+        let host = Self::prepare(sandbox, site, PackageSet::Exim)?;
         fs::create_dir_all(host.room().join("spool/exim4"))?;
-        for folder in ["spool/exim4", "log"] {
-            chown(host.room().join(folder), Some(EXIM), Some(EXIM))?;
+        for path in ["spool/exim4", "log", "tls/key.pem"] {
+            chown(host.room().join(path), Some(EXIM), Some(EXIM))?;
         }
-        host.put("/etc/exim4/exim4.conf", configuration(sandbox, &host, config).as_bytes())?;
+        host.put("/etc/exim4/exim4.conf", configuration(sandbox, &host, site).as_bytes())?;
         // In the foreground, trying again what was deferred every second.
-        let mut process = host.spawn("exim", &["/usr/sbin/exim4", "-bdf", "-q1s"])?;
-        host.wait_for_port(25, &mut process)?;
-        Ok(Self { process, host })
-    }
-
-    /// The machine it runs on.
-    #[must_use]
-    pub fn host(&self) -> &Host {
-        &self.host
-    }
-
-    /// The listening process.
-    pub fn process(&mut self) -> &mut Process {
-        &mut self.process
-    }
-
-    /// Hands a message (LF line ends) to it as a local program would.
-    ///
-    /// # Errors
-    /// When it does not take the message.
-    pub fn inject(&self, from: &str, to: &[&str], message: &[u8]) -> Result<()> {
-        let mut argv = vec!["/usr/sbin/exim4", "-i", "-f", from, "--"];
-        argv.extend_from_slice(to);
-        self.host.run_with_input(&argv, message).map(|_| ())
-    }
-
-    /// The Maildir of a local part.
-    #[must_use]
-    pub fn maildir(&self, user: &str) -> Maildir {
-        Maildir::new(self.host.room().join("mail").join(user))
+        Self::run(host, &["/usr/sbin/exim4", "-bdf", "-q1s"], "exim-mainlog")
     }
 }
 
-fn configuration(sandbox: &Sandbox, host: &Host, config: &EximConfig) -> String {
-    let mut text = main_section(sandbox, host, config);
+fn configuration(sandbox: &Sandbox, host: &Host, site: &Site) -> String {
+    let mut text = main_section(sandbox, host, site);
     text.push_str(ACL);
     text.push_str("\nbegin routers\n");
-    if let Some(relay_host) = &config.relay_host {
+    if let Some((name, port)) = &site.relay {
         text.push_str(&format!(
             "smarthost:\n  driver = manualroute\n  domains = ! +local_domains\n  transport = smtp\n  \
-             route_list = * {relay_host} byname\n  no_more\n"
+             route_list = * {name}::{port} byname\n  no_more\n"
         ));
     }
     text.push_str(ROUTERS);
@@ -110,7 +52,7 @@ fn configuration(sandbox: &Sandbox, host: &Host, config: &EximConfig) -> String 
     text
 }
 
-fn main_section(sandbox: &Sandbox, host: &Host, config: &EximConfig) -> String {
+fn main_section(sandbox: &Sandbox, host: &Host, site: &Site) -> String {
     format!(
         "primary_hostname = {name}\n\
          domainlist local_domains = {domains}\n\
@@ -129,15 +71,15 @@ fn main_section(sandbox: &Sandbox, host: &Host, config: &EximConfig) -> String {
          tls_privatekey = {room}/tls/key.pem\n\
          tls_verify_certificates = {ca}\n\
          LOCAL_PARTS = {users}\n\
-         {main}\n",
-        name = config.name,
-        domains = config.domains.join(" : "),
+         {lines}\n",
+        name = site.name,
+        domains = site.domains.join(" : "),
         own = host.ipv4(),
-        relays_for = config.relays_for.join(", "),
+        relays_for = site.relays_for.join(", "),
         room = host.room().display(),
         ca = sandbox.ca().certificate().display(),
-        users = config.users.join(" : "),
-        main = config.main,
+        users = site.users.join(" : "),
+        lines = site.lines,
     )
 }
 

@@ -4,6 +4,8 @@
 
 mod dovecot;
 mod exim;
+mod mail_server;
+mod middlebox;
 mod nginx;
 mod opensmtpd;
 mod postfix;
@@ -12,8 +14,8 @@ pub mod clients;
 pub mod restante;
 
 pub use dovecot::{Dovecot, LMTP_PORT};
-pub use exim::{Exim, EximConfig};
+pub use mail_server::{MailServer, Site};
+pub use middlebox::Middlebox;
 pub use nginx::Nginx;
-pub use opensmtpd::{OpenSmtpd, OpenSmtpdConfig, PATIENCE};
-pub use postfix::{Postfix, PostfixConfig};
+pub use opensmtpd::PATIENCE;
 pub use restante::{Restante, RestanteConfig};

@@ -1,4 +1,4 @@
-//! nginx as a file server over TLS 1.3, to measure retrieval against.
+//! nginx as a file server over TLS 1.3: to measure retrieval against, and to serve policies.
 //!
 //! It leaves the files and the clients to the measurement.
 
@@ -14,7 +14,7 @@ use crate::sandbox::Sandbox;
 /// A running nginx that serves the files of [`Nginx::files`].
 #[derive(Debug)]
 pub struct Nginx {
-    process: Process,
+    _process: Process,
     host: Host,
 }
 
@@ -33,18 +33,13 @@ impl Nginx {
         host.run(&["mkdir", "-p", "/var/log/nginx"])?;
         let mut process = host.spawn("nginx", &["/usr/sbin/nginx", "-c", &file])?;
         host.wait_for_port(443, &mut process)?;
-        Ok(Self { process, host })
+        Ok(Self { _process: process, host })
     }
 
     /// The machine it runs on.
     #[must_use]
     pub fn host(&self) -> &Host {
         &self.host
-    }
-
-    /// The process that has started all others.
-    pub fn process(&mut self) -> &mut Process {
-        &mut self.process
     }
 
     /// The folder whose files it serves.
@@ -59,7 +54,7 @@ fn configuration(host: &Host) -> String {
     format!(
         "daemon off;\nuser root;\nworker_processes auto;\nerror_log {room}/log/nginx-error.log;\n\
          pid /run/nginx.pid;\nevents {{ worker_connections 1024; }}\n\
-         http {{\n  access_log off;\n  sendfile on;\n  default_type application/octet-stream;\n  server {{\n    \
+         http {{\n  access_log off;\n  sendfile on;\n  default_type application/octet-stream;\n  types {{ text/plain txt; }}\n  server {{\n    \
          listen 443 ssl;\n    server_name {name};\n    ssl_protocols TLSv1.3;\n    \
          ssl_certificate {room}/tls/cert.pem;\n    ssl_certificate_key {room}/tls/key.pem;\n    \
          root {room}/files;\n  }}\n}}\n",

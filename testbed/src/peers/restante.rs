@@ -7,8 +7,7 @@ use std::fmt::Write as _;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::thread;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -16,8 +15,10 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::dns::Record;
-use crate::host::{Host, Process};
+use crate::host::{Host, Process, feed};
 use crate::maildir::Maildir;
+use crate::packages::PackageSet;
+use crate::powercut::{Loss, PowerCut};
 use crate::sandbox::Sandbox;
 use crate::wait;
 
@@ -27,6 +28,24 @@ pub const PASSWORD: &str = "correct horse";
 /// Section and field of a setting: `("transfer", "policy")`; `("", …)` is the top, `("domain", …)` every `[[domain]]`,
 /// `("relay listener", …)` the listeners at port 25.
 type Place = (String, String);
+
+/// Tables whose fields tests may set, in the order of the file.
+const SECTIONS: [&str; 11] = [
+    "log",
+    "transfer",
+    "queue",
+    "limits",
+    "submission",
+    "budgets",
+    "budgets.domain",
+    "budgets.network",
+    "policy",
+    "store",
+    "resolver",
+];
+
+/// Hosts of each domain at which its server is known, beside its own name.
+const LABELS: [&str; 2] = ["tbr", "mta-sts"];
 
 /// What differs between one server and another.
 #[derive(Debug, Clone)]
@@ -38,6 +57,10 @@ pub struct RestanteConfig {
     data: Option<PathBuf>,
     preference: u16,
     signs: bool,
+    sets: Vec<PackageSet>,
+    selector: String,
+    is_private: bool,
+    names: Vec<String>,
     settings: BTreeMap<Place, String>,
     tables: String,
 }
@@ -54,6 +77,10 @@ impl RestanteConfig {
             data: None,
             preference: 10,
             signs: true,
+            sets: Vec::new(),
+            selector: "k1".to_owned(),
+            is_private: false,
+            names: Vec::new(),
             settings: BTreeMap::new(),
             tables: String::new(),
         };
@@ -63,6 +90,8 @@ impl RestanteConfig {
             .with("queue", "retry_longest", "\"2s\"")
             .with("queue", "retry_jitter", "0.0")
             .with("outgoing", "allow_private_addresses", "true")
+            // The sandbox's own name server knows no DNSSEC.
+            .with("resolver", "dnssec", "\"off\"")
     }
 
     /// Local parts with an account, in each of the domains; they log in with their address and [`PASSWORD`].
@@ -101,6 +130,28 @@ impl RestanteConfig {
         self
     }
 
+    /// Packages that its host has besides the usual tools.
+    #[must_use]
+    pub fn packages(mut self, set: PackageSet) -> Self {
+        self.sets.push(set);
+        self
+    }
+
+    /// It has these names too: they lead to it, and stand in its certificate.
+    #[must_use]
+    pub fn names(mut self, names: &[&str]) -> Self {
+        self.names.extend(names.iter().map(|name| (*name).to_owned()));
+        self
+    }
+
+    /// Nobody is told of it: it publishes nothing but its own name. It signs with a key of this selector, whose file
+    /// ([`Restante::key`]) is there already.
+    #[must_use]
+    pub fn private(mut self, selector: &str) -> Self {
+        (self.is_private, self.selector) = (true, selector.to_owned());
+        self
+    }
+
     /// It does not sign for its domains, and publishes nothing for them but the MX.
     #[must_use]
     pub fn without_keys(mut self) -> Self {
@@ -136,7 +187,7 @@ impl Restante {
     /// # Errors
     /// When a command fails.
     pub fn prepare(sandbox: &Sandbox, config: RestanteConfig) -> Result<Self> {
-        let host = sandbox.host(&config.name, &[])?;
+        let host = sandbox.host(&config.name, &config.sets)?;
         let ca = sandbox.ca().certificate().to_owned();
         let keys = sandbox.folder().join("keys");
         fs::create_dir_all(&keys)?;
@@ -156,14 +207,21 @@ impl Restante {
 
     /// MX records; and for a domain that has no key yet a key, its records and the names of its repository.
     fn publish(&self, sandbox: &Sandbox) -> Result<()> {
-        let mut records = Vec::new();
+        let mut records: Vec<Record> = Vec::new();
+        let address = |name: &String| Record::Host(name.clone(), self.host.ipv4(), self.host.ipv6());
+        records.extend(self.config.names.iter().map(address));
+        if self.config.is_private {
+            return sandbox.publish(&records);
+        }
         for domain in &self.config.domains {
             records.push(Record::Mx(domain.clone(), self.config.preference, self.config.name.clone()));
             let file = self.key(domain);
             if !self.config.signs || file.exists() {
                 continue;
             }
-            records.push(Record::Host(format!("tbr.{domain}"), self.host.ipv4(), self.host.ipv6()));
+            for label in LABELS {
+                records.push(Record::Host(format!("{label}.{domain}"), self.host.ipv4(), self.host.ipv6()));
+            }
             let path = file.to_str().context("a folder's name is not UTF-8")?;
             let made = self.json(&["keys", "generate", "--domain", domain, "--selector", "k1", "--out", path], b"")?;
             for record in made["records"].as_array().context("no records")? {
@@ -176,7 +234,9 @@ impl Restante {
 
     fn certify(&self, sandbox: &Sandbox) -> Result<()> {
         let mut names = vec![self.config.name.clone()];
-        names.extend(self.config.domains.iter().map(|domain| format!("tbr.{domain}")));
+        let domains = self.config.domains.iter();
+        names.extend(self.config.names.iter().cloned());
+        names.extend(domains.flat_map(|domain| LABELS.map(|label| format!("{label}.{domain}"))));
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let identity = sandbox.ca().issue(&names)?;
         fs::write(self.host.room().join("tls/cert.pem"), identity.certificate)?;
@@ -220,6 +280,21 @@ impl Restante {
     /// When it does not end.
     pub fn kill(&mut self) -> Result<()> {
         self.process.take().map_or(Ok(()), |mut process| process.kill())
+    }
+
+    /// The machine loses power: kills it, and the disk that its data are on loses what was not synced.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn lose_power(&mut self, disk: &PowerCut, loss: Loss) -> Result<()> {
+        disk.cut();
+        let Some(mut process) = self.process.take() else {
+            disk.restore(loss);
+            return Ok(());
+        };
+        process.signal(Signal::KILL)?;
+        disk.restore(loss);
+        process.kill()
     }
 
     /// Asks it to stop (SIGTERM) and waits for its end.
@@ -292,20 +367,7 @@ impl Restante {
     /// # Errors
     /// When it cannot be run.
     pub fn cli(&self, arguments: &[&str], input: &[u8]) -> Result<Output> {
-        let mut command = self.command(arguments);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-        let stdin = child.stdin.take();
-        let output = thread::scope(|scope| {
-            scope.spawn(move || {
-                use std::io::Write as _;
-                if let Some(mut stdin) = stdin {
-                    // A command need not read its input; its exit code says how it went.
-                    let _ = stdin.write_all(input);
-                }
-            });
-            child.wait_with_output()
-        });
-        Ok(output?)
+        feed(self.command(arguments), input)
     }
 
     /// Runs a command of the binary with `--json`.
@@ -394,12 +456,14 @@ impl Restante {
             let _ = writeln!(text, "[[domain]]\nname = \"{domain}\"");
             self.fields("domain", &mut text);
             if config.signs {
-                let _ = writeln!(text, "[domain.tbr]\nselector = \"k1\"\nkey = \"{}\"", self.key(domain).display());
+                let (selector, key) = (&config.selector, self.key(domain));
+                let _ = writeln!(text, "[domain.tbr]\nselector = \"{selector}\"\nkey = \"{}\"", key.display());
+                self.fields("domain.tbr", &mut text);
             }
         }
         let _ = writeln!(text, "[outgoing]\nca_file = \"{}\"", self.ca.display());
         self.fields("outgoing", &mut text);
-        for section in ["log", "transfer", "queue", "limits", "store"] {
+        for section in SECTIONS {
             let _ = writeln!(text, "[{section}]");
             self.fields(section, &mut text);
         }

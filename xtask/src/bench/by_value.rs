@@ -1,7 +1,7 @@
 //! By value through one server: smtp-source → Restante or Postfix → smtp-sink. Both sync to disk before they answer.
 
 use anyhow::Result;
-use testbed::peers::{Postfix, PostfixConfig};
+use testbed::peers::{MailServer, Site};
 use testbed::{Host, Sandbox};
 
 use super::Effort;
@@ -12,7 +12,7 @@ use super::under_test::{UnderTest, processor_time};
 /// Postfix and Restante, both relaying to the sink on one client host.
 struct Relays {
     restante: UnderTest,
-    postfix: Postfix,
+    postfix: MailServer,
     client: Host,
     _sandbox: Sandbox,
 }
@@ -21,7 +21,7 @@ impl Relays {
     fn start() -> Result<Self> {
         let sandbox = Sandbox::new()?;
         let client = smtp::host(&sandbox)?;
-        let postfix = Postfix::start(&sandbox, &postfix_config(&client))?;
+        let postfix = MailServer::postfix(&sandbox, &postfix_site(&client))?;
         let restante = UnderTest::start(sandbox.host("mx.r.example", &[])?, &configuration(&client), 25)?;
         Ok(Self { restante, postfix, client, _sandbox: sandbox })
     }
@@ -81,16 +81,13 @@ pub(super) fn large(effort: Effort) -> Result<Vec<Figure>> {
 }
 
 /// Stock, but for what a relay needs to be told, the delay that Postfix puts on fast senders, and room for the large messages.
-fn postfix_config(client: &Host) -> PostfixConfig {
-    let parameter = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    PostfixConfig {
-        name: "mx.p.example".to_owned(),
-        relay_host: Some(format!("[{}]:{SINK_PORT}", client.ipv4())),
-        relays_for: vec!["192.0.2.0/24".to_owned()],
-        stock_timers: true,
-        parameters: vec![parameter("in_flow_delay", "0"), parameter("message_size_limit", "50000000")],
-        ..PostfixConfig::default()
-    }
+fn postfix_site(client: &Host) -> Site {
+    Site::new("mx.p.example", &[])
+        .relay(&client.ipv4().to_string(), SINK_PORT)
+        .relays_for("192.0.2.0/24")
+        .stock_timers()
+        .line("in_flow_delay = 0")
+        .line("message_size_limit = 50000000")
 }
 
 fn configuration(client: &Host) -> String {

@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 use testbed::{Host, Sandbox, wait};
 
 use super::under_test::{UnderTest, program};
@@ -30,6 +31,8 @@ pub(super) struct Receiver<'a> {
     /// The field `deliver` of all domains.
     pub(super) deliver: &'a str,
     pub(super) pauses_retrieval: bool,
+    /// What one sender may take of it is limited, as by default.
+    pub(super) has_budgets: bool,
 }
 
 /// Starts the origin. It sends to `hosts`: the receiving host of each domain, by its address.
@@ -37,6 +40,16 @@ pub(super) fn origin(
     sandbox: &Sandbox,
     by_value_domains: &[&str],
     hosts: &[(Vec<String>, Ipv4Addr)],
+) -> Result<Origin> {
+    origin_with(sandbox, by_value_domains, hosts, "")
+}
+
+/// The same, with more of a configuration.
+pub(super) fn origin_with(
+    sandbox: &Sandbox,
+    by_value_domains: &[&str],
+    hosts: &[(Vec<String>, Ipv4Addr)],
+    more: &str,
 ) -> Result<Origin> {
     let host = sandbox.host("mx.a.example", &[])?;
     let repository = "tbr.a.example";
@@ -64,6 +77,7 @@ pub(super) fn origin(
     for domain in by_value_domains {
         writeln!(text, "[[transfer.peer]]\ndomain = \"{domain}\"\npolicy = \"never\"")?;
     }
+    text.push_str(more);
     Ok(Origin { server: UnderTest::start(host, &text, 443)?, repository, key })
 }
 
@@ -78,6 +92,7 @@ pub(super) fn receiver(sandbox: &Sandbox, host: Host, receiver: Receiver<'_>) ->
         }
     }
     writeln!(text, "[transfer]\npause_retrieval = {}", receiver.pauses_retrieval)?;
+    writeln!(text, "[budgets]\nenabled = {}", receiver.has_budgets)?;
     UnderTest::start(host, &text, 25)
 }
 
@@ -126,13 +141,15 @@ impl Origin {
         self.server.host().run_with_input(&argv, message).map(|_| ())
     }
 
-    /// Waits until nothing is on its way any more: all receipts are here.
-    pub(super) fn wait_until_all_is_reported(&self) -> Result<()> {
+    /// Waits until the origin knows of this many recipients, in all, that they were delivered to.
+    pub(super) fn wait_until_delivered(&self, count: usize) -> Result<()> {
         let (restante, config) = (program("restante")?, self.server.config());
-        let argv = [restante.as_str(), "--config", &config, "queue", "list", "--json"];
+        let argv =
+            [restante.as_str(), "--config", &config, "queue", "list", "--finished", "--json", "--limit", "10000"];
         wait::until("all receipts", LIMIT, || {
-            let list = self.server.host().run(&argv).ok()?;
-            list.lines().all(|line| line.trim() == "[]" || line.trim().is_empty()).then_some(())
+            let list: Value = serde_json::from_str(&self.server.host().run(&argv).ok()?).ok()?;
+            let recipients = list["entries"].as_array()?.iter().flat_map(|entry| entry["recipients"].as_array());
+            (recipients.flatten().filter(|to| to["state"] == "delivered").count() >= count).then_some(())
         })
         .with_context(|| self.server.log())
     }
@@ -143,8 +160,21 @@ pub(super) fn message(number: usize, size: usize) -> Vec<u8> {
     let mut message = format!("From: alice@a.example\nTo: bob@b.example\nSubject: number {number}\n");
     message.push_str("Date: Tue, 24 Nov 2026 12:00:00 +0000\nMessage-ID: <");
     message.push_str(&format!("{number}.{}@a.example>\n\n", std::process::id()));
-    let line = "Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod\n";
-    let lines = size.saturating_sub(message.len()) / (line.len() + 1);
-    message.push_str(&line.repeat(lines));
+    let lines = size.saturating_sub(message.len()) / 78;
+    let mut letters = base64_letters(number);
+    for _ in 0..lines {
+        message.extend(letters.by_ref().take(76));
+        message.push('\n');
+    }
     message.into_bytes()
+}
+
+/// What an attachment looks like that was compressed before it was attached: letters of base64 by chance.
+fn base64_letters(seed: usize) -> impl Iterator<Item = char> {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut state = seed as u64 ^ 0x9e37_79b9_7f4a_7c15;
+    std::iter::repeat_with(move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(ALPHABET[(state >> 58) as usize])
+    })
 }

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use testbed::peers::{Postfix, PostfixConfig};
+use testbed::peers::{MailServer, Site};
 use testbed::{Host, Sandbox, wait};
 
 use super::Effort;
@@ -78,7 +78,8 @@ impl Ours {
         let sandbox = Sandbox::new()?;
         let host = sandbox.host("mx.b.example", &[])?;
         let origin = domains::origin(&sandbox, &[], &[(domain_names(), host.ipv4())])?;
-        let told = Receiver { domains: &domain_names(), deliver: "discard", pauses_retrieval: false };
+        let told =
+            Receiver { domains: &domain_names(), deliver: "discard", pauses_retrieval: false, has_budgets: false };
         Ok(Self { origin, receiver: domains::receiver(&sandbox, host, told)?, _sandbox: sandbox })
     }
 
@@ -87,26 +88,26 @@ impl Ours {
         let to: Vec<&str> = to.iter().map(String::as_str).collect();
         measure(self.receiver.host(), || {
             self.origin.send(&to, &message)?;
-            self.origin.wait_until_all_is_reported()
+            self.origin.wait_until_delivered((number + 1) * DOMAINS)
         })
     }
 }
 
 struct Peers {
-    sender: Postfix,
-    receiver: Postfix,
+    sender: MailServer,
+    receiver: MailServer,
     _sandbox: Sandbox,
 }
 
 impl Peers {
     fn start() -> Result<Self> {
         let sandbox = Sandbox::new()?;
-        let mut receiver = config("mx.b.example");
-        receiver.domains = domain_names();
-        receiver.parameters.push(("virtual_transport".to_owned(), "discard:".to_owned()));
-        receiver.parameters.push(("virtual_mailbox_maps".to_owned(), "static:any/".to_owned()));
-        let receiver = Postfix::start(&sandbox, &receiver)?;
-        let sender = Postfix::start(&sandbox, &config("mx.a.example"))?;
+        let domains = domain_names();
+        let domains: Vec<&str> = domains.iter().map(String::as_str).collect();
+        let receiver = site("mx.b.example", &domains).line("virtual_transport = discard:");
+        let receiver = receiver.line("virtual_mailbox_maps = static:any/");
+        let receiver = MailServer::postfix(&sandbox, &receiver)?;
+        let sender = MailServer::postfix(&sandbox, &site("mx.a.example", &[]))?;
         Ok(Self { sender, receiver, _sandbox: sandbox })
     }
 
@@ -125,12 +126,6 @@ impl Peers {
     }
 }
 
-fn config(name: &str) -> PostfixConfig {
-    let parameter = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    PostfixConfig {
-        name: name.to_owned(),
-        stock_timers: true,
-        parameters: vec![parameter("in_flow_delay", "0"), parameter("message_size_limit", "50000000")],
-        ..PostfixConfig::default()
-    }
+fn site(name: &str, domains: &[&str]) -> Site {
+    Site::new(name, domains).stock_timers().line("in_flow_delay = 0").line("message_size_limit = 50000000")
 }

@@ -23,7 +23,7 @@ pub(super) enum Goal {
 /// One figure, measured once a round.
 #[derive(Debug)]
 pub(super) struct Figure {
-    name: &'static str,
+    name: String,
     unit: &'static str,
     goal: Goal,
     ours: Vec<f64>,
@@ -31,8 +31,8 @@ pub(super) struct Figure {
 }
 
 impl Figure {
-    pub(super) fn new(name: &'static str, unit: &'static str, goal: Goal) -> Self {
-        Self { name, unit, goal, ours: Vec::new(), peers: Vec::new() }
+    pub(super) fn new(name: impl Into<String>, unit: &'static str, goal: Goal) -> Self {
+        Self { name: name.into(), unit, goal, ours: Vec::new(), peers: Vec::new() }
     }
 
     /// Adds a round with a peer.
@@ -90,6 +90,19 @@ impl Figure {
             None => {}
         }
         line
+    }
+
+    /// One row of the table in docs/performance.md.
+    pub(super) fn row(&self) -> String {
+        let ratios = self.ratios();
+        let or_none = |values: &[f64]| if values.is_empty() { "–".to_owned() } else { Spread::of(values).text() };
+        let met = match self.is_met() {
+            Some(true) => format!("{}: met", self.goal_in_words()),
+            Some(false) => format!("{}: **missed**", self.goal_in_words()),
+            None => "–".to_owned(),
+        };
+        let name = if self.unit.is_empty() { self.name.clone() } else { format!("{}, {}", self.name, self.unit) };
+        format!("| {name} | {} | {} | {} | {met} |", or_none(&self.ours), or_none(&self.peers), or_none(&ratios))
     }
 
     fn goal_in_words(&self) -> String {
@@ -152,6 +165,7 @@ mod tests {
         }
         assert_eq!(figure.is_met(), Some(true));
         assert_eq!(figure.to_json()["ratio"], json!({ "median": 3.0, "least": 1.0, "most": 4.0 }));
+        assert!(figure.row().ends_with("| 3.00 (1.00–4.00) | ratio ≥ 3.00: met |"), "{}", figure.row());
         assert!(figure.line().ends_with("ratio 3.00 (1.00–4.00)   goal ratio ≥ 3.00: met"), "{}", figure.line());
         figure.round(10.0, 10.0);
         assert_eq!(figure.is_met(), Some(false));

@@ -25,7 +25,7 @@ pub(super) fn accepted(effort: Effort) -> Result<Vec<Figure>> {
     let host = sandbox.host("mx.b.example", &[])?;
     let load = sandbox.host("load.example", &[])?;
     let origin = domains::origin(&sandbox, &[], &[(domains.to_vec(), host.ipv4())])?;
-    let told = Receiver { domains: &domains, deliver: "discard", pauses_retrieval: true };
+    let told = Receiver { domains: &domains, deliver: "discard", pauses_retrieval: true, has_budgets: false };
     let receiver = domains::receiver(&sandbox, host, told)?;
     let (tool, target) = (program("examples/tbr_load")?, format!("{}:25", receiver.host().ipv4()));
     let offer = |sessions: usize, each: usize| -> Result<f64> {

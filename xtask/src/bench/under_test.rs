@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use testbed::{Host, Process, wait};
 
 use crate::run;
@@ -54,6 +54,15 @@ impl UnderTest {
         self.process.log()
     }
 
+    /// User and system time of the server itself, in steps of 10 ms.
+    fn processor_time(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        let fields: Vec<&str> = stat.rsplit_once(") ").context("no state in /proc")?.1.split(' ').collect();
+        let ticks = |place: usize| fields.get(place).and_then(|ticks| ticks.parse::<u64>().ok());
+        let (user, system) = ticks(11).zip(ticks(12)).context("no processor time in /proc")?;
+        Ok(Duration::from_millis((user + system) * 10))
+    }
+
     /// The most memory that it has held at once, in MiB.
     pub(super) fn peak_mebibytes(&self) -> Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
@@ -63,26 +72,37 @@ impl UnderTest {
     }
 }
 
-/// Processor time that a host spends while `work` runs, and until it is quiet again.
-pub(super) fn processor_time<T>(host: &Host, work: impl FnOnce() -> Result<T>) -> Result<(T, Duration)> {
-    let before = settled(host)?;
-    let done = work()?;
-    Ok((done, settled(host)?.saturating_sub(before)))
+/// Processor time that servers have used so far, once all are quiet; without what else runs on their hosts.
+pub(super) fn processor_times<const N: usize>(servers: [&UnderTest; N]) -> Result<[Duration; N]> {
+    settled(|| servers.iter().map(|server| server.processor_time()).sum())?;
+    let mut times = [Duration::ZERO; N];
+    for (time, server) in times.iter_mut().zip(servers) {
+        *time = server.processor_time()?;
+    }
+    Ok(times)
 }
 
-/// The processor time of a host once nothing has been added for a while.
-fn settled(host: &Host) -> Result<Duration> {
-    let mut last = host.cpu_time()?;
+/// Processor time that a host spends while `work` runs, and until it is quiet again.
+pub(super) fn processor_time<T>(host: &Host, work: impl FnOnce() -> Result<T>) -> Result<(T, Duration)> {
+    let settled = || settled(|| host.cpu_time());
+    let before = settled()?;
+    let done = work()?;
+    Ok((done, settled()?.saturating_sub(before)))
+}
+
+/// What `read` tells once nothing has been added for a while.
+fn settled(read: impl Fn() -> Result<Duration>) -> Result<Duration> {
+    let mut last = read()?;
     wait::until("a server to be quiet", wait::LONG, || {
         std::thread::sleep(Duration::from_millis(250));
-        let now = host.cpu_time();
+        let now = read();
         match now {
             Ok(now) if now > last => {
                 last = now;
                 None
             }
             Ok(_) => Some(Ok(last)),
-            Err(error) => Some(Err(anyhow!(error))),
+            Err(error) => Some(Err(error)),
         }
     })?
 }
@@ -98,6 +118,8 @@ pub(super) fn disk_writes(host: &Host) -> Result<u64> {
 
 /// Octets that a host has received from and sent to the network.
 pub(super) fn wire_octets(host: &Host) -> Result<u64> {
-    let read = |name: &str| host.run(&["cat", &format!("/sys/class/net/eth0/statistics/{name}")]);
-    Ok(read("rx_bytes")?.trim().parse::<u64>()? + read("tx_bytes")?.trim().parse::<u64>()?)
+    let table = host.run(&["cat", "/proc/net/dev"])?;
+    let line = table.lines().find_map(|line| line.trim_start().strip_prefix("eth0:")).context("no eth0 on a host")?;
+    let column = |number: usize| line.split_whitespace().nth(number).and_then(|field| field.parse::<u64>().ok());
+    Ok(column(0).context("no count received")? + column(8).context("no count sent")?)
 }

@@ -226,9 +226,32 @@ fn what_peers_say_stays_in_its_place() {
     }));
     assert!(!message.contains("\nX-Evil"), "{message}");
     assert!(message.contains("Diagnostic-Code: smtp; 550-no 550 way X-Evil: yes --=_x [31m ?\r\n"), "{message}");
-    let long = "x".repeat(3000);
-    let outcome = Outcome { text: long, ..outcome };
-    written(|report| report.recipients[0].outcome = &outcome);
+}
+
+#[test]
+fn what_peers_say_has_an_end() {
+    let outcome = outcome(Action::Failed, "5.0.0", &"y".repeat(3000));
+    let message = text(&written(|report| report.recipients[0].outcome = &outcome));
+    assert!(message.contains(&"y".repeat(500)) && !message.contains(&"y".repeat(501)));
+}
+
+#[test]
+fn a_header_without_end_is_cut() {
+    let octets = "X-Long: yes\r\n".repeat(10_000).into_bytes();
+    let message = written(|report| report.original = Some(Original { octets: &octets, complete: false }));
+    assert!((MAX_RETURNED_HEADER..MAX_RETURNED_HEADER + 8000).contains(&message.len()), "{}", message.len());
+}
+
+#[test]
+fn a_strange_message_id_is_not_repeated() {
+    let message_of = |id: &str| {
+        let octets = format!("Message-ID: {id}\r\n").into_bytes();
+        text(&written(|report| report.original = Some(Original { octets: &octets, complete: false })))
+    };
+    assert!(message_of("<1@a.example>").contains("\r\nIn-Reply-To: <1@a.example>\r\n"));
+    for strange in ["<1;2@a.example>", "<1> <2@a.example>", "<(1)@a.example>", "<1,2@a.example>", "1@a.example"] {
+        assert!(!message_of(strange).contains("In-Reply-To"), "{strange}");
+    }
 }
 
 #[test]
@@ -295,6 +318,8 @@ fn the_whole_message_comes_back_only_when_asked_for() {
         (&MailParams::default(), true, ReportKind::Failed),
         (&full, false, ReportKind::Failed),
         (&full, true, ReportKind::Delayed),
+        // RFC 8689 §5: what travelled protected does not come back in full.
+        (&MailParams { requiretls: true, ..full.clone() }, true, ReportKind::Failed),
     ] {
         let ((kind, octets), eight_bit) = returned(params, complete, kind, &whole);
         assert_eq!((kind.as_str(), eight_bit), ("text/rfc822-headers", false));

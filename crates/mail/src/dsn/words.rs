@@ -79,7 +79,7 @@ fn closing(report: &Report<'_>) -> String {
 
 /// One advice for all: that of the first recipient.
 fn advice(report: &Report<'_>) -> &'static str {
-    report.recipients.first().map_or("", |recipient| meaning(recipient.outcome.status).1)
+    report.recipients.first().map_or("", |recipient| reason(recipient).1)
 }
 
 fn sentences(kind: ReportKind, recipient: &RecipientReport<'_>) -> Vec<String> {
@@ -89,7 +89,7 @@ fn sentences(kind: ReportKind, recipient: &RecipientReport<'_>) -> Vec<String> {
         (_, Action::Delivered) => "It is in the mailbox.",
         (_, Action::Relayed) => "It was passed on to a mail system that sends no further reports.",
         (_, Action::Expanded) => "It was passed on to several recipients behind this address.",
-        (_, Action::Failed | Action::Delayed) => meaning(outcome.status).0,
+        (_, Action::Failed | Action::Delayed) => reason(recipient).0,
     };
     let mut sentences = vec![first.to_owned()];
     let said = printable(&outcome.text, MAX_VALUE);
@@ -98,6 +98,17 @@ fn sentences(kind: ReportKind, recipient: &RecipientReport<'_>) -> Vec<String> {
         sentences.push(host.map_or_else(|| format!("Details: {said}"), |host| format!("{host} said: {said}")));
     }
     sentences
+}
+
+/// What happened, and what an author can do about it. Where nobody else said so, nobody else is blamed.
+fn reason(recipient: &RecipientReport<'_>) -> (&'static str, &'static str) {
+    let status = recipient.outcome.status;
+    match (recipient.remote_mta, status.class(), status.subject(), status.detail()) {
+        (None, StatusClass::Permanent, 0, 0) => {
+            ("It was given up before it could be delivered.", "Please ask your postmaster why, or send it again.")
+        }
+        _ => meaning(status),
+    }
 }
 
 /// What an enhanced status (RFC 3463 and the IANA registry) means, and what an author can do about it.

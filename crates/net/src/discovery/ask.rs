@@ -35,8 +35,11 @@ impl Shared {
     /// Is there a consent at this name?
     pub(super) async fn ask_consent(&self, name: &Domain, now: Timestamp) -> Result<bool, Failure> {
         let (answer, ttl) = match self.txt(name).await {
-            Ok(txt) => (Ok(keys::is_consent(texts(&txt))), txt.ttl),
-            Err(error) => (Err(failure(name, error)), Duration::ZERO),
+            Ok(txt) => {
+                self.memory.is_not_bogus(name);
+                (Ok(keys::is_consent(texts(&txt))), txt.ttl)
+            }
+            Err(error) => (Err(self.failure(name, name, error, now)), Duration::ZERO),
         };
         self.memory.keep_consent(name, &answer, ttl, now);
         answer
@@ -46,28 +49,41 @@ impl Shared {
         Question { domain, selector, now, refetch: self.config.refetch }
     }
 
-    async fn ask_record(&self, domain: &Domain, now: Timestamp) -> Record {
+    pub(super) async fn ask_record(&self, domain: &Domain, now: Timestamp) -> Record {
         let (record, ttl) = match self.txt_at(keys::record_name(domain).ok()).await {
-            Ok(txt) => (read_record(domain, &txt), txt.ttl),
-            Err(error) => (Record::Failed(failure(domain, error)), Duration::ZERO),
+            Ok(txt) => {
+                self.memory.is_not_bogus(domain);
+                (read_record(domain, &txt), txt.ttl)
+            }
+            Err(error) => (Record::Failed(self.failure(domain, domain, error, now)), Duration::ZERO),
         };
         self.memory.keep_record(domain, &record, ttl, now);
         record
     }
 
     async fn ask_key(&self, domain: &Domain, selector: &Selector, now: Timestamp) -> Key {
-        let (key, ttl) = match self.txt_at(keys::key_name(selector, domain).ok()).await {
-            Ok(txt) => (read_key(domain, selector, &txt), txt.ttl),
-            Err(error) => (Key::Failed(failure(domain, error)), Duration::ZERO),
+        let name = keys::key_name(selector, domain).ok();
+        let (key, ttl) = match self.txt_at(name.clone()).await {
+            Ok(txt) => {
+                name.iter().for_each(|name| self.memory.is_not_bogus(name));
+                (read_key(domain, selector, &txt), txt.ttl)
+            }
+            Err(error) => {
+                (Key::Failed(self.failure(domain, &name.unwrap_or_else(|| domain.clone()), error, now)), Duration::ZERO)
+            }
         };
         self.memory.keep_key(domain, selector, &key, ttl, now);
         key
     }
 
     /// Fetches the document and pins it; a failure leaves what was pinned before.
-    async fn ask_document(&self, domain: &Domain, now: Timestamp, view: &mut View) {
+    pub(super) async fn ask_document(&self, domain: &Domain, now: Timestamp, view: &mut View) {
         match self.fetch_document(domain).await {
-            Ok(facts) => view.pin = Some(Arc::new(Pin { facts: Arc::new(facts), fetched: now, asked: now })),
+            Ok(facts) => {
+                let pin = Pin { facts: Arc::new(facts), fetched: now, asked: now };
+                self.put_on_shelf(domain, &pin).await;
+                view.pin = Some(Arc::new(pin));
+            }
             Err(failure) => {
                 self.memory.keep_failure(domain, &failure, now);
                 view.failure = Some(failure);
@@ -76,6 +92,14 @@ impl Shared {
         }
         if let Some(pin) = &view.pin {
             self.memory.keep_pin(domain, pin);
+        }
+    }
+
+    /// A pin that is lost with the next restart still counts until then.
+    async fn put_on_shelf(&self, domain: &Domain, pin: &Pin) {
+        let Some(shelf) = &self.shelf else { return };
+        if let Err(error) = shelf.put(domain, pin).await {
+            tracing::warn!(%domain, %error, "the domain's document is not kept on disk");
         }
     }
 
@@ -96,6 +120,15 @@ impl Shared {
         match name {
             Some(name) => self.txt(&name).await,
             None => Ok(Txt { records: Vec::new(), secure: true, ttl: Duration::MAX }),
+        }
+    }
+
+    /// Of a look-up for `domain`, of which `asked` was the name.
+    fn failure(&self, domain: &Domain, asked: &Domain, error: LookupError, now: Timestamp) -> Failure {
+        let domain = domain.clone();
+        match error {
+            LookupError::Temporary(text) => Failure::Temporary { domain, text },
+            LookupError::Bogus(text) => Failure::Bogus { domain, text, lasting: self.memory.lasts(asked, now) },
         }
     }
 
@@ -126,12 +159,4 @@ fn read_key(domain: &Domain, selector: &Selector, txt: &Txt) -> Key {
 
 fn texts(txt: &Txt) -> impl Iterator<Item = &str> {
     txt.records.iter().map(String::as_str)
-}
-
-fn failure(domain: &Domain, error: LookupError) -> Failure {
-    let domain = domain.clone();
-    match error {
-        LookupError::Temporary(text) => Failure::Temporary { domain, text },
-        LookupError::Bogus(text) => Failure::Bogus { domain, text },
-    }
 }

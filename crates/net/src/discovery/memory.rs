@@ -27,6 +27,9 @@ pub(super) struct Memory {
     pins: Cache<Domain, Arc<Pin>>,
     failures: Timed<Domain, Failure>,
     consents: Timed<Domain, Result<bool, Failure>>,
+    /// Since when answers about a name are bogus.
+    bogus: Timed<Domain, Timestamp>,
+    patience: Duration,
     pin: Duration,
     negative: Duration,
     failure: Duration,
@@ -44,6 +47,8 @@ impl Memory {
             pins: Cache::new(config.capacity),
             failures: Timed::new(config.capacity),
             consents: Timed::new(config.capacity),
+            bogus: Timed::new(config.capacity),
+            patience: config.bogus,
             pin: config.pin.min(MAX_MAX_AGE),
             negative: config.negative,
             failure: config.failure,
@@ -54,10 +59,15 @@ impl Memory {
 
     /// What counts now.
     pub(super) fn view(&self, domain: &Domain, selector: &Selector, now: Timestamp) -> View {
+        View { key: self.key(domain, selector, now), ..self.view_of_domain(domain, now) }
+    }
+
+    /// The same, whatever its keys.
+    pub(super) fn view_of_domain(&self, domain: &Domain, now: Timestamp) -> View {
         let pin = self.pins.get(domain).filter(|pin| now.since(pin.fetched) < self.pin);
         View {
             record: self.records.get(domain, now).or_else(|| self.absences.get(domain, now)),
-            key: self.key(domain, selector, now),
+            key: None,
             pin,
             failure: self.failures.get(domain, now),
         }
@@ -68,6 +78,18 @@ impl Memory {
         let known = self.keys.get(&(domain.clone(), selector.clone()), now);
         let exhausted = || self.misses.get(domain, now).is_some_and(|misses| misses >= self.most_misses);
         known.or_else(|| exhausted().then_some(Key::Secure(None)))
+    }
+
+    /// An answer about this name is bogus: has it been for long? What was not asked about for as long begins anew.
+    pub(super) fn lasts(&self, name: &Domain, now: Timestamp) -> bool {
+        let since = self.bogus.get(name, now).unwrap_or(now);
+        self.bogus.keep(name.clone(), since, now.after(self.patience).after(self.patience));
+        now.since(since) >= self.patience
+    }
+
+    /// An answer about this name was not.
+    pub(super) fn is_not_bogus(&self, name: &Domain) {
+        self.bogus.forget(name);
     }
 
     pub(super) fn keep_record(&self, domain: &Domain, record: &Record, ttl: Duration, now: Timestamp) {
@@ -141,6 +163,10 @@ where
 
     fn get_timed(&self, key: &K, now: Timestamp) -> Option<(V, Timestamp)> {
         self.0.get(key).filter(|(_, until)| now < *until)
+    }
+
+    fn forget(&self, key: &K) {
+        self.0.invalidate(key);
     }
 
     fn keep(&self, key: K, value: V, until: Timestamp) {

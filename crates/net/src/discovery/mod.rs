@@ -8,13 +8,18 @@ mod ask;
 mod flights;
 mod memory;
 mod plan;
+mod publishes;
+mod shelf;
 #[cfg(test)]
 mod tests;
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mail::{Domain, Timestamp};
+use reference::keys::MAX_MAX_AGE;
 use reference::{Assurance, DomainFacts, Selector};
 use tokio::time::timeout;
 
@@ -23,6 +28,7 @@ use crate::retrieval::Client;
 use flights::Flights;
 use memory::Memory;
 use plan::Step;
+use shelf::Shelf;
 
 /// Finds facts of domains. Clones share one set of caches.
 #[derive(Clone)]
@@ -61,6 +67,8 @@ pub enum Failure {
         domain: Domain,
         /// Why.
         text: String,
+        /// Has it been so, whenever it was asked, for [`Config::bogus`]? Then it is no temporary failure any more.
+        lasting: bool,
     },
     /// Name servers or its web server do not answer, or no certificate fits: try again later.
     #[error("{domain} cannot be looked up now: {text}")]
@@ -92,6 +100,8 @@ pub struct Config {
     pub negative: Duration,
     /// How long a failure is remembered.
     pub failure: Duration,
+    /// How long bogus answers are put down to something that will pass (TBR §5.3).
+    pub bogus: Duration,
     /// Shortest time between two fetches of one document that unknown selectors cause.
     pub refetch: Duration,
     /// Unknown selectors of one domain that DNS is asked for within `refetch`.
@@ -108,6 +118,7 @@ impl Default for Config {
             pin: Duration::from_secs(7 * 24 * 3600),
             negative: Duration::from_secs(600),
             failure: Duration::from_secs(60),
+            bogus: Duration::from_secs(24 * 3600),
             refetch: Duration::from_secs(300),
             misses: 16,
         }
@@ -119,16 +130,43 @@ struct Shared {
     client: Client,
     config: Config,
     memory: Memory,
+    shelf: Option<Shelf>,
     domains: Flights<Domain, (Selector, Result<Found, Failure>)>,
     consents: Flights<Domain, Result<bool, Failure>>,
+    publishing: Flights<Domain, Result<Option<Assurance>, Failure>>,
 }
 
 impl Discovery {
     /// Asks DNS with `lookup` and fetches documents with `client`, under that client's rules on addresses and trust.
+    /// Documents are pinned in memory only.
     pub fn new(lookup: Arc<dyn Lookup>, client: Client, config: Config) -> Self {
+        Self::with(lookup, client, config, None)
+    }
+
+    /// The same, but pins are kept in `folder` across restarts. What is there is read, at once.
+    ///
+    /// # Errors
+    /// The folder cannot be made or read. A file in it that is not as it should be is passed over.
+    pub fn open(
+        lookup: Arc<dyn Lookup>,
+        client: Client,
+        config: Config,
+        folder: &Path,
+        now: Timestamp,
+    ) -> io::Result<Self> {
+        let (shelf, pins) = Shelf::open(folder, config.pin.min(MAX_MAX_AGE), now)?;
+        let discovery = Self::with(lookup, client, config, Some(shelf));
+        for (domain, pin) in pins {
+            discovery.shared.memory.keep_pin(&domain, &pin);
+        }
+        Ok(discovery)
+    }
+
+    fn with(lookup: Arc<dyn Lookup>, client: Client, config: Config, shelf: Option<Shelf>) -> Self {
         let memory = Memory::new(&config);
         let (domains, consents) = (Flights::new(config.concurrent), Flights::new(config.concurrent));
-        Self { shared: Arc::new(Shared { lookup, client, config, memory, domains, consents }) }
+        let publishing = Flights::new(config.concurrent);
+        Self { shared: Arc::new(Shared { lookup, client, config, memory, shelf, domains, consents, publishing }) }
     }
 
     /// The facts of a signing domain, with the key of this name where it has one. Answers within

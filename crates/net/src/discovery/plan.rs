@@ -139,6 +139,6 @@ fn found(pin: &Arc<Pin>) -> Step {
 }
 
 /// `tbr.<suffix>` may be a stranger's, certificate included.
-fn is_public_suffix(domain: &Domain) -> bool {
+pub(super) fn is_public_suffix(domain: &Domain) -> bool {
     psl::suffix_str(domain.as_str()) == Some(domain.as_str())
 }

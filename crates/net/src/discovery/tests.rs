@@ -48,6 +48,7 @@ struct World {
     served: Arc<Mutex<Vec<u8>>>,
     down: Arc<AtomicBool>,
     discovery: Discovery,
+    client: Client,
 }
 
 impl World {
@@ -75,8 +76,14 @@ impl World {
         let client = Client::new(authority.client(), Arc::clone(&table) as _, client);
         let mut config = Config { session_budget: Duration::from_secs(30), ..Config::default() };
         change(&mut config);
-        let discovery = Discovery::new(Arc::clone(&table) as _, client, config);
-        Self { table, server, served, down, discovery }
+        let discovery = Discovery::new(Arc::clone(&table) as _, client.clone(), config);
+        Self { table, server, served, down, discovery, client }
+    }
+
+    /// As after a restart, with pins on disk.
+    fn reopened(&self, folder: &std::path::Path, at: Timestamp) -> Discovery {
+        let config = Config { session_budget: Duration::from_secs(30), ..Config::default() };
+        Discovery::open(Arc::clone(&self.table) as _, self.client.clone(), config, folder, at).unwrap()
     }
 
     async fn find(&self, name: &str, after: Duration) -> Result<Found, Failure> {
@@ -370,4 +377,103 @@ async fn hosts_consent_by_record_and_the_answer_is_remembered() {
     assert!(matches!(ask(yes, 2 * DAY).await, Err(Failure::Bogus { .. })));
     assert!(matches!(ask(yes, 2 * DAY).await, Err(Failure::Bogus { .. })));
     assert_eq!(world.table.asked(yes), 2);
+}
+
+async fn publishes(world: &World, after: Duration) -> Result<Option<Assurance>, Failure> {
+    world.discovery.publishes(&domain("a.example"), start().after(after), MINUTE).await
+}
+
+#[tokio::test]
+async fn whether_a_domain_has_keys_is_known_as_surely_as_its_keys() {
+    let world = World::new().await;
+    assert_eq!(publishes(&world, Duration::ZERO).await, Ok(Some(Assurance::Webpki)));
+    assert_eq!(publishes(&world, MINUTE).await, Ok(Some(Assurance::Webpki)));
+    assert_eq!((world.table.asked(RECORD), world.fetches()), (1, 1), "both answers are remembered");
+    assert!(is_known(&world.find("k1", MINUTE).await.unwrap(), "k1"));
+    assert_eq!(world.fetches(), 1, "and serve for finding a key");
+
+    let world = World::new().await;
+    world.table.set_txt(RECORD, &["v=TBR1"], true);
+    assert_eq!(publishes(&world, Duration::ZERO).await, Ok(Some(Assurance::Dnssec)));
+    assert_eq!(world.fetches(), 0);
+
+    let world = World::new().await;
+    world.publish(document("a.example", &[]));
+    assert_eq!(publishes(&world, Duration::ZERO).await, Ok(None), "a document without keys");
+
+    let world = World::new().await;
+    world.table.set_txt(RECORD, &[], false);
+    assert_eq!(publishes(&world, Duration::ZERO).await, Ok(None));
+    assert_eq!(world.fetches(), 0, "nobody is connected to without a record");
+}
+
+#[tokio::test]
+async fn what_cannot_be_told_is_no_absence_of_keys() {
+    let world = World::new().await;
+    world.down.store(true, Ordering::Relaxed);
+    assert!(matches!(publishes(&world, Duration::ZERO).await, Err(Failure::Temporary { .. })));
+
+    for error in [LookupError::Temporary("silence".into()), LookupError::Bogus("forged".into())] {
+        let world = World::new().await;
+        world.table.set_error(RECORD, error);
+        assert!(publishes(&world, Duration::ZERO).await.is_err());
+        assert_eq!(world.fetches(), 0);
+    }
+
+    let world = World::new().await;
+    world.table.set_txt(RECORD, &["v=TBR1; repo="], false);
+    assert!(matches!(publishes(&world, Duration::ZERO).await, Err(Failure::Unusable { .. })));
+}
+
+#[tokio::test]
+async fn unsigned_dns_cannot_talk_pinned_keys_away() {
+    let world = World::new().await;
+    assert_eq!(publishes(&world, Duration::ZERO).await, Ok(Some(Assurance::Webpki)));
+    world.table.set_txt(RECORD, &[], false);
+    assert_eq!(publishes(&world, 2 * DAY).await, Ok(Some(Assurance::Webpki)));
+    assert_eq!(publishes(&world, 8 * DAY).await, Ok(None), "longer than it may be pinned");
+}
+
+#[tokio::test]
+async fn bogus_answers_that_last_for_a_day_are_no_temporary_failure_any_more() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let world = World::new().await;
+    let lasting = async |after: Duration| match world.find("k1", after).await {
+        Err(Failure::Bogus { lasting, .. }) => lasting,
+        other => panic!("{other:?}"),
+    };
+    world.table.set_error(RECORD, LookupError::Bogus("bad signature".to_owned()));
+    for (hours, expected) in [(0, false), (12, false), (23, false), (25, true), (30, true)] {
+        assert_eq!(lasting(hours * HOUR).await, expected, "after {hours} hours");
+    }
+    // An answer that is none begins the time anew.
+    world.table.set_txt(RECORD, &["v=TBR1"], false);
+    assert!(world.find("k1", 31 * HOUR).await.is_ok());
+    world.table.set_error(RECORD, LookupError::Bogus("bad signature".to_owned()));
+    assert!(!lasting(60 * HOUR).await);
+    // So does a time without questions.
+    assert!(!lasting(200 * HOUR).await);
+}
+
+#[tokio::test]
+async fn pins_outlive_a_restart_but_not_their_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new().await;
+    let open = |at| world.reopened(folder.path(), at);
+    let first = open(start());
+    assert!(first.find(&domain("a.example"), &selector("k1"), start()).await.is_ok());
+    // Another process, while neither name servers nor the web server are what they were.
+    world.down.store(true, Ordering::Relaxed);
+    world.table.set_txt(RECORD, &[], false);
+    for (days, known) in [(1, true), (6, true), (7, false)] {
+        let at = start().after(days * DAY);
+        let found = open(at).find(&domain("a.example"), &selector("k1"), at).await;
+        assert_eq!(found.is_ok(), known, "after {days} days: {found:?}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "what has ended is removed");
+    // What is broken, or was put there under another's name, is passed over.
+    for (name, text) in [("a.example.json", "{}"), ("b.example.json", "x"), ("other", "")] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    assert!(open(start()).find(&domain("a.example"), &selector("k1"), start()).await.is_err());
 }

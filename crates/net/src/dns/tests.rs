@@ -48,7 +48,7 @@ impl File {
     }
 
     fn resolver(&self) -> Result<Resolver, SourceError> {
-        Resolver::new(&Source::ZoneFile(self.path()))
+        Resolver::new(&Source::ZoneFile(self.path()), &Dnssec::Off)
     }
 }
 
@@ -135,6 +135,79 @@ async fn mistakes_are_named_with_their_line() {
         let error = File::new(text).resolver().unwrap_err().to_string();
         assert!(error.contains(&format!("line {line}:")), "{error}");
     }
-    let missing = Resolver::new(&Source::ZoneFile("/nowhere/zone".into())).unwrap_err().to_string();
+    let missing = Resolver::new(&Source::ZoneFile("/nowhere/zone".into()), &Dnssec::Off).unwrap_err().to_string();
     assert!(missing.contains("/nowhere/zone"), "{missing}");
+}
+
+const HASH: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+/// Names under `signed.example` and, not signed, `open.example`.
+fn table() -> super::table::Table {
+    let zone = format!(
+        "$ORIGIN signed.example.
+mx A 192.0.2.1
+_25._tcp.mx TLSA 3 1 1 {HASH}
+bare A 192.0.2.2
+alias CNAME mx
+target CNAME bare
+_25._tcp.target TLSA 2 1 1 {HASH}
+both CNAME mx
+_25._tcp.both TLSA 2 0 1 {HASH}
+away CNAME host.open.example.
+_25._tcp.away TLSA 3 0 1 {HASH}
+record A 192.0.2.3
+_25._tcp.record CNAME _dane.mx
+_dane.mx TLSA 3 1 1 {HASH}
+lead A 192.0.2.3
+_25._tcp.lead CNAME _25._tcp.host.open.example.
+round CNAME round2
+round2 CNAME round
+$ORIGIN open.example.
+host A 192.0.2.4
+_25._tcp.host TLSA 3 1 1 {HASH}
+back CNAME mx.signed.example.
+"
+    );
+    super::table::Table::signed(&zone).unsigned("open.example")
+}
+
+/// RFC 7672 §2.2.2 and §2.2.3, RFC 7671 §7.
+#[tokio::test]
+async fn tlsa_records_count_where_dnssec_vouches_for_the_way() {
+    let resolver = table().resolver();
+    let found = async |host: &str| {
+        let set = resolver.tlsa(&d(host), 25).await.unwrap()?;
+        Some((set.base.to_string(), set.records[0].to_string().replace(HASH, "…")))
+    };
+    let set = |base: &str, record: &str| Some((base.to_owned(), record.to_owned()));
+    assert_eq!(found("mx.signed.example").await, set("mx.signed.example", "3 1 1 …"));
+    assert_eq!(found("bare.signed.example").await, None);
+    assert_eq!(found("gone.signed.example").await, None);
+    assert_eq!(found("host.open.example").await, None, "nobody vouches for it");
+    // An alias: its target first, then the alias itself.
+    assert_eq!(found("alias.signed.example").await, set("mx.signed.example", "3 1 1 …"));
+    assert_eq!(found("target.signed.example").await, set("target.signed.example", "2 1 1 …"));
+    assert_eq!(found("both.signed.example").await, set("mx.signed.example", "3 1 1 …"));
+    // Only the alias stands in a signed zone; or only its target.
+    assert_eq!(found("away.signed.example").await, set("away.signed.example", "3 0 1 …"));
+    assert_eq!(found("back.open.example").await, None);
+    // The records themselves may be an alias too.
+    assert_eq!(found("record.signed.example").await, set("record.signed.example", "3 1 1 …"));
+    assert_eq!(found("lead.signed.example").await, None);
+}
+
+/// RFC 7672 §2.1.2: what cannot be looked up is not absent.
+#[tokio::test]
+async fn a_failing_look_up_is_no_absence() {
+    let fail = |name: &str| table().failing(name, DnsError::Temporary("SERVFAIL".into())).resolver();
+    for (host, failing) in [
+        ("mx.signed.example", "_25._tcp.mx.signed.example"),
+        ("mx.signed.example", "mx.signed.example"),
+        ("alias.signed.example", "_25._tcp.mx.signed.example"),
+        ("target.signed.example", "_25._tcp.bare.signed.example"),
+        ("away.signed.example", "_25._tcp.away.signed.example"),
+    ] {
+        assert!(fail(failing).tlsa(&d(host), 25).await.is_err(), "{host} without {failing}");
+    }
+    assert!(table().resolver().tlsa(&d("round.signed.example"), 25).await.is_err());
 }

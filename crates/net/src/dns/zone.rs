@@ -75,7 +75,7 @@ impl Zone {
         Self::parse(&text, path)
     }
 
-    fn parse(text: &str, path: &Path) -> Result<Self, ZoneError> {
+    pub(super) fn parse(text: &str, path: &Path) -> Result<Self, ZoneError> {
         let parsed = parse(text, path).map_err(|problem| ZoneError::Syntax {
             path: path.to_owned(),
             line: line_of_mistake(text, path),

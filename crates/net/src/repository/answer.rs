@@ -23,11 +23,15 @@ pub(super) fn not_found<R: super::Repository>() -> Response<Body<R>> {
     response
 }
 
+/// Nothing was found: 404, or 503 where a signature that might have changed that could not be judged now.
+pub(super) fn nothing<R: super::Repository>(put_off: Option<Busy>) -> Response<Body<R>> {
+    put_off.map_or_else(not_found, |later| busy(StatusCode::SERVICE_UNAVAILABLE, later))
+}
+
 /// A refusal with a sentence for whoever debugs the client.
-pub(super) fn refused<R: super::Repository>(code: StatusCode, text: String) -> Response<Body<R>> {
-    let mut response = Response::new(Body::whole(Bytes::from(text)));
+pub(super) fn refused<R: super::Repository>(code: StatusCode, sentence: String) -> Response<Body<R>> {
+    let mut response = text(sentence);
     *response.status_mut() = code;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
 
@@ -36,6 +40,13 @@ pub(super) fn busy<R: super::Repository>(code: StatusCode, busy: Busy) -> Respon
     let mut response = status(code);
     let seconds = busy.retry_after.as_millis().div_ceil(1000).clamp(1, 86_400);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(86_400)));
+    response
+}
+
+/// A text.
+pub(super) fn text<R: super::Repository>(text: String) -> Response<Body<R>> {
+    let mut response = Response::new(Body::whole(Bytes::from(text)));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
 

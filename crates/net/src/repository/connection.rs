@@ -6,16 +6,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use mail::Domain;
+use mail::{Domain, Grant, mta_sts};
 use reference::claims::{
     BodyError, CLAIMS_PATH, ClaimsAnswer, ClaimsRequest, MAX_BODY, RECEIPTS_PATH, ReceiptsRequest,
 };
-use reference::{keys, uri};
+use reference::delegate::{DELEGATE_PATH, DelegateRequest};
+use reference::{keys, pending, uri};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -25,14 +26,17 @@ use tracing::debug;
 use super::body::Body;
 use super::guard::{Pace, Paced};
 use super::object::Wanted;
-use super::{Busy, Limits, Repository, answer};
+use super::signatures::{Head, Verdict};
+use super::{Busy, Limits, Replays, Repository, answer};
+use crate::wire::now;
 
-/// Most octets that wait for the socket: one chunk goes out while the next is read.
-const WRITE_BUFFER: usize = 256 * 1024;
+/// A chunk goes out before the next is read: it is still in the processor's cache, and a slow client holds no more.
+const WRITE_BUFFER: usize = 64 * 1024;
 
 /// What all connections of a listener share.
 pub(super) struct Service<R> {
     pub(super) repository: Arc<R>,
+    pub(super) replays: Arc<Replays>,
     pub(super) acceptor: TlsAcceptor,
     pub(super) limits: Limits,
 }
@@ -92,23 +96,58 @@ impl<R: Repository> Service<R> {
         let reads = request.method() == Method::GET || request.method() == Method::HEAD;
         let posts = request.method() == Method::POST;
         match request.uri().path() {
-            uri::PATH if reads => match Wanted::parse(request.uri().query(), request.method(), request.headers()) {
-                Some(wanted) => wanted.answer(&self.repository, &self.limits).await,
-                None => answer::not_found(),
-            },
+            uri::PATH if reads => self.object(&request).await,
+            pending::PENDING_PATH if reads => self.pending(&request).await,
             keys::DOCUMENT_PATH if reads => self.document(&request, sni).await,
+            mta_sts::PATH if reads => self.mta_sts(&request, sni),
             CLAIMS_PATH if posts => self.claims(request).await,
             RECEIPTS_PATH if posts => self.receipts(request).await,
+            DELEGATE_PATH if posts => self.delegate(request).await,
             _ => answer::not_found(),
+        }
+    }
+
+    async fn object(&self, request: &Request<Incoming>) -> Response<Body<R>> {
+        let query = request.uri().query();
+        let Some(wanted) = Wanted::parse(query, request.method(), request.headers()) else {
+            return answer::not_found();
+        };
+        let asked = Asked::of(request);
+        match self.verify(&asked, None, vec![wanted.grant.clone()]).await {
+            Ok(verdict) => wanted.answer(&self.repository, verdict, &self.limits).await,
+            Err(busy) => answer::busy(StatusCode::SERVICE_UNAVAILABLE, busy),
+        }
+    }
+
+    /// Whose signatures of a request verify, of those that its grants need.
+    async fn verify(&self, asked: &Asked, body: Option<&[u8]>, grants: Vec<Grant>) -> Result<Verdict, Busy> {
+        let head = asked.head();
+        let verified = head.verify(body, grants, &*self.repository, &self.replays, now());
+        let late = Err(Busy { retry_after: self.limits.answer_time });
+        timeout(self.limits.answer_time, verified).await.unwrap_or(late)
+    }
+
+    /// What waits for the site that has signed the request; nobody else learns even that there is such a thing.
+    async fn pending(&self, request: &Request<Incoming>) -> Response<Body<R>> {
+        let Ok(after) = pending::parse_query(request.uri().query()) else { return answer::not_found() };
+        let asked = Asked::of(request);
+        let head = asked.head();
+        let verified = head.site(&*self.repository, &self.replays, now());
+        let site = match timeout(self.limits.answer_time, verified).await {
+            Ok((Some(site), _)) => site,
+            Ok((None, put_off)) => return answer::nothing(put_off),
+            Err(_) => return self.too_late(),
+        };
+        match timeout(self.limits.answer_time, self.repository.pending(&site, after)).await {
+            Ok(Ok(list)) => encoded(list.encode()),
+            Ok(Err(busy)) => answer::busy(StatusCode::SERVICE_UNAVAILABLE, busy),
+            Err(_) => self.too_late(),
         }
     }
 
     /// The document of the domain whose `tbr.` host was asked.
     async fn document(&self, request: &Request<Incoming>, sni: Option<&Domain>) -> Response<Body<R>> {
-        let Some(host) = asked_host(request).filter(|host| sni.is_none_or(|name| name == host)) else {
-            return answer::not_found();
-        };
-        let Some(domain) = host.as_str().strip_prefix("tbr.").and_then(|d| Domain::parse(d).ok()) else {
+        let Some(domain) = below(request, sni, "tbr") else {
             return answer::not_found();
         };
         match timeout(self.limits.answer_time, self.repository.document(&domain)).await {
@@ -121,14 +160,20 @@ impl<R: Repository> Service<R> {
         }
     }
 
+    /// The policy of the domain whose `mta-sts.` host was asked.
+    fn mta_sts(&self, request: &Request<Incoming>, sni: Option<&Domain>) -> Response<Body<R>> {
+        let domain = below(request, sni, mta_sts::HOST_LABEL);
+        domain.and_then(|domain| self.repository.mta_sts(&domain)).map_or_else(answer::not_found, answer::text)
+    }
+
     async fn claims(&self, request: Request<Incoming>) -> Response<Body<R>> {
-        let claims = match self.read(request).await.map(|body| ClaimsRequest::parse(&body)) {
-            Ok(Ok(claims)) => claims,
-            Ok(Err(error)) => return malformed(&error),
-            Err(code) => return answer::status(code),
+        let grants = |request: &ClaimsRequest| request.claims.iter().map(|entry| entry.grant.clone()).collect();
+        let (claims, Verdict { signed, put_off }) = match self.posted(request, ClaimsRequest::parse, grants).await {
+            Ok(posted) => posted,
+            Err(refusal) => return refusal,
         };
-        match timeout(self.limits.answer_time, self.repository.claims(claims)).await {
-            Ok(Ok(found)) if found.claims.is_empty() => answer::not_found(),
+        match timeout(self.limits.answer_time, self.repository.claims(claims, signed)).await {
+            Ok(Ok(found)) if found.claims.is_empty() => answer::nothing(put_off),
             Ok(Ok(found)) => encoded(encode_what_fits(found)),
             Ok(Err(busy)) => answer::busy(StatusCode::SERVICE_UNAVAILABLE, busy),
             Err(_) => self.too_late(),
@@ -136,16 +181,46 @@ impl<R: Repository> Service<R> {
     }
 
     async fn receipts(&self, request: Request<Incoming>) -> Response<Body<R>> {
-        let receipts = match self.read(request).await.map(|body| ReceiptsRequest::parse(&body)) {
-            Ok(Ok(receipts)) => receipts,
-            Ok(Err(error)) => return malformed(&error),
-            Err(code) => return answer::status(code),
+        let grants = |request: &ReceiptsRequest| request.receipts.iter().map(|entry| entry.grant.clone()).collect();
+        let (receipts, Verdict { signed, put_off }) = match self.posted(request, ReceiptsRequest::parse, grants).await {
+            Ok(posted) => posted,
+            Err(refusal) => return refusal,
         };
-        match timeout(self.limits.answer_time, self.repository.receipts(receipts)).await {
-            Ok(Ok(found)) if found.receipts.is_empty() => answer::not_found(),
+        match timeout(self.limits.answer_time, self.repository.receipts(receipts, signed)).await {
+            Ok(Ok(found)) if found.receipts.is_empty() => answer::nothing(put_off),
             Ok(Ok(found)) => encoded(found.encode()),
             Ok(Err(busy)) => answer::busy(StatusCode::SERVICE_UNAVAILABLE, busy),
             Err(_) => self.too_late(),
+        }
+    }
+
+    async fn delegate(&self, request: Request<Incoming>) -> Response<Body<R>> {
+        let grant = |request: &DelegateRequest| vec![request.grant.clone()];
+        let (request, Verdict { signed, put_off }) = match self.posted(request, DelegateRequest::parse, grant).await {
+            Ok(posted) => posted,
+            Err(refusal) => return refusal,
+        };
+        match timeout(self.limits.answer_time, self.repository.delegate(request, signed)).await {
+            Ok(Ok(Some(word))) => encoded(word.encode()),
+            Ok(Ok(None)) => answer::nothing(put_off),
+            Ok(Err(busy)) => answer::busy(StatusCode::SERVICE_UNAVAILABLE, busy),
+            Err(_) => self.too_late(),
+        }
+    }
+
+    /// What was posted, and whose signatures of it verify, of those that its grants need; else the response.
+    async fn posted<T>(
+        &self,
+        request: Request<Incoming>,
+        parse: impl Fn(&[u8]) -> Result<T, BodyError>,
+        grants: impl Fn(&T) -> Vec<Grant>,
+    ) -> Result<(T, Verdict), Response<Body<R>>> {
+        let asked = Asked::of(&request);
+        let body = self.read(request).await.map_err(answer::status)?;
+        let posted = parse(&body).map_err(|error| malformed(&error))?;
+        match self.verify(&asked, Some(&body), grants(&posted)).await {
+            Ok(verdict) => Ok((posted, verdict)),
+            Err(busy) => Err(answer::busy(StatusCode::SERVICE_UNAVAILABLE, busy)),
         }
     }
 
@@ -168,6 +243,31 @@ impl<R: Repository> Service<R> {
     }
 }
 
+/// What of a request outlives the reading of its body.
+struct Asked {
+    method: Method,
+    host: Option<Domain>,
+    path_and_query: String,
+    headers: HeaderMap,
+}
+
+impl Asked {
+    fn of(request: &Request<Incoming>) -> Self {
+        let path_and_query = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+        let (method, headers) = (request.method().clone(), request.headers().clone());
+        Self { method, host: asked_host(request), path_and_query, headers }
+    }
+
+    fn head(&self) -> Head<'_> {
+        Head {
+            method: self.method.as_str(),
+            host: self.host.as_ref(),
+            path_and_query: &self.path_and_query,
+            headers: &self.headers,
+        }
+    }
+}
+
 /// The one Host field (RFC 9112 §3.2), without its port.
 fn asked_host(request: &Request<Incoming>) -> Option<Domain> {
     let mut fields = request.headers().get_all(HOST).iter();
@@ -175,6 +275,12 @@ fn asked_host(request: &Request<Incoming>) -> Option<Domain> {
     let text = field.to_str().ok()?;
     let name = text.rsplit_once(':').map_or(text, |(name, _)| name);
     Domain::parse(name).ok()
+}
+
+/// The domain whose host of this label was asked, by both the request and TLS.
+fn below(request: &Request<Incoming>, sni: Option<&Domain>, label: &str) -> Option<Domain> {
+    let host = asked_host(request).filter(|host| sni.is_none_or(|name| name == host))?;
+    Domain::parse(host.as_str().strip_prefix(label)?.strip_prefix('.')?).ok()
 }
 
 fn is_json(request: &Request<Incoming>) -> bool {

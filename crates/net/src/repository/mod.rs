@@ -1,15 +1,20 @@
-//! The repository's HTTPS server (TBR §7): objects for grants, claims, receipts, the domain document.
+//! The repository's HTTPS server (TBR §7): objects for grants, claims, receipts, delegations, what waits for sites, the domain document.
 //!
 //! What exists and who may have it is asked of a [`Repository`]; this module owns sockets, HTTP and limits. Without a
 //! valid grant every request gets the same 404; nothing lists what there is; no grant is ever logged.
 
 mod answer;
 mod body;
+#[cfg(test)]
+mod bound_tests;
+mod coding;
 mod connection;
 mod guard;
 mod object;
 mod range;
+mod replays;
 mod server;
+mod signatures;
 #[cfg(test)]
 mod tests;
 
@@ -20,10 +25,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
+use mail::ledger::{Coded, Coding};
 use mail::{Domain, Grant, Xuid};
-use reference::DomainFacts;
 use reference::claims::{ClaimsAnswer, ClaimsRequest, ReceiptsAnswer, ReceiptsRequest};
+use reference::delegate::{DelegateAnswer, DelegateRequest};
+use reference::message_signature::{KeyId, SignedBy};
+use reference::pending::{Cursor, Page, PendingList};
+use reference::{DomainFacts, KeyRecord};
 
+pub use replays::Replays;
 pub use server::serve;
 
 /// Octets of an object, in order. Chunks of 64 to 256 KiB serve best; they are written without a copy up to TLS.
@@ -34,23 +44,71 @@ pub trait Repository: Send + Sync + 'static {
     /// Whatever [`Repository::read`] needs to find an object again.
     type Handle: Send + 'static;
 
-    /// What may this grant fetch?
-    fn locate(&self, xuid: Xuid, grant: &Grant) -> impl Future<Output = Located<Self::Handle>> + Send;
+    /// The domains that those of these grants are bound to that exist and are bound. Asked about signed requests only.
+    fn binding(&self, grants: Vec<Grant>) -> impl Future<Output = Result<Vec<Domain>, Busy>> + Send;
 
-    /// Reads a range of an object that was located; it is not empty and lies within the size.
-    /// The stream must yield exactly that many octets: more or fewer break the connection.
-    fn read(&self, handle: Self::Handle, range: Range<u64>) -> impl Future<Output = io::Result<Chunks>> + Send;
+    /// A key that a domain publishes, surely enough. Asked only of domains that [`Repository::binding`] has named, and of sites. A key
+    /// that is not known, now or at all, is [`Busy`]: it may have been published just now.
+    fn key(&self, id: &KeyId) -> impl Future<Output = Result<KeyRecord, Busy>> + Send;
 
-    /// Answers claims (TBR §8). Entries that match nothing are left out; an answer without entries becomes a 404.
-    /// Whatever is answered is durable.
-    fn claims(&self, request: ClaimsRequest) -> impl Future<Output = Result<ClaimsAnswer, Busy>> + Send;
+    /// What may this grant fetch, in a request signed by these?
+    fn locate(&self, xuid: Xuid, grant: &Grant, signed: SignedBy)
+    -> impl Future<Output = Located<Self::Handle>> + Send;
+
+    /// Reads a range of an object that was located, or of its octets under the coding that [`Located::Object`] named; it is
+    /// not empty and lies within the size. The stream must yield exactly that many octets: more or fewer break the
+    /// connection.
+    fn read(
+        &self,
+        handle: Self::Handle,
+        coding: Option<Coding>,
+        range: Range<u64>,
+    ) -> impl Future<Output = io::Result<Chunks>> + Send;
+
+    /// Answers claims (TBR §8) in a request signed by these. Entries that match nothing are left out; an answer without
+    /// entries becomes a 404. Whatever is answered is durable.
+    fn claims(
+        &self,
+        request: ClaimsRequest,
+        signed: SignedBy,
+    ) -> impl Future<Output = Result<ClaimsAnswer, Busy>> + Send;
 
     /// Records receipts, likewise.
-    fn receipts(&self, request: ReceiptsRequest) -> impl Future<Output = Result<ReceiptsAnswer, Busy>> + Send;
+    fn receipts(
+        &self,
+        request: ReceiptsRequest,
+        signed: SignedBy,
+    ) -> impl Future<Output = Result<ReceiptsAnswer, Busy>> + Send;
+
+    /// Records that a relay passes on by reference what was offered to it (TBR §7.3), in a request signed by these, whose
+    /// hop this also checks. `None`: there is nothing that it could delegate here, the same 404 for everybody.
+    fn delegate(
+        &self,
+        request: DelegateRequest,
+        signed: SignedBy,
+    ) -> impl Future<Output = Result<Option<DelegateAnswer>, Busy>> + Send;
+
+    /// Is this a site whose custodian is here under this host: may it ask there for what is pending (TBR §7.4)? By default
+    /// there are no sites.
+    fn is_site(&self, _domain: &Domain, _host: &Domain) -> bool {
+        false
+    }
+
+    /// A page of what waits for a site that has signed the request. Asked only where [`Repository::is_site`].
+    fn pending(
+        &self,
+        _site: &Domain,
+        _after: Option<Cursor>,
+    ) -> impl Future<Output = Result<PendingList, Busy>> + Send {
+        std::future::ready(Ok(Page::default().finish(None)))
+    }
 
     /// The facts to publish at `https://tbr.<domain>/.well-known/tbr/domain`; `None` for a domain not served here.
     /// [`DomainFacts::max_age`] becomes the document's and the response's.
     fn document(&self, domain: &Domain) -> impl Future<Output = Option<DomainFacts>> + Send;
+
+    /// The MTA-STS policy to publish at `https://mta-sts.<domain>/.well-known/mta-sts.txt` (RFC 8461 §3.3), if there is one.
+    fn mta_sts(&self, domain: &Domain) -> Option<String>;
 
     /// So many octets of an object were handed to the connection of somebody with this grant: for `trace`.
     /// Called once for each retrieval, whole or broken off; must not block.
@@ -66,6 +124,8 @@ pub enum Located<H> {
         xuid: Xuid,
         /// Its size in octets.
         size: u64,
+        /// What it is under the coding that it is stored in, if it is: served to who asks for that.
+        coded: Option<Coded>,
         /// For [`Repository::read`].
         handle: H,
     },
@@ -121,7 +181,7 @@ impl Default for Limits {
             connections_per_peer: 64,
             handshake_time: Duration::from_secs(10),
             header_time: Duration::from_secs(60),
-            header_octets: 8 * 1024,
+            header_octets: 16 * 1024,
             body_time: Duration::from_secs(30),
             answer_time: Duration::from_secs(30),
             minimum_rate: 4 * 1024,

@@ -12,25 +12,26 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::connection::Service;
-use super::{Limits, Repository};
+use super::{Limits, Replays, Repository};
 use crate::peers::Peers;
 
 /// Wait after a failed accept (out of descriptors): others must get a chance to close some.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves a repository until `shutdown` is cancelled; then no connection is accepted any more, responses in progress
+/// Serves a repository, its nonces shared with its other listeners, until `shutdown` is cancelled; then no connection is accepted any more, responses in progress
 /// get [`Limits::drain_time`], and all that is left is closed. Dropping the future closes everything at once.
 pub async fn serve<R: Repository>(
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
     repository: Arc<R>,
+    replays: Arc<Replays>,
     limits: Limits,
     shutdown: CancellationToken,
 ) {
     let slots = Arc::new(Semaphore::new(limits.connections));
     let peers = Peers::new(limits.connections_per_peer);
     let drain_time = limits.drain_time;
-    let service = Arc::new(Service { repository, acceptor: TlsAcceptor::from(tls), limits });
+    let service = Arc::new(Service { repository, replays, acceptor: TlsAcceptor::from(tls), limits });
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {

@@ -9,12 +9,15 @@ use std::time::Duration;
 use base64::Engine as _;
 use bytes::Bytes;
 use futures_util::stream;
+use mail::ledger::{Coded, Coding};
 use mail::{Domain, Grant, InstanceId, ReferenceId, Xuid};
-use reference::DomainFacts;
 use reference::claims::{
     AnsweredClaim, ClaimsAnswer, ClaimsRequest, IndexAnswer, MAX_BODY, MAX_ENTRIES, ReceiptsAnswer, ReceiptsRequest,
     RecordedReceipt, Revision1, Word,
 };
+use reference::delegate::{DELEGATE_PATH, DelegateAnswer, DelegateRequest};
+use reference::message_signature::{KeyId, SignedBy};
+use reference::{DomainFacts, KeyRecord};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore, mpsc};
@@ -23,8 +26,9 @@ use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use super::{Busy, Chunks, Limits, Located, Repository, serve};
+use super::{Busy, Chunks, Limits, Located, Replays, Repository, serve};
 use crate::testing::{Authority, LOCALHOST, domain, header};
+use crate::wire::now;
 
 const HOST: &str = "tbr.a.example";
 /// Nothing here takes longer, unless a check is missing.
@@ -36,10 +40,21 @@ enum State {
     Gone,
     Unavailable,
     TooMany,
+    /// Its grant leads to another object than the one that was asked for.
+    Swapped,
     /// Its chunks come only after permits were added to the gate.
     Gated,
     /// Its chunks end before its size.
     Short,
+    /// Stored as [`CODED`].
+    Coded,
+}
+
+/// The server never looks into it.
+const CODED: &[u8] = b"these are coded octets";
+
+fn coded() -> Coded {
+    Coded { coding: Coding::Zstd, digest: Xuid::of(CODED), size: CODED.len() as u64 }
 }
 
 /// A repository in memory.
@@ -53,7 +68,15 @@ struct Shelf {
 impl Repository for Shelf {
     type Handle = (State, Bytes);
 
-    async fn locate(&self, xuid: Xuid, grant: &Grant) -> Located<Self::Handle> {
+    async fn binding(&self, _: Vec<Grant>) -> Result<Vec<Domain>, Busy> {
+        Ok(Vec::new())
+    }
+
+    async fn key(&self, id: &KeyId) -> Result<KeyRecord, Busy> {
+        panic!("nobody is bound, and {id} is looked up")
+    }
+
+    async fn locate(&self, xuid: Xuid, grant: &Grant, _: SignedBy) -> Located<Self::Handle> {
         let found = self.objects.lock().unwrap().get(&(xuid, grant.reveal())).cloned();
         let busy = Busy { retry_after: Duration::from_millis(6001) };
         match found {
@@ -61,11 +84,23 @@ impl Repository for Shelf {
             Some((State::Gone, _)) => Located::Gone,
             Some((State::Unavailable, _)) => Located::Unavailable(busy),
             Some((State::TooMany, _)) => Located::TooMany(busy),
-            Some(found) => Located::Object { xuid, size: found.1.len() as u64, handle: found },
+            Some(found @ (State::Swapped, _)) => {
+                Located::Object { xuid: Xuid::of(b"x"), size: 1, coded: None, handle: found }
+            }
+            Some(found) => {
+                let coded = (found.0 == State::Coded).then(coded);
+                Located::Object { xuid, size: found.1.len() as u64, coded, handle: found }
+            }
         }
     }
 
-    async fn read(&self, (state, octets): Self::Handle, range: Range<u64>) -> io::Result<Chunks> {
+    async fn read(
+        &self,
+        (state, octets): Self::Handle,
+        coding: Option<Coding>,
+        range: Range<u64>,
+    ) -> io::Result<Chunks> {
+        let octets = if coding.is_some() { Bytes::from_static(CODED) } else { octets };
         let mut octets = octets.slice(range.start as usize..range.end as usize);
         if state == State::Short {
             octets.truncate(octets.len() / 2);
@@ -84,20 +119,24 @@ impl Repository for Shelf {
         })))
     }
 
-    async fn claims(&self, request: ClaimsRequest) -> Result<ClaimsAnswer, Busy> {
+    async fn claims(&self, request: ClaimsRequest, _: SignedBy) -> Result<ClaimsAnswer, Busy> {
         let granted = |n: &u16| IndexAnswer { n: *n, is: Word::Granted };
         let known = request.claims.iter().filter(|entry| entry.to.as_str() == "b.example");
         let claims = known.map(|e| AnsweredClaim { i: e.i, answers: e.n.iter().map(granted).collect() }).collect();
         Ok(ClaimsAnswer { v: Revision1, claims })
     }
 
-    async fn receipts(&self, request: ReceiptsRequest) -> Result<ReceiptsAnswer, Busy> {
+    async fn receipts(&self, request: ReceiptsRequest, _: SignedBy) -> Result<ReceiptsAnswer, Busy> {
         if request.instance == InstanceId([9; 16]) {
             return Err(Busy { retry_after: Duration::from_secs(3) });
         }
         let known = request.receipts.iter().filter(|entry| entry.to.as_str() == "b.example");
         let receipts = known.map(|e| RecordedReceipt { i: e.i, recorded: vec![0] }).collect();
         Ok(ReceiptsAnswer { v: Revision1, receipts })
+    }
+
+    async fn delegate(&self, request: DelegateRequest, _: SignedBy) -> Result<Option<DelegateAnswer>, Busy> {
+        Ok((request.to.as_str() == "b.example").then_some(DelegateAnswer { v: Revision1, is: Word::Taken }))
     }
 
     async fn document(&self, domain: &Domain) -> Option<DomainFacts> {
@@ -108,6 +147,10 @@ impl Repository for Shelf {
             keys: Vec::new(),
             max_age: Duration::from_secs(600),
         })
+    }
+
+    fn mta_sts(&self, domain: &Domain) -> Option<String> {
+        (domain.as_str() == "a.example").then(|| "version: STSv1\r\n".to_owned())
     }
 
     fn served(&self, _: &Grant, octets: u64) {
@@ -153,7 +196,8 @@ impl World {
         let mut limits = Limits::default();
         change(&mut limits);
         let tls = authority.server(&[HOST, "tbr.other.example", "www.a.example"]);
-        let server = tokio::spawn(serve(listener, tls, Arc::clone(&shelf), limits, shutdown.clone()));
+        let replays = Arc::new(Replays::new(now()));
+        let server = tokio::spawn(serve(listener, tls, Arc::clone(&shelf), replays, limits, shutdown.clone()));
         Self { port, authority, shelf, served, shutdown, server }
     }
 
@@ -194,29 +238,29 @@ fn path(xuid: Xuid, by: &Grant) -> String {
     format!("/.well-known/tbr/m?XUID={xuid}&RCPT={}", by.reveal())
 }
 
-struct Answer {
+pub(super) struct Answer {
     head: String,
-    body: Vec<u8>,
+    pub(super) body: Vec<u8>,
 }
 
 impl Answer {
-    fn status(&self) -> &str {
+    pub(super) fn status(&self) -> &str {
         self.head.split(' ').nth(1).unwrap()
     }
 
-    fn field(&self, name: &str) -> Option<&str> {
+    pub(super) fn field(&self, name: &str) -> Option<&str> {
         header(&self.head, name)
     }
 
     /// All but the date.
-    fn without_date(&self) -> (String, Vec<u8>) {
+    pub(super) fn without_date(&self) -> (String, Vec<u8>) {
         let lines = self.head.split("\r\n").filter(|line| !line.to_ascii_lowercase().starts_with("date:"));
         (lines.collect::<Vec<_>>().join("\r\n"), self.body.clone())
     }
 }
 
 /// One response; what a cut connection still brought, if it breaks.
-async fn read_answer(stream: &mut TlsStream<TcpStream>, head_only: bool) -> Answer {
+pub(super) async fn read_answer(stream: &mut TlsStream<TcpStream>, head_only: bool) -> Answer {
     let mut octets = Vec::new();
     let end = loop {
         if let Some(end) = octets.windows(4).position(|w| w == b"\r\n\r\n") {
@@ -241,6 +285,37 @@ async fn expect_close(stream: &mut TlsStream<TcpStream>) {
     let mut rest = Vec::new();
     // An abrupt end is an end too.
     let _ = timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("the server keeps the connection");
+}
+
+#[tokio::test]
+async fn the_coded_octets_are_served_to_who_asks_for_their_coding() {
+    let world = World::new().await;
+    let octets = object(3000);
+    let path = world.put(State::Coded, &octets, &grant(1));
+    let plain = world.get(&path, "Accept-Encoding: identity\r\n").await;
+    assert!(plain.body == octets && plain.field("content-encoding").is_none());
+    let etag = plain.field("etag").unwrap().to_owned();
+    assert_eq!(
+        (etag.as_str(), plain.field("vary")),
+        (format!("\"{}\"", Xuid::of(&octets)).as_str(), Some("accept-encoding"))
+    );
+
+    let answer = world.get(&path, "Accept-Encoding: gzip, zstd\r\n").await;
+    assert_eq!((answer.status(), answer.field("content-encoding")), ("200", Some("zstd")));
+    assert!(answer.body == CODED);
+    let digest = base64::engine::general_purpose::STANDARD.encode(coded().digest.as_bytes());
+    assert_eq!(answer.field("repr-digest"), Some(format!("sha-256=:{digest}:").as_str()));
+    let tag = answer.field("etag").unwrap().to_owned();
+    assert_eq!(tag, format!("\"{}\"", coded().digest));
+    let head = world.ask(&format!("HEAD {path} HTTP/1.1\r\nHost: {HOST}\r\nAccept-Encoding: zstd\r\n\r\n")).await;
+    assert_eq!(head.field("content-length"), Some(CODED.len().to_string().as_str()));
+
+    let range = |tag: &str| format!("Accept-Encoding: zstd\r\nRange: bytes=6-\r\nIf-Range: {tag}\r\n");
+    let part = world.get(&path, &range(&tag)).await;
+    assert_eq!((part.status(), part.field("content-range")), ("206", Some("bytes 6-21/22")));
+    assert!(part.body == CODED[6..]);
+    let whole = world.get(&path, &range(&etag)).await;
+    assert_eq!(whole.status(), "200", "that is the tag of another representation");
 }
 
 #[tokio::test]
@@ -333,6 +408,14 @@ async fn whoever_has_no_grant_gets_one_and_the_same_404() {
 }
 
 #[tokio::test]
+async fn a_grant_for_another_object_gets_the_same_404() {
+    let world = World::new().await;
+    let path = world.put(State::Swapped, &object(1000), &grant(1));
+    let nothing = world.get("/", "").await.without_date();
+    assert_eq!(world.get(&path, "").await.without_date(), nothing);
+}
+
+#[tokio::test]
 async fn what_cannot_be_served_now_says_when() {
     let world = World::new().await;
     let path = world.put(State::Unavailable, &object(10), &grant(1));
@@ -404,6 +487,21 @@ async fn claims_and_receipts_are_answered() {
 }
 
 #[tokio::test]
+async fn delegations_are_answered_in_one_word_or_with_the_same_404() {
+    let world = World::new().await;
+    let vectors = include_str!("../../../../docs/spec/vectors/delegations.json");
+    let vectors: serde_json::Value = serde_json::from_str(vectors).unwrap();
+    let body = vectors["vectors"][0]["input"]["body"].as_str().unwrap();
+    let answer = world.post(DELEGATE_PATH, JSON, body).await;
+    assert_eq!((answer.status(), &answer.body[..]), ("200", &br#"{"v":1,"is":"taken"}"#[..]));
+    let nothing = world.get("/", "").await.without_date();
+    let other = body.replace("\"to\":\"b.example\"", "\"to\":\"c.example\"");
+    assert_eq!(world.post(DELEGATE_PATH, JSON, &other).await.without_date(), nothing);
+    assert_eq!(world.get(DELEGATE_PATH, "").await.without_date(), nothing);
+    assert_eq!(world.post(DELEGATE_PATH, JSON, &body.replace("\"map\":[0]", "\"map\":[]")).await.status(), "400");
+}
+
+#[tokio::test]
 async fn bodies_that_are_wrong_or_too_large_are_refused() {
     let world = World::new().await;
     let good = claims("b.example", 1, "0");
@@ -428,6 +526,15 @@ async fn bodies_that_are_wrong_or_too_large_are_refused() {
             assert_eq!(world.post(RECEIPTS, kind, &body).await.status(), status, "{shown}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_body_over_its_limit_is_refused_before_its_end() {
+    let world = World::with(|limits| limits.body_time = Duration::from_secs(10)).await;
+    let chunk = format!("{:x}\r\n{}", MAX_BODY + 1, " ".repeat(MAX_BODY + 1));
+    let head = format!("POST {CLAIMS} HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: {JSON}");
+    let answer = world.ask(&format!("{head}\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}")).await;
+    assert_eq!(answer.status(), "413");
 }
 
 #[tokio::test]

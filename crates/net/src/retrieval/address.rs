@@ -1,5 +1,5 @@
 //! Which addresses a name on the public network may lead to: a reference must not make this server knock at doors
-//! that only it can reach (TBR §6.5).
+//! that only it can reach (TBR §5.5).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

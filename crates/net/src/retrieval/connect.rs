@@ -1,4 +1,5 @@
 //! From a host name to an open HTTP connection: resolve, filter, connect, TLS, once, with no second look at the name.
+//! The certificate is the one that the host's TLSA records name, else one that the trusted CAs vouch for.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use http_body_util::Full;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use mail::Domain;
+use mail::tlsa::Service;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -19,7 +21,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Config;
 use super::address::{is_public, is_unicast};
+use super::batched::Batched;
 use crate::lookup::Lookup;
+use crate::tls::{Dane, dane};
+use crate::wire::{Buffered, buffered};
 
 /// Most addresses of one host that are tried.
 const MAX_ADDRESSES: usize = 6;
@@ -32,10 +37,11 @@ const READ_BUFFER: usize = 256 * 1024;
 
 /// Opens connections.
 pub(super) struct Connector {
-    tls: TlsConnector,
+    tls: Arc<ClientConfig>,
     lookup: Arc<dyn Lookup>,
     port: u16,
     allow_private: bool,
+    dane: bool,
     connect_time: Duration,
 }
 
@@ -57,23 +63,27 @@ pub(super) enum ConnectError {
     Forbidden(Domain),
     #[error("no connection to {0}: {1}")]
     Failed(Domain, String),
+    #[error("no connection to {0}: {1}")]
+    Tls(Domain, String),
 }
 
 impl Connector {
     pub(super) fn new(tls: Arc<ClientConfig>, lookup: Arc<dyn Lookup>, config: &Config) -> Self {
         let mut tls = ClientConfig::clone(&tls);
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let Config { port, allow_private, connect_time, .. } = *config;
-        Self { tls: TlsConnector::from(Arc::new(tls)), lookup, port, allow_private, connect_time }
+        let Config { port, allow_private, dane, connect_time, .. } = *config;
+        Self { tls: Arc::new(tls), lookup, port, allow_private, dane, connect_time }
     }
 
-    /// Opens a connection to the first address of the host that answers with a certificate for its name.
+    /// Opens a connection to the first address of the host that answers with the host's certificate.
     pub(super) async fn connect(&self, host: &Domain) -> Result<Connection, ConnectError> {
         let mut last = ConnectError::NoAddress(host.clone());
-        for address in self.addresses(host).await? {
-            match self.connect_to(host, address).await {
+        let addresses = self.addresses(host).await?;
+        let dane = self.records(host).await?;
+        for address in addresses {
+            match self.connect_to(host, address, dane.as_ref()).await {
                 Ok(connection) => return Ok(connection),
-                Err(text) => last = ConnectError::Failed(host.clone(), text),
+                Err(error) => last = error,
             }
         }
         Err(last)
@@ -95,31 +105,67 @@ impl Connector {
         if allowed.is_empty() { Err(ConnectError::Forbidden(host.clone())) } else { Ok(allowed) }
     }
 
-    async fn connect_to(&self, host: &Domain, address: IpAddr) -> Result<Connection, String> {
-        let stream = timeout(self.connect_time, TcpStream::connect(SocketAddr::new(address, self.port)))
-            .await
-            .map_err(|_| format!("{address} does not answer"))?
-            .map_err(|error| format!("{address}: {error}"))?;
-        // Only a hint to the kernel: a failure here changes nothing.
-        let _ = stream.set_nodelay(true);
-        let name = ServerName::try_from(host.as_str().to_owned()).map_err(|error| error.to_string())?;
-        let stream = timeout(self.connect_time, self.tls.connect(name, stream))
-            .await
-            .map_err(|_| format!("{address} does not finish TLS"))?
-            .map_err(|error| format!("{address}: {error}"))?;
-        self.speak_http(stream).await
+    /// What the host's certificate must be by its records. Where none can be used WebPKI holds, as without any (RFC 6698
+    /// §4.1); where they cannot be had nobody is connected to.
+    async fn records(&self, host: &Domain) -> Result<Option<Arc<Dane>>, ConnectError> {
+        if !self.dane {
+            return Ok(None);
+        }
+        let found = match timeout(self.connect_time, self.lookup.tlsa(host, self.port)).await {
+            Ok(answer) => answer.map_err(|error| error.to_string()),
+            Err(_) => Err("no answer about its certificate in time".to_owned()),
+        };
+        let found = found.map_err(|text| ConnectError::Lookup(host.clone(), text))?;
+        Ok(found.and_then(|set| Dane::new(&set, Service::Https, [host.clone()])).map(Arc::new))
     }
 
-    async fn speak_http(&self, stream: TlsStream<TcpStream>) -> Result<Connection, String> {
+    async fn connect_to(
+        &self,
+        host: &Domain,
+        address: IpAddr,
+        dane: Option<&Arc<Dane>>,
+    ) -> Result<Connection, ConnectError> {
+        let failed = |text: String| ConnectError::Failed(host.clone(), text);
+        let no_tls = |text: String| ConnectError::Tls(host.clone(), text);
+        let stream = timeout(self.connect_time, TcpStream::connect(SocketAddr::new(address, self.port)))
+            .await
+            .map_err(|_| failed(format!("{address} does not answer")))?
+            .map_err(|error| failed(format!("{address}: {error}")))?;
+        // Only a hint to the kernel: a failure here changes nothing.
+        let _ = stream.set_nodelay(true);
+        let asked = dane.map_or(host, |dane| dane.base());
+        let name = ServerName::try_from(asked.as_str().to_owned()).map_err(|error| failed(error.to_string()))?;
+        let config = dane.map_or_else(|| Arc::clone(&self.tls), |records| dane::under(&self.tls, Arc::clone(records)));
+        let stream = timeout(self.connect_time, TlsConnector::from(config).connect(name, buffered(stream)))
+            .await
+            .map_err(|_| no_tls(format!("{address} does not finish TLS")))?
+            .map_err(|error| no_tls(format!("{address}: {}", dane::explain(&error))))?;
+        if let Some(records) = dane {
+            constrain(records, &stream).map_err(|error| no_tls(format!("{address}: {error}")))?;
+        }
+        self.speak_http(stream).await.map_err(failed)
+    }
+
+    async fn speak_http(&self, stream: TlsStream<Buffered>) -> Result<Connection, String> {
         let (sender, driver) = http1::Builder::new()
             .max_headers(MAX_FIELDS)
             .max_header_size(MAX_HEADER)
             .max_buf_size(READ_BUFFER)
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(Batched(stream)))
             .await
             .map_err(|error| error.to_string())?;
         // Its errors come out at the request that they break.
         let driver = tokio::spawn(async move { drop(driver.await) });
         Ok(Connection { sender, opened: Instant::now(), _driver: AbortOnDropHandle::new(driver) })
     }
+}
+
+/// Where the records leave the chain to WebPKI, they still say which certificate it is.
+fn constrain(dane: &Dane, stream: &TlsStream<Buffered>) -> Result<(), String> {
+    if !dane.needs_web_pki() {
+        return Ok(());
+    }
+    let certificates = stream.get_ref().1.peer_certificates();
+    let end_entity = certificates.and_then(<[_]>::first).ok_or("it shows no certificate")?;
+    dane.constrain(end_entity).map_err(|mismatch| mismatch.to_string())
 }

@@ -11,7 +11,7 @@ use mail::Domain;
 use tokio::time::timeout;
 
 use super::Shared;
-use super::connect::Connection;
+use super::connect::{ConnectError, Connection};
 
 /// Longest wish of a repository that is granted.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
@@ -22,22 +22,43 @@ pub(super) struct Answered {
     pub(super) response: Response<Incoming>,
 }
 
+/// No response came.
+#[derive(Debug)]
+pub(super) struct Broken {
+    /// One plain sentence.
+    pub(super) text: String,
+    /// It was TLS that failed.
+    pub(super) is_tls: bool,
+}
+
+impl From<ConnectError> for Broken {
+    fn from(error: ConnectError) -> Self {
+        Self { text: error.to_string(), is_tls: matches!(error, ConnectError::Tls(..)) }
+    }
+}
+
+impl From<String> for Broken {
+    fn from(text: String) -> Self {
+        Self { text, is_tls: false }
+    }
+}
+
 impl Shared {
-    /// Sends a request to a host and awaits the header. `build` may be called twice: a kept connection that the host
-    /// has closed meanwhile is replaced by a new one, as RFC 9112 §9.3.1 has it for idempotent requests.
+    /// Sends a request to a host and awaits the header. `build` may be called twice, and signs anew: a kept connection
+    /// that the host has closed meanwhile is replaced by a new one, as RFC 9112 §9.3.1 has it for idempotent requests.
     pub(super) async fn exchange(
         &self,
         host: &Domain,
-        build: impl Fn() -> Result<Request<Full<Bytes>>, hyper::http::Error>,
-    ) -> Result<Answered, String> {
-        let request = || address(build(), host);
-        let taken = self.pool.take(host).await.map_err(|error| error.to_string())?;
+        build: impl Fn() -> Result<Request<Full<Bytes>>, String>,
+    ) -> Result<Answered, Broken> {
+        let request = || address(build()?, host);
+        let taken = self.pool.take(host).await?;
         match self.send(taken.connection, request()?).await {
             Err(_) if taken.reused => {
-                let taken = self.pool.connect(host).await.map_err(|error| error.to_string())?;
-                self.send(taken.connection, request()?).await
+                let taken = self.pool.connect(host).await?;
+                Ok(self.send(taken.connection, request()?).await?)
             }
-            sent => sent,
+            sent => Ok(sent?),
         }
     }
 
@@ -50,16 +71,17 @@ impl Shared {
     }
 }
 
+/// A request that could not be built. The error's own text could hold the URI, and that the grant.
+pub(super) fn unwritable<E>(_: E) -> String {
+    "the request cannot be written".to_owned()
+}
+
 /// Fields that every request has.
-fn address(
-    request: Result<Request<Full<Bytes>>, hyper::http::Error>,
-    host: &Domain,
-) -> Result<Request<Full<Bytes>>, String> {
-    // The error's text could hold the URI, and that the grant.
-    let mut request = request.map_err(|_| "the request cannot be written".to_owned())?;
+fn address(mut request: Request<Full<Bytes>>, host: &Domain) -> Result<Request<Full<Bytes>>, String> {
     let host = HeaderValue::try_from(host.as_str()).map_err(|error| error.to_string())?;
     request.headers_mut().insert(HOST, host);
-    request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    let plain = HeaderValue::from_static("identity");
+    request.headers_mut().entry(ACCEPT_ENCODING).or_insert(plain);
     Ok(request)
 }
 

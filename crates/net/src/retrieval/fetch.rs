@@ -1,19 +1,23 @@
-//! A retrieval: attempts, resumption by range, and the checks that make octets an object (TBR §7.1).
+//! A retrieval: attempts, resumption by range, and the checks that make octets an object (TBR §6.1).
+//!
+//! Octets may come under a content coding; ranges and lengths then mean the coded ones, and the sink decodes. What a response
+//! says of itself is read in `represent`.
 
+use std::slice;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, RANGE, TRANSFER_ENCODING,
-};
+use hyper::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderMap, IF_RANGE, RANGE, TRANSFER_ENCODING};
 use hyper::{Method, Request, Response, StatusCode};
-use mail::id::XuidHasher;
+use mail::ledger::{Coding, Representation};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::exchange::{Answered, retry_after};
-use super::{Client, Fetch, Outcome, Shared, Sink};
+use super::exchange::{Answered, retry_after, unwritable};
+use super::represent::{self, Unfit};
+use super::signed::signed;
+use super::{Client, Fetch, Outcome, Shared, Sink, SinkError};
 
 /// An attempt that brought this much is no failure, should it break: long objects come over short-lived links.
 const WORTHWHILE: u64 = 64 * 1024;
@@ -24,11 +28,22 @@ const MOST_EXTRA: u64 = 64 * 1024;
 impl Client {
     /// Fetches an object into `sink`, and checks it. The URI comes from a verified reference.
     pub async fn fetch(&self, fetch: Fetch<'_>, sink: &mut impl Sink) -> Outcome {
-        let mut retrieval = Retrieval::new(&self.shared, fetch);
-        match timeout(fetch.budget, retrieval.run(sink)).await {
-            Ok(outcome) => outcome,
-            Err(_) => temporary("the retrieval takes too long"),
+        let shared = self.shared();
+        let (d, host) = (fetch.domain, &fetch.uri.host);
+        if let Some(left) = shared.suspensions.left(d, host, Instant::now()) {
+            let text = format!("{host} has failed for {d} again and again, and is left alone for a while");
+            return Outcome::Temporary { text, retry_after: Some(left) };
         }
+        let mut retrieval = Retrieval::new(&shared, fetch);
+        let outcome = timeout(fetch.budget, retrieval.run(sink)).await;
+        let outcome = outcome.unwrap_or_else(|_| temporary("the retrieval takes too long"));
+        match &outcome {
+            Outcome::Done { .. } => shared.suspensions.worked(d, host),
+            Outcome::NotFound => shared.suspensions.failed(d, host, Instant::now()),
+            _ if retrieval.is_turned_away => shared.suspensions.failed(d, host, Instant::now()),
+            _ => {}
+        }
+        outcome
     }
 }
 
@@ -36,11 +51,11 @@ impl Client {
 struct Retrieval<'a> {
     shared: &'a Shared,
     fetch: Fetch<'a>,
-    /// Octets in the sink.
+    /// TLS failed, or 403.
+    is_turned_away: bool,
+    /// Octets in the sink, and what they are octets of.
     held: u64,
-    hasher: XuidHasher,
-    /// The strong ETag that they came under.
-    etag: Option<HeaderValue>,
+    representation: Option<Representation>,
     /// Octets of body over all attempts.
     received: u64,
     /// Ranges of this host are not right: begin from zero after a break.
@@ -65,9 +80,9 @@ impl<'a> Retrieval<'a> {
         Self {
             shared,
             fetch,
+            is_turned_away: false,
             held: 0,
-            hasher: XuidHasher::default(),
-            etag: None,
+            representation: None,
             received: 0,
             no_ranges: false,
             refetched: false,
@@ -80,14 +95,17 @@ impl<'a> Retrieval<'a> {
         };
         let config = &self.shared.config;
         let (mut breaks, mut wait) = (0, config.resumption_wait);
+        self.go_on(sink);
         loop {
             let before = self.received;
             let wrong = match self.attempt(sink).await {
                 Attempt::Final(outcome) => return outcome,
-                Attempt::Complete if self.hasher.clone().finish() == self.fetch.uri.xuid => {
-                    return Outcome::Done { octets: self.received };
-                }
-                Attempt::Complete => "the octets are not those that the reference names".to_owned(),
+                Attempt::Complete => match sink.finish().await {
+                    Ok(xuid) if xuid == self.fetch.uri.xuid => return Outcome::Done { octets: self.received },
+                    Ok(_) => "the octets are not those that the reference names".to_owned(),
+                    Err(SinkError::Wrong(text)) => text,
+                    Err(SinkError::Ours(error)) => return ours(&error),
+                },
                 Attempt::Wrong(text) => text,
                 Attempt::Broken(text) => {
                     if self.received - before < WORTHWHILE {
@@ -107,10 +125,31 @@ impl<'a> Retrieval<'a> {
                 return Outcome::Corrupt { text: wrong };
             }
             self.refetched = true;
-            if let Err(outcome) = self.restart(sink).await {
-                return outcome;
-            }
+            self.forget();
         }
+    }
+
+    /// Takes up what an earlier retrieval has left.
+    fn go_on(&mut self, sink: &impl Sink) {
+        if let Some((representation, held)) = sink.held()
+            && held <= representation.size.unwrap_or_else(|| represent::most_coded(self.fetch.size))
+        {
+            (self.representation, self.held) = (Some(representation), held);
+        }
+    }
+
+    /// From zero: the next 200 tells the sink so.
+    fn forget(&mut self) {
+        (self.held, self.representation) = (0, None);
+    }
+
+    /// After something wrong the object is asked for as it is.
+    fn takes_codings(&self, sink: &impl Sink) -> bool {
+        self.shared.config.codings && sink.takes_codings() && !self.refetched
+    }
+
+    fn tag(&self) -> Option<&str> {
+        self.representation.as_ref()?.tag.as_deref()
     }
 
     fn is_over_cap(&self) -> bool {
@@ -118,16 +157,22 @@ impl<'a> Retrieval<'a> {
     }
 
     async fn attempt(&mut self, sink: &mut impl Sink) -> Attempt {
-        if self.held > 0
-            && (self.etag.is_none() || self.no_ranges)
-            && let Err(outcome) = self.restart(sink).await
-        {
-            return Attempt::Final(outcome);
+        if self.held > 0 && (self.tag().is_none() || self.no_ranges) {
+            self.forget();
         }
-        let answered = match self.shared.exchange(&self.fetch.uri.host, || self.request()).await {
+        let all = self.representation.as_ref().and_then(|r| r.size);
+        if all.is_some_and(|all| self.held == all) {
+            return Attempt::Complete;
+        }
+        let takes_codings = self.takes_codings(sink);
+        let answered = match self.shared.exchange(&self.fetch.uri.host, || self.request(takes_codings)).await {
             Ok(answered) => answered,
-            Err(text) => return Attempt::Broken(text),
+            Err(broken) => {
+                self.is_turned_away = broken.is_tls;
+                return Attempt::Broken(broken.text);
+            }
         };
+        self.is_turned_away = answered.response.status() == StatusCode::FORBIDDEN;
         match answered.response.status() {
             StatusCode::OK => self.whole(answered, sink).await,
             StatusCode::PARTIAL_CONTENT if self.held > 0 => self.part(answered, sink).await,
@@ -139,33 +184,43 @@ impl<'a> Retrieval<'a> {
     }
 
     /// A range only of a representation that can be told from others.
-    fn request(&self) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+    fn request(&self, takes_codings: bool) -> Result<Request<Full<Bytes>>, String> {
         let mut request = Request::builder().method(Method::GET).uri(self.fetch.uri.path_and_query());
-        if let (true, Some(etag)) = (self.held > 0, &self.etag) {
-            request = request.header(RANGE, format!("bytes={}-", self.held)).header(IF_RANGE, etag);
+        let is_coded = match self.representation.as_ref().filter(|_| self.held > 0) {
+            Some(representation) => representation.coding.is_some(),
+            None => takes_codings,
+        };
+        if is_coded {
+            request = request.header(ACCEPT_ENCODING, Coding::Zstd.token());
         }
-        request.body(Full::default())
+        if let (true, Some(tag)) = (self.held > 0, self.tag()) {
+            request = request.header(RANGE, format!("bytes={}-", self.held)).header(IF_RANGE, tag);
+        }
+        let request = request.body(Full::default()).map_err(unwritable)?;
+        signed(request, &self.fetch.uri.host, None, self.fetch.signer.map_or(&[], slice::from_ref))
     }
 
     /// 200: from zero, also where a range was asked for (another representation, or no ranges there).
     async fn whole(&mut self, answered: Answered, sink: &mut impl Sink) -> Attempt {
-        if self.held > 0
-            && let Err(outcome) = self.restart(sink).await
-        {
-            return Attempt::Final(outcome);
+        let takes_codings = self.takes_codings(sink);
+        let representation = match represent::whole(answered.response.headers(), self.fetch.size, takes_codings) {
+            Ok(representation) => representation,
+            Err(Unfit::Unasked(text)) => return Attempt::Final(temporary(text)),
+            Err(Unfit::Wrong(text)) => return Attempt::Wrong(text),
+        };
+        if let Err(error) = sink.begin(representation.clone()).await {
+            return refused_by_sink(error);
         }
-        self.etag = strong_etag(answered.response.headers());
+        (self.held, self.representation) = (0, Some(representation));
         self.body(answered, sink).await
     }
 
     /// 206: exactly what was asked for, of the same representation.
     async fn part(&mut self, answered: Answered, sink: &mut impl Sink) -> Attempt {
-        let headers = answered.response.headers();
-        let wanted = format!("bytes {}-{}/{}", self.held, self.fetch.size - 1, self.fetch.size);
-        let right_range = headers.get(CONTENT_RANGE).is_some_and(|v| v.as_bytes() == wanted.as_bytes());
-        if !right_range || strong_etag(headers) != self.etag {
-            return self.without_ranges();
-        }
+        let Some(representation) = &mut self.representation else { return self.without_ranges() };
+        let all = represent::part(answered.response.headers(), representation, self.held, self.fetch.size);
+        let Some(all) = all else { return self.without_ranges() };
+        representation.size = Some(all);
         self.body(answered, sink).await
     }
 
@@ -174,12 +229,11 @@ impl<'a> Retrieval<'a> {
         Attempt::Broken("the repository does not serve the range that was asked for".to_owned())
     }
 
-    /// Takes the rest of the object, not an octet more.
+    /// Takes the rest of the representation, not an octet more.
     async fn body(&mut self, Answered { connection, response }: Answered, sink: &mut impl Sink) -> Attempt {
         let (head, mut body) = response.into_parts();
-        if let Err(attempt) = self.check_head(&head.headers) {
-            return attempt;
-        }
+        let all = self.representation.as_ref().and_then(|r| r.size);
+        let most = all.unwrap_or_else(|| represent::most_coded(self.fetch.size));
         let mut pace = Pace::new(self.shared);
         loop {
             let chunk = match pace.next(&mut body).await {
@@ -189,46 +243,33 @@ impl<'a> Retrieval<'a> {
             };
             let length = chunk.len() as u64;
             self.received += length;
-            if length > self.fetch.size - self.held {
-                return Attempt::Wrong(format!("the repository sends more than {} octets", self.fetch.size));
+            if length > most - self.held {
+                return Attempt::Wrong(format!("the repository sends more than {most} octets"));
             }
-            self.hasher.update(&chunk);
             self.held += length;
             if let Err(error) = sink.write(chunk).await {
-                return Attempt::Final(ours(&error));
+                return refused_by_sink(error);
             }
         }
-        if self.held < self.fetch.size {
-            return self.too_short(&head.headers);
+        if let Some(all) = all.filter(|all| self.held < *all) {
+            return self.too_short(&head.headers, all);
         }
         self.shared.pool.put(&self.fetch.uri.host, connection);
         Attempt::Complete
     }
 
-    fn check_head(&self, headers: &HeaderMap) -> Result<(), Attempt> {
-        if headers.get_all(CONTENT_ENCODING).iter().any(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity")) {
-            return Err(Attempt::Final(temporary("the repository uses a content coding that was not asked for")));
-        }
-        match length_of(headers) {
-            Some(length) if length != self.fetch.size - self.held => {
-                let (expected, all) = (self.fetch.size - self.held, self.fetch.size);
-                Err(Attempt::Wrong(format!("the repository has {length} octets for {expected} of an object of {all}")))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Where the end of the body is only the end of the connection, it may just have broken (RFC 9112 §6.3).
-    fn too_short(&self, headers: &HeaderMap) -> Attempt {
-        let text = format!("the repository sends {} of {} octets", self.held, self.fetch.size);
+    fn too_short(&self, headers: &HeaderMap, all: u64) -> Attempt {
+        let text = format!("the repository sends {} of {all} octets", self.held);
         let framed = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
         if framed { Attempt::Wrong(text) } else { Attempt::Broken(text) }
     }
+}
 
-    async fn restart(&mut self, sink: &mut impl Sink) -> Result<(), Outcome> {
-        sink.restart().await.map_err(|error| ours(&error))?;
-        (self.held, self.hasher, self.etag) = (0, XuidHasher::default(), None);
-        Ok(())
+fn refused_by_sink(error: SinkError) -> Attempt {
+    match error {
+        SinkError::Ours(error) => Attempt::Final(ours(&error)),
+        SinkError::Wrong(text) => Attempt::Wrong(text),
     }
 }
 
@@ -258,14 +299,6 @@ impl Pace {
             }
         }
     }
-}
-
-fn strong_etag(headers: &HeaderMap) -> Option<HeaderValue> {
-    headers.get(ETAG).filter(|tag| tag.as_bytes().starts_with(b"\"")).cloned()
-}
-
-fn length_of(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Any other status: a redirect, an overload, a fault. The object may well be there later.

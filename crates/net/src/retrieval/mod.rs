@@ -6,48 +6,61 @@
 //! before; where octets go is the caller's [`Sink`].
 
 mod address;
+mod batched;
 mod connect;
 mod exchange;
 mod fetch;
 mod places;
 mod pool;
 mod post;
+mod represent;
+mod signed;
+mod suspend;
 #[cfg(test)]
 mod tests;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use mail::Domain;
+use mail::ledger::Representation;
+use mail::{Domain, Xuid};
 use reference::Uri;
+use reference::message_signature::Signer;
 
 use crate::lookup::Lookup;
 use places::Places;
 use pool::Pool;
+use suspend::Suspensions;
 
 pub use address::is_public;
 
 /// Fetches and posts. Clones share one pool of connections and one set of budgets.
 #[derive(Clone)]
 pub struct Client {
-    shared: Arc<Shared>,
+    shared: Arc<RwLock<Arc<Shared>>>,
 }
 
 struct Shared {
     pool: Pool,
     places: Places,
+    suspensions: Suspensions,
     config: Config,
 }
 
 /// What a client may do and take. Times are for one step each; a fetch as a whole has [`Fetch::budget`].
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Port of repositories (TBR §6.5): 443 unless a test network says otherwise.
+    /// Port of repositories (TBR §5.5): 443 unless a test network says otherwise.
     pub port: u16,
+    /// Ask for content codings, where the sink decodes.
+    pub codings: bool,
     /// May private, loopback and other special addresses be connected to? For test networks and closed sites.
     pub allow_private: bool,
+    /// Do TLSA records count (TBR §5.5)? Where a host has some, its certificate must be one that they name; else one of the
+    /// trusted CAs.
+    pub dane: bool,
     /// For a TCP connection to one address, and for its TLS handshake.
     pub connect_time: Duration,
     /// From sending a request to the end of the response's header.
@@ -80,7 +93,9 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             port: 443,
+            codings: true,
             allow_private: false,
+            dane: true,
             connect_time: Duration::from_secs(10),
             head_time: Duration::from_secs(30),
             exchange_time: Duration::from_secs(60),
@@ -109,18 +124,42 @@ pub struct Fetch<'a> {
     pub size: u64,
     /// Time the whole retrieval may take, waiting for its turn included.
     pub budget: Duration,
+    /// The recipient domain's key: every request is signed by it (TBR §6.2).
+    pub signer: Option<&'a Signer>,
 }
 
-/// Where a fetched object goes. Its errors are our own fault (disk full): the fetch ends as [`Outcome::Temporary`].
+/// Where a fetched object goes. It takes octets as they are received, and decodes them: so that what is hashed is what is
+/// kept, and what is kept can be gone on with.
 pub trait Sink: Send {
-    /// Takes the next octets of the object.
-    fn write(&mut self, chunk: Bytes) -> impl Future<Output = io::Result<()>> + Send;
+    /// May the octets be coded? Otherwise the client asks for the object as it is.
+    fn takes_codings(&self) -> bool;
 
-    /// Forgets all octets taken: the object comes again from its beginning.
-    fn restart(&mut self) -> impl Future<Output = io::Result<()>> + Send;
+    /// What is here already, from a retrieval that broke off: its representation, and how many octets of that.
+    fn held(&self) -> Option<(Representation, u64)>;
+
+    /// Forgets all octets taken, also after the end: the ones that follow are the first of this representation.
+    fn begin(&mut self, representation: Representation) -> impl Future<Output = Result<(), SinkError>> + Send;
+
+    /// Takes the next octets.
+    fn write(&mut self, chunk: Bytes) -> impl Future<Output = Result<(), SinkError>> + Send;
+
+    /// All octets have come: the name of what they decode to. It decides if they are the object.
+    fn finish(&mut self) -> impl Future<Output = Result<Xuid, SinkError>> + Send;
 }
 
-/// How a retrieval ended. Unless it is `Done` the sink's content is worthless.
+/// Why a sink did not take octets.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// Our own fault (disk full): the fetch ends as [`Outcome::Temporary`].
+    #[error(transparent)]
+    Ours(#[from] io::Error),
+    /// They cannot be the object: they decode to too many octets, or not at all.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+/// How a retrieval ended. The sink has the object if it is `Done`, and a part of it that can be gone on with if it is
+/// `Temporary`; otherwise its content is worthless.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The sink holds exactly the octets that the XUID names.
@@ -161,8 +200,23 @@ pub struct NoAnswer {
 impl Client {
     /// A client that trusts what `tls` trusts (protocol versions included) and resolves names with `lookup`.
     pub fn new(tls: Arc<rustls::ClientConfig>, lookup: Arc<dyn Lookup>, config: Config) -> Self {
+        Self { shared: Arc::new(RwLock::new(Shared::new(tls, lookup, config))) }
+    }
+
+    /// Goes on in this way, in all clones. What is under way ends as it began.
+    pub fn replace(&self, tls: Arc<rustls::ClientConfig>, lookup: Arc<dyn Lookup>, config: Config) {
+        *self.shared.write().unwrap_or_else(PoisonError::into_inner) = Shared::new(tls, lookup, config);
+    }
+
+    fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Shared {
+    fn new(tls: Arc<rustls::ClientConfig>, lookup: Arc<dyn Lookup>, config: Config) -> Arc<Self> {
         let pool = Pool::new(connect::Connector::new(tls, lookup, &config), &config);
         let places = Places::new(config.concurrent, config.concurrent_per_domain);
-        Self { shared: Arc::new(Shared { pool, places, config }) }
+        Arc::new(Self { pool, places, suspensions: Suspensions::new(), config })
     }
 }

@@ -1,4 +1,4 @@
-//! Claims, receipts, and the domain document: one small request, one small JSON answer, or no answer at all.
+//! Claims, receipts, delegations, what is pending, the domain document, MTA-STS policies: one small request, one small answer, or no answer at all.
 
 use std::collections::HashSet;
 
@@ -6,25 +6,37 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Method, Request, StatusCode};
-use mail::{Domain, ReferenceId};
+use mail::{Domain, ReferenceId, mta_sts};
 use reference::claims::{
-    BodyError, CLAIMS_PATH, ClaimsAnswer, ClaimsRequest, MAX_BODY, RECEIPTS_PATH, ReceiptsAnswer, ReceiptsRequest,
+    BodyError, CLAIMS_PATH, ClaimsAnswer, ClaimsRequest, MAX_BODY, RECEIPTS_PATH, ReceiptsAnswer, ReceiptsRequest, Word,
 };
+use reference::delegate::{DELEGATE_PATH, DelegateAnswer, DelegateRequest};
 use reference::keys::{DOCUMENT_PATH, MAX_DOCUMENT};
+use reference::message_signature::Signer;
+use reference::pending::{self, Cursor, PendingList};
 use tokio::time::timeout;
 
-use super::exchange::{Answered, retry_after};
-use super::{Client, NoAnswer};
+use super::exchange::{Answered, retry_after, unwritable};
+use super::signed::signed;
+use super::{Client, NoAnswer, Shared};
+
+/// Media type of everything that TBR exchanges beside objects.
+const JSON: &str = "application/json";
 
 impl Client {
-    /// Posts claims to a repository host. Only what was asked, answered once, under a 200, counts (TBR §8); entries
-    /// and indexes may be missing from the answer.
+    /// Posts claims to a repository host, signed by each of these. Only what was asked, answered once, under a 200,
+    /// counts (TBR §8); entries and indexes may be missing from the answer.
     ///
     /// # Errors
     /// [`NoAnswer`]: nothing may be concluded, least of all that the claim was not granted.
-    pub async fn post_claims(&self, host: &Domain, request: &ClaimsRequest) -> Result<ClaimsAnswer, NoAnswer> {
+    pub async fn post_claims(
+        &self,
+        host: &Domain,
+        request: &ClaimsRequest,
+        signers: &[Signer],
+    ) -> Result<ClaimsAnswer, NoAnswer> {
         let body = request.encode().map_err(|error| malformed(&error))?;
-        let answer = self.post(host, CLAIMS_PATH, body).await?;
+        let answer = self.post(host, CLAIMS_PATH, body, signers).await?;
         let answer = ClaimsAnswer::parse(&answer).map_err(|error| malformed(&error))?;
         let asked = request.claims.iter().flat_map(|entry| entry.n.iter().map(|n| (entry.i, *n)));
         let said = answer.claims.iter().flat_map(|entry| entry.answers.iter().map(|a| (entry.i, a.n)));
@@ -36,9 +48,14 @@ impl Client {
     ///
     /// # Errors
     /// [`NoAnswer`]: post them again later.
-    pub async fn post_receipts(&self, host: &Domain, request: &ReceiptsRequest) -> Result<ReceiptsAnswer, NoAnswer> {
+    pub async fn post_receipts(
+        &self,
+        host: &Domain,
+        request: &ReceiptsRequest,
+        signers: &[Signer],
+    ) -> Result<ReceiptsAnswer, NoAnswer> {
         let body = request.encode().map_err(|error| malformed(&error))?;
-        let answer = self.post(host, RECEIPTS_PATH, body).await?;
+        let answer = self.post(host, RECEIPTS_PATH, body, signers).await?;
         let answer = ReceiptsAnswer::parse(&answer).map_err(|error| malformed(&error))?;
         let asked = request.receipts.iter().flat_map(|entry| entry.outcomes.iter().map(|o| (entry.i, o.n)));
         let said = answer.receipts.iter().flat_map(|entry| entry.recorded.iter().map(|n| (entry.i, *n)));
@@ -46,35 +63,110 @@ impl Client {
         Ok(answer)
     }
 
-    /// The octets of a domain document, from the host that publishes it.
-    pub(crate) async fn document(&self, host: &Domain) -> Result<Bytes, NoAnswer> {
-        let build = || Request::builder().method(Method::GET).uri(DOCUMENT_PATH).body(Full::default());
-        self.exchange_json(host, build, MAX_DOCUMENT).await
+    /// Posts a delegation, signed by the relay's domain (TBR §7.3).
+    ///
+    /// # Errors
+    /// [`NoAnswer`]: the origin may have recorded it or not; custody is taken instead.
+    pub async fn post_delegation(
+        &self,
+        host: &Domain,
+        request: &DelegateRequest,
+        signers: &[Signer],
+    ) -> Result<Word, NoAnswer> {
+        let body = request.encode().map_err(|error| malformed(&error))?;
+        let answer = self.post(host, DELEGATE_PATH, body, signers).await?;
+        Ok(DelegateAnswer::parse(&answer).map_err(|error| malformed(&error))?.is)
     }
 
-    async fn post(&self, host: &Domain, path: &'static str, body: Vec<u8>) -> Result<Bytes, NoAnswer> {
+    /// Asks a custodian for a page of what waits for a site, signed by the site's key (TBR §7.4).
+    ///
+    /// # Errors
+    /// [`NoAnswer`]: ask again later.
+    pub async fn pending(
+        &self,
+        host: &Domain,
+        after: Option<&Cursor>,
+        signer: &Signer,
+    ) -> Result<PendingList, NoAnswer> {
+        let path = pending::request_path(after);
+        let build = || signed(get(&path)?, host, None, std::slice::from_ref(signer));
+        let answer = self.exchange_small(host, build, JSON, MAX_BODY).await?;
+        PendingList::parse(&answer).map_err(|error| malformed(&error))
+    }
+
+    /// The octets of a domain document, from the host that publishes it.
+    pub(crate) async fn document(&self, host: &Domain) -> Result<Bytes, NoAnswer> {
+        self.exchange_small(host, || get(DOCUMENT_PATH), JSON, MAX_DOCUMENT).await
+    }
+
+    /// The octets of an MTA-STS policy (RFC 8461 §3.3), from the host that publishes it.
+    pub(crate) async fn policy(&self, host: &Domain) -> Result<Bytes, NoAnswer> {
+        self.exchange_small(host, || get(mta_sts::PATH), "text/plain", mta_sts::MAX_POLICY).await
+    }
+
+    /// Hands a report about mail to whoever asked for it (RFC 8460 §5.4): any 2xx takes it. Path and media type are the
+    /// caller's to have checked.
+    ///
+    /// # Errors
+    /// [`NoAnswer`].
+    pub async fn post_report(&self, host: &Domain, path: &str, media: &str, report: Vec<u8>) -> Result<(), NoAnswer> {
+        let report = Bytes::from(report);
+        let build = || {
+            let request = Request::builder().method(Method::POST).uri(path).header(CONTENT_TYPE, media);
+            request.body(Full::new(report.clone())).map_err(unwritable)
+        };
+        let shared = self.shared();
+        let answered = timeout(shared.config.exchange_time, shared.exchange(host, build)).await;
+        let answered = answered.unwrap_or_else(|_| Err("no answer in time".to_owned().into()));
+        let head = answered.map_err(|broken| none(broken.text))?.response;
+        if head.status().is_success() {
+            return Ok(());
+        }
+        let status = head.status().as_u16();
+        let text = format!("{host} answers {status}");
+        Err(NoAnswer { text, status: Some(status), retry_after: retry_after(head.headers()) })
+    }
+
+    async fn post(
+        &self,
+        host: &Domain,
+        path: &'static str,
+        body: Vec<u8>,
+        signers: &[Signer],
+    ) -> Result<Bytes, NoAnswer> {
         let body = Bytes::from(body);
         let build = || {
             let request = Request::builder().method(Method::POST).uri(path);
-            request.header(CONTENT_TYPE, "application/json").body(Full::new(body.clone()))
+            let request = request.header(CONTENT_TYPE, JSON).body(Full::new(body.clone()));
+            signed(request.map_err(unwritable)?, host, Some(&body), signers)
         };
-        self.exchange_json(host, build, MAX_BODY).await
+        self.exchange_small(host, build, JSON, MAX_BODY).await
     }
 
-    async fn exchange_json(
+    async fn exchange_small(
         &self,
         host: &Domain,
-        build: impl Fn() -> Result<Request<Full<Bytes>>, hyper::http::Error>,
+        build: impl Fn() -> Result<Request<Full<Bytes>>, String>,
+        media: &str,
         limit: usize,
     ) -> Result<Bytes, NoAnswer> {
+        let shared = self.shared();
         let whole = async {
-            let answered = self.shared.exchange(host, build).await.map_err(none)?;
-            self.read_json(host, answered, limit).await
+            let answered = shared.exchange(host, build).await.map_err(|broken| none(broken.text))?;
+            shared.read_small(host, answered, media, limit).await
         };
-        timeout(self.shared.config.exchange_time, whole).await.unwrap_or_else(|_| Err(none("no answer in time")))
+        timeout(shared.config.exchange_time, whole).await.unwrap_or_else(|_| Err(none("no answer in time")))
     }
+}
 
-    async fn read_json(&self, host: &Domain, answered: Answered, limit: usize) -> Result<Bytes, NoAnswer> {
+impl Shared {
+    async fn read_small(
+        &self,
+        host: &Domain,
+        answered: Answered,
+        media: &str,
+        limit: usize,
+    ) -> Result<Bytes, NoAnswer> {
         let Answered { connection, response } = answered;
         let (head, body) = response.into_parts();
         if head.status != StatusCode::OK {
@@ -82,13 +174,17 @@ impl Client {
             let text = format!("{host} answers {status}");
             return Err(NoAnswer { text, status: Some(status), retry_after: retry_after(&head.headers) });
         }
-        if !is_json(&head.headers) {
-            return Err(none(format!("{host} does not answer with JSON")));
+        if !is_of_media(&head.headers, media) {
+            return Err(none(format!("{host} does not answer with {media}")));
         }
         let body = Limited::new(body, limit).collect().await.map_err(|error| none(format!("{host}: {error}")))?;
-        self.shared.pool.put(host, connection);
+        self.pool.put(host, connection);
         Ok(body.to_bytes())
     }
+}
+
+fn get(path: &str) -> Result<Request<Full<Bytes>>, String> {
+    Request::builder().method(Method::GET).uri(path).body(Full::default()).map_err(unwritable)
 }
 
 /// Nothing that was not asked, nothing twice.
@@ -101,9 +197,9 @@ fn check_answers(
     if said.all(|pair| open.remove(&pair)) { Ok(()) } else { Err(none("the answer is not one to what was asked")) }
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+fn is_of_media(headers: &HeaderMap, media: &str) -> bool {
     let value = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+    value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(media))
 }
 
 fn malformed(error: &BodyError) -> NoAnswer {

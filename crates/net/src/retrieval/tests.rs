@@ -1,38 +1,75 @@
 //! The client against repositories that lie, break, stall and lead astray.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use mail::ledger::{Coding, Representation};
+use mail::tlsa::Tlsa;
 use mail::{Domain, EnhancedStatus, Grant, InstanceId, ReferenceId, Timestamp, Xuid};
 use reference::Uri;
 use reference::claims::{
     ClaimEntry, ClaimsRequest, MAX_BODY, ReceiptEntry, ReceiptsRequest, Revision1, Text, WireOutcome, Word,
 };
+use reference::keys::MAX_DOCUMENT;
+use rustls::pki_types::CertificateDer;
+use tokio::net::TcpListener;
 
-use super::{Client, Config, Fetch, Outcome, Sink};
-use crate::testing::{Authority, Play, Script, Scripted, Table, domain, header};
+use super::{Client, Config, Fetch, Outcome, Sink, SinkError};
+use crate::dns::TlsaSet;
+use crate::lookup::{Lookup, LookupError, Txt};
+use crate::testing::{Authority, LOCALHOST, Play, Script, Scripted, Table, domain, header};
 
 const HOST: &str = "tbr.a.example";
 
-/// A sink in memory.
+/// A sink in memory. What it takes for a coding turns every octet round.
 #[derive(Default)]
 struct Memory {
     octets: Vec<u8>,
     restarts: usize,
+    takes_codings: bool,
+    representation: Option<Representation>,
+    begun: bool,
+}
+
+fn turned(octets: &[u8]) -> Vec<u8> {
+    octets.iter().map(|octet| !octet).collect()
 }
 
 impl Sink for Memory {
-    async fn write(&mut self, chunk: Bytes) -> io::Result<()> {
+    fn takes_codings(&self) -> bool {
+        self.takes_codings
+    }
+
+    fn held(&self) -> Option<(Representation, u64)> {
+        self.representation.clone().map(|representation| (representation, self.octets.len() as u64))
+    }
+
+    async fn begin(&mut self, representation: Representation) -> Result<(), SinkError> {
+        self.octets.clear();
+        self.representation = Some(representation);
+        self.restarts += usize::from(std::mem::replace(&mut self.begun, true));
+        Ok(())
+    }
+
+    async fn write(&mut self, chunk: Bytes) -> Result<(), SinkError> {
+        if chunk.starts_with(b"bomb") {
+            return Err(SinkError::Wrong("too much of it".to_owned()));
+        }
         self.octets.extend_from_slice(&chunk);
         Ok(())
     }
 
-    async fn restart(&mut self) -> io::Result<()> {
-        self.octets.clear();
-        self.restarts += 1;
-        Ok(())
+    async fn finish(&mut self) -> Result<Xuid, SinkError> {
+        if self.representation.as_ref().is_some_and(|r| r.coding.is_some()) {
+            self.octets = turned(&self.octets);
+        }
+        Ok(Xuid::of(&self.octets))
     }
 }
 
@@ -78,9 +115,17 @@ impl World {
     }
 
     async fn fetch_within(&self, budget: Duration) -> (Outcome, Memory) {
-        let mut sink = Memory::default();
+        self.fetch_into(Memory::default(), budget).await
+    }
+
+    /// With a sink that decodes.
+    async fn fetch_coded(&self) -> (Outcome, Memory) {
+        self.fetch_into(Memory { takes_codings: true, ..Memory::default() }, Duration::from_secs(60)).await
+    }
+
+    async fn fetch_into(&self, mut sink: Memory, budget: Duration) -> (Outcome, Memory) {
         let signer = domain("a.example");
-        let fetch = Fetch { uri: &self.uri, domain: &signer, size: self.object.len() as u64, budget };
+        let fetch = Fetch { uri: &self.uri, domain: &signer, size: self.object.len() as u64, budget, signer: None };
         (self.client.fetch(fetch, &mut sink).await, sink)
     }
 
@@ -275,6 +320,13 @@ async fn an_endless_body_is_cut_at_the_signed_size() {
 }
 
 #[tokio::test]
+async fn more_octets_than_were_signed_are_wrong() {
+    let body = [b"7d0\r\n", object(2000).as_slice(), b"\r\n0\r\n\r\n"].concat();
+    let script = move |_: usize, _: &str| Play::response("200 OK\nTransfer-Encoding: chunked", &body);
+    World::new(&object(1000), Box::new(script)).await.expect_corrupt("more than 1000", 2).await;
+}
+
+#[tokio::test]
 async fn a_body_that_ends_early_is_wrong() {
     let script =
         |_: usize, _: &str| Play::response("200 OK\nTransfer-Encoding: chunked", b"6\r\nA: b\r\n\r\n0\r\n\r\n");
@@ -345,6 +397,113 @@ async fn a_coding_that_was_not_asked_for_is_refused() {
     world.expect_temporary("content coding").await;
 }
 
+fn zstd(length: usize) -> String {
+    format!("200 OK\nContent-Encoding: zstd\nETag: \"z\"\nContent-Length: {length}")
+}
+
+#[tokio::test]
+async fn a_coding_is_asked_for_where_the_sink_decodes_and_refused_elsewhere() {
+    let content = object(100_000);
+    let body = turned(&content);
+    let world = World::new(&content, Box::new(move |_, _| Play::response(&zstd(100_000), &body))).await;
+    let (outcome, sink) = world.fetch_coded().await;
+    assert_eq!(outcome, Outcome::Done { octets: 100_000 });
+    assert!(sink.octets == content);
+    assert_eq!(header(&world.server.requests()[0], "accept-encoding"), Some("zstd"));
+    world.expect_temporary("content coding").await;
+    assert_eq!(header(&world.server.requests()[1], "accept-encoding"), Some("identity"));
+}
+
+#[tokio::test]
+async fn a_break_is_resumed_over_the_coded_octets() {
+    let content = object(50_000);
+    // The length is known from the beginning, or only from the range.
+    let chunked = "200 OK\nContent-Encoding: zstd\nETag: \"z\"\nTransfer-Encoding: chunked";
+    for (head, before) in [(zstd(50_000), b"".as_slice()), (chunked.to_owned(), b"c350\r\n")] {
+        let body = turned(&content);
+        let script = move |_: usize, request: &str| match header(request, "range") {
+            None => Play::cut_after(&head, &[before, &body[..20_000]].concat()),
+            Some(range) => {
+                assert_eq!((range, header(request, "if-range")), ("bytes=20000-", Some("\"z\"")));
+                assert_eq!(header(request, "accept-encoding"), Some("zstd"));
+                // A 206 to If-Range need not say its coding again.
+                let range = "bytes 20000-49999/50000";
+                let head = format!("206 Partial Content\nETag: \"z\"\nContent-Range: {range}\nContent-Length: 30000");
+                Play::response(&head, &body[20_000..])
+            }
+        };
+        let world = World::new(&content, Box::new(script)).await;
+        let (outcome, sink) = world.fetch_coded().await;
+        assert_eq!(outcome, Outcome::Done { octets: 50_000 });
+        assert!(sink.octets == content);
+        assert_eq!((sink.restarts, world.server.requests().len()), (0, 2));
+    }
+}
+
+#[tokio::test]
+async fn what_an_earlier_retrieval_has_left_is_gone_on_with() {
+    for (coding, name) in [(None, "identity"), (Some(Coding::Zstd), "zstd")] {
+        let content = object(1000);
+        let stored = if coding.is_some() { turned(&content) } else { content.clone() };
+        let body = stored.clone();
+        let script = move |_: usize, request: &str| {
+            assert_eq!((header(request, "range"), header(request, "if-range")), (Some("bytes=400-"), Some("\"x\"")));
+            assert_eq!(header(request, "accept-encoding"), Some(name));
+            let head = "206 Partial Content\nETag: \"x\"\nContent-Range: bytes 400-999/1000\nContent-Length: 600";
+            Play::response(head, &body[400..])
+        };
+        let world = World::new(&content, Box::new(script)).await;
+        let representation = Representation { coding, tag: Some("\"x\"".into()), size: Some(1000) };
+        let left = |held: usize| Memory {
+            takes_codings: true,
+            octets: stored[..held].to_vec(),
+            representation: Some(representation.clone()),
+            ..Memory::default()
+        };
+        let (outcome, sink) = world.fetch_into(left(400), Duration::from_secs(60)).await;
+        assert_eq!(outcome, Outcome::Done { octets: 600 });
+        assert!(sink.octets == content);
+        let (outcome, sink) = world.fetch_into(left(1000), Duration::from_secs(60)).await;
+        assert_eq!(outcome, Outcome::Done { octets: 0 }, "all of it was here");
+        assert!(sink.octets == content);
+        assert_eq!(world.server.requests().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_decode_is_fetched_once_more_as_it_is() {
+    for wrong in [b"bomb".repeat(200), turned(&object(999))] {
+        let content = object(1000);
+        let body = content.clone();
+        let script = move |n: usize, request: &str| match n {
+            0 => Play::response(&zstd(wrong.len()), &wrong),
+            _ => {
+                assert_eq!(header(request, "accept-encoding"), Some("identity"));
+                Play::response(&whole(1000), &body)
+            }
+        };
+        let world = World::new(&content, Box::new(script)).await;
+        let (outcome, sink) = world.fetch_coded().await;
+        assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+        assert!(sink.octets == content);
+        assert_eq!(world.server.requests().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn coded_octets_are_limited_by_the_signed_size() {
+    let chunked = "200 OK\nContent-Encoding: zstd\nTransfer-Encoding: chunked";
+    for (head, then) in
+        [(zstd(10_000), Play::Stall), (chunked.to_owned(), Play::Forever(b"6\r\nA: b\r\n\r\n".repeat(100)))]
+    {
+        let script = move |_: usize, _: &str| vec![Play::Write(crate::testing::response(&head, b"")), then.clone()];
+        let hasty = |c: &mut Config| (c.resumptions, c.rate_grace) = (3, Duration::from_millis(100));
+        let world = World::with(&object(1000), Box::new(script), hasty).await;
+        assert_temporary(&world.fetch_coded().await.0, "content coding");
+        assert_eq!(world.server.requests().len(), 2, "cut off, and asked for as it is");
+    }
+}
+
 #[tokio::test]
 async fn private_addresses_are_not_connected_to() {
     let content = object(10);
@@ -362,6 +521,58 @@ async fn private_addresses_are_not_connected_to() {
     assert_eq!(world.server.connections(), 0);
 }
 
+/// Leads to this machine the first time, and to a victim whenever it is asked again.
+#[derive(Default)]
+struct Rebinding(AtomicUsize);
+
+impl Lookup for Rebinding {
+    fn txt<'a>(&'a self, _: &'a Domain) -> BoxFuture<'a, Result<Txt, LookupError>> {
+        Box::pin(async { Err(LookupError::Temporary("nobody asks for texts here".to_owned())) })
+    }
+
+    fn addresses<'a>(&'a self, _: &'a Domain) -> BoxFuture<'a, Result<Vec<IpAddr>, LookupError>> {
+        let again = self.0.fetch_add(1, Ordering::Relaxed) > 0;
+        Box::pin(async move { Ok(vec![if again { VICTIM } else { LOCALHOST }]) })
+    }
+
+    fn tlsa<'a>(&'a self, _: &'a Domain, _: u16) -> BoxFuture<'a, Result<Option<TlsaSet>, LookupError>> {
+        Box::pin(async { Ok(None) })
+    }
+}
+
+const VICTIM: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+
+#[tokio::test]
+async fn a_name_that_changes_after_it_was_checked_leads_nowhere_else() {
+    let (content, authority) = (object(10), Authority::new());
+    let body = content.clone();
+    let server =
+        Scripted::new(authority.server(&[HOST]), Box::new(move |_, _| Play::response(&whole(10), &body))).await;
+    let victim = TcpListener::bind((VICTIM, server.port)).await.unwrap();
+    let client = Client::new(authority.client(), Arc::new(Rebinding::default()), config(server.port));
+    let uri = Uri { host: domain(HOST), xuid: Xuid::of(&content), grant: Grant::new(&[7; 16]).unwrap() };
+    let signer = domain("a.example");
+    let fetch = Fetch { uri: &uri, domain: &signer, size: 10, budget: Duration::from_secs(20), signer: None };
+    let outcome = client.fetch(fetch, &mut Memory::default()).await;
+    assert!(victim.accept().now_or_never().is_none(), "somebody else was connected to");
+    assert_eq!(outcome, Outcome::Done { octets: 10 });
+}
+
+#[tokio::test]
+async fn a_head_without_end_is_refused() {
+    for fields in [80, 100_000] {
+        let script = move |_: usize, _: &str| {
+            let fields = "\nX: y".repeat(fields);
+            Play::response(&format!("200 OK\nContent-Length: 10{fields}"), &object(10))
+        };
+        World::new(&object(10), Box::new(script)).await.expect_temporary("broke").await;
+    }
+    let script = |_: usize, _: &str| {
+        Play::response(&format!("200 OK\nContent-Length: 10\nX: {}", "y".repeat(100_000)), &object(10))
+    };
+    World::new(&object(10), Box::new(script)).await.expect_temporary("broke").await;
+}
+
 #[tokio::test]
 async fn a_certificate_for_another_name_or_from_nobody_is_refused() {
     let content = object(10);
@@ -375,7 +586,7 @@ async fn a_certificate_for_another_name_or_from_nobody_is_refused() {
         let client = Client::new(trust, Table::new(), config(server.port));
         let uri = Uri { host: domain(HOST), xuid: Xuid::of(&content), grant: Grant::new(&[7; 16]).unwrap() };
         let signer = domain("a.example");
-        let fetch = Fetch { uri: &uri, domain: &signer, size: 10, budget: Duration::from_secs(60) };
+        let fetch = Fetch { uri: &uri, domain: &signer, size: 10, budget: Duration::from_secs(60), signer: None };
         assert_temporary(&client.fetch(fetch, &mut Memory::default()).await, "certificate");
         assert_eq!(server.requests().len(), 0);
     }
@@ -401,7 +612,8 @@ async fn a_repository_that_does_not_answer_is_left() {
 async fn the_budget_ends_every_retrieval() {
     let script =
         |_: usize, _: &str| vec![Play::Write(crate::testing::response(&whole(1000), b"A: b\r\n")), Play::Stall];
-    let world = World::new(&object(1000), Box::new(script)).await;
+    let patient = |c: &mut Config| (c.rate_grace, c.resumptions) = (Duration::from_secs(5), 0);
+    let world = World::with(&object(1000), Box::new(script), patient).await;
     let (outcome, _) = world.fetch_within(Duration::from_millis(100)).await;
     assert_temporary(&outcome, "takes too long");
 }
@@ -428,18 +640,27 @@ async fn one_domain_has_no_more_than_its_places() {
 async fn a_sink_that_fails_is_our_own_fault() {
     struct Full;
     impl Sink for Full {
-        async fn write(&mut self, _: Bytes) -> io::Result<()> {
-            Err(io::ErrorKind::StorageFull.into())
+        fn takes_codings(&self) -> bool {
+            false
         }
-        async fn restart(&mut self) -> io::Result<()> {
+        fn held(&self) -> Option<(Representation, u64)> {
+            None
+        }
+        async fn begin(&mut self, _: Representation) -> Result<(), SinkError> {
             Ok(())
+        }
+        async fn write(&mut self, _: Bytes) -> Result<(), SinkError> {
+            Err(io::Error::from(io::ErrorKind::StorageFull).into())
+        }
+        async fn finish(&mut self) -> Result<Xuid, SinkError> {
+            Ok(Xuid::of(b""))
         }
     }
     let content = object(10);
     let body = content.clone();
     let world = World::new(&content, Box::new(move |_, _| Play::response(&whole(10), &body))).await;
     let signer = domain("a.example");
-    let fetch = Fetch { uri: &world.uri, domain: &signer, size: 10, budget: Duration::from_secs(60) };
+    let fetch = Fetch { uri: &world.uri, domain: &signer, size: 10, budget: Duration::from_secs(60), signer: None };
     assert_temporary(&world.client.fetch(fetch, &mut Full).await, "cannot be written here");
 }
 
@@ -482,9 +703,9 @@ async fn claims_and_receipts_get_their_answers() {
         _ => json(&format!(r#"{{"v":1,"receipts":[{{"i":"{ID}","recorded":[0]}}]}}"#)),
     };
     let world = World::new(b"x", Box::new(script)).await;
-    let answer = world.client.post_claims(&host(), &claims()).await.unwrap();
+    let answer = world.client.post_claims(&host(), &claims(), &[]).await.unwrap();
     assert_eq!(answer.claims[0].answers[0].is, Word::Granted);
-    let answer = world.client.post_receipts(&host(), &receipts()).await.unwrap();
+    let answer = world.client.post_receipts(&host(), &receipts(), &[]).await.unwrap();
     assert_eq!(answer.receipts[0].recorded, [0]);
     assert_eq!(world.server.connections(), 1);
     let sent = world.server.requests().remove(0);
@@ -535,7 +756,7 @@ async fn whatever_is_not_a_well_formed_answer_is_none() {
     for (what, octets) in cases.into_iter().chain(bodies.iter().map(as_response)) {
         let shown = String::from_utf8_lossy(&octets[..octets.len().min(300)]).into_owned();
         let world = World::new(b"x", Box::new(move |_, _| vec![Play::Write(octets.clone())])).await;
-        let none = world.client.post_claims(&host(), &claims()).await.expect_err(&shown);
+        let none = world.client.post_claims(&host(), &claims(), &[]).await.expect_err(&shown);
         assert_eq!(none.status.is_some(), what == "status", "{shown}");
     }
 }
@@ -547,11 +768,79 @@ async fn a_post_that_hangs_or_never_ends_is_given_up() {
         vec![Play::Write(crate::testing::response(head, b"")), Play::Forever(b"4\r\n    \r\n".repeat(1000))]
     };
     let world = World::new(b"x", Box::new(endless)).await;
-    let none = world.client.post_claims(&host(), &claims()).await.unwrap_err();
+    let none = world.client.post_claims(&host(), &claims(), &[]).await.unwrap_err();
     assert!(none.text.contains("limit"), "{none}");
 
     let short = |c: &mut Config| c.exchange_time = Duration::from_millis(100);
     let world = World::with(b"x", Box::new(|_, _| vec![Play::Stall]), short).await;
-    let none = world.client.post_receipts(&host(), &receipts()).await.unwrap_err();
+    let none = world.client.post_receipts(&host(), &receipts(), &[]).await.unwrap_err();
     assert!(none.text.contains("in time"), "{none}");
+}
+
+#[tokio::test]
+async fn a_document_longer_than_its_limit_is_none() {
+    let of = |octets: usize| json(&" ".repeat(octets));
+    let world = World::new(b"x", Box::new(move |n, _| of(MAX_DOCUMENT + n))).await;
+    assert_eq!(world.client.document(&host()).await.unwrap().len(), MAX_DOCUMENT);
+    assert!(world.client.document(&host()).await.is_err());
+}
+
+/// A record of the scripted repository's kind: `usage 1 1` of this certificate's key.
+fn record(usage: u8, certificate: &CertificateDer<'_>) -> Tlsa {
+    let parsed = rustls::server::ParsedCertificate::try_from(certificate).unwrap();
+    let key = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &parsed.subject_public_key_info());
+    Tlsa { usage, selector: 1, matching: 1, data: key.as_ref().to_vec() }
+}
+
+/// The certificate that a server shows.
+async fn shown(authority: &Authority, port: u16) -> CertificateDer<'static> {
+    let stream = authority.connect(port, HOST).await;
+    stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
+}
+
+/// TBR §5.5: by DANE where validated records exist, by the trusted CAs otherwise.
+#[tokio::test]
+async fn validated_records_say_what_certificate_a_repository_has() {
+    let object = b"Subject: x\r\n\r\n".as_slice();
+    let (trusted, stranger) = (Authority::new(), Authority::new());
+    let script = || -> Script { Box::new(|_, _| Play::response("200 OK\nContent-Length: 14", b"Subject: x\r\n\r\n")) };
+    let ours = Scripted::new(trusted.server(&[HOST]), script()).await;
+    let theirs = Scripted::new(stranger.server(&[HOST]), script()).await;
+    let (our_key, their_key) = (shown(&trusted, ours.port).await, shown(&stranger, theirs.port).await);
+    let uri = Uri { host: domain(HOST), xuid: Xuid::of(object), grant: Grant::new(&[7; 16]).unwrap() };
+    let fetch = async |server: &Scripted, records: Option<Result<Vec<Tlsa>, LookupError>>, dane: bool| {
+        let table = Table::new();
+        if let Some(records) = records {
+            table.set_tlsa(HOST, records.map(|records| TlsaSet { base: domain(HOST), records }));
+        }
+        let config = Config { dane, resumptions: 0, ..config(server.port) };
+        let client = Client::new(trusted.client(), table as _, config);
+        let signer = domain("a.example");
+        let budget = Duration::from_secs(60);
+        let fetch = Fetch { uri: &uri, domain: &signer, size: object.len() as u64, budget, signer: None };
+        match client.fetch(fetch, &mut Memory::default()).await {
+            Outcome::Done { .. } => "done".to_owned(),
+            Outcome::Temporary { text, .. } => text,
+            other => format!("{other:?}"),
+        }
+    };
+    let only = |usage, key: &CertificateDer<'_>| Some(Ok(vec![record(usage, key)]));
+    assert_eq!(fetch(&ours, None, true).await, "done");
+    assert!(fetch(&theirs, None, true).await.contains("certificate"));
+    // No CA is asked where the domain names the certificate itself, and none can vouch for another one.
+    assert_eq!(fetch(&theirs, only(3, &their_key), true).await, "done");
+    assert_eq!(fetch(&ours, only(3, &our_key), true).await, "done");
+    assert!(fetch(&ours, only(3, &their_key), true).await.contains("no TLSA record"));
+    // PKIX-EE: both.
+    assert_eq!(fetch(&ours, only(1, &our_key), true).await, "done");
+    assert!(fetch(&ours, only(1, &their_key), true).await.contains("no TLSA record"));
+    assert!(fetch(&theirs, only(1, &their_key), true).await.contains("certificate"));
+    // Records that cannot be used are none; those that cannot be had let nobody connect.
+    assert_eq!(fetch(&ours, only(0, &their_key), true).await, "done");
+    assert!(fetch(&theirs, only(0, &their_key), true).await.contains("certificate"));
+    let connections = ours.connections();
+    let bogus = || Some(Err(LookupError::Bogus("forged".into())));
+    assert!(fetch(&ours, bogus(), true).await.contains("forged"));
+    assert_eq!(ours.connections(), connections);
+    assert_eq!(fetch(&ours, bogus(), false).await, "done");
 }

@@ -156,3 +156,34 @@ fn verifiers_are_written_and_read() {
     // SASLprep: a no-break space is a space (RFC 4013 §2.1).
     assert!(verifier.fits("correct\u{a0}horse"));
 }
+
+/// What a client that knows the password proves of these messages (RFC 5802 §3).
+fn proof(auth_message: &str) -> String {
+    use aws_lc_rs::{digest, hmac, pbkdf2};
+    use base64::Engine as _;
+    let mut salted = [0; 32];
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, DEFAULT_ITERATIONS, b"some salt", PASSWORD.as_bytes(), &mut salted);
+    let client_key = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &salted), b"Client Key");
+    let stored_key = digest::digest(&digest::SHA256, client_key.as_ref());
+    let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, stored_key.as_ref()), auth_message.as_bytes());
+    let proof: Vec<u8> = client_key.as_ref().iter().zip(signature.as_ref()).map(|(a, b)| a ^ b).collect();
+    base64::engine::general_purpose::STANDARD.encode(proof)
+}
+
+#[tokio::test]
+async fn a_proof_for_another_nonce_or_header_is_refused() {
+    let (book, bare) = (book(), "n=alice=2C=3Dx@a.example,r=abc");
+    let answer = async |header: &str, suffix: &str| {
+        let mut exchange = Exchange::new("SCRAM-SHA-256").unwrap();
+        let first = exchange.step(&book, Some(format!("n,,{bare}").as_bytes())).await;
+        let Ok(Step::Challenge(challenge)) = first else { panic!("no challenge") };
+        let server_first = String::from_utf8(challenge.reveal().to_vec()).unwrap();
+        let nonce = server_first.split(',').next().unwrap();
+        let last = format!("c={header},{nonce}{suffix}");
+        let proof = proof(&format!("{bare},{server_first},{last}"));
+        exchange.step(&book, Some(format!("{last},p={proof}").as_bytes())).await
+    };
+    assert!(matches!(answer("biws", "").await, Ok(Step::Challenge(_))));
+    assert_eq!(answer("biws", "x").await, Err(Failure::Refused), "another nonce");
+    assert_eq!(answer("eSws", "").await, Err(Failure::Refused), "another header");
+}

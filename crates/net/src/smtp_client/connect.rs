@@ -2,10 +2,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
-use mail::EnhancedStatus;
-use rustls::ClientConfig;
+use mail::{EnhancedStatus, StatusClass};
 use rustls::pki_types::ServerName;
 use smtp::Reply;
 use smtp::client::{Client as Smtp, Config, End, Event};
@@ -16,20 +14,24 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::link::{Link, Turn};
+use super::results::Broken;
 use super::route::Place;
-use super::{ConnectError, Destination, Inner, Login, Route, TlsPolicy};
+use super::{ConnectError, Destination, Inner, Login, MessageTls, Protocol, Route, TlsPolicy};
+use crate::tls::Security;
 use crate::wire::{Clock, Stream, buffered};
 
 /// Why a place gave no session.
-enum Failure {
+pub(super) enum Failure {
     /// It could not be reached, or was lost.
     Unreachable(String),
     /// It turned us away.
     Refused(Reply),
     /// The handshake failed.
-    Tls(String),
+    Tls(Broken),
     /// STARTTLS is not to be had.
     NoTls,
+    /// The message needs REQUIRETLS, which is not to be had.
+    NoRequireTls,
     /// AUTH is not to be had, or name or password are wrong.
     Auth(String),
 }
@@ -37,13 +39,13 @@ enum Failure {
 impl Inner {
     /// A new connection to the first place that can be had.
     pub(super) async fn open(&self, destination: &Destination) -> Result<Box<Link>, ConnectError> {
-        let places = self.places(&destination.route).await?;
-        let (mut last, mut all_refused) = (None, true);
-        for place in &places {
+        let places = self.places(destination).await?;
+        let (mut last, mut is_final) = (None, !places.others_later);
+        for place in &places.list {
             match self.open_place(destination, place).await {
                 Ok(link) => return Ok(Box::new(link)),
                 Err(failure) => {
-                    all_refused &= matches!(&failure, Failure::Refused(reply) if reply.code() >= 500);
+                    is_final &= failure.is_final(destination);
                     let error = failure.explain(&place.peer());
                     tracing::debug!(%error, "a host could not be used");
                     last = Some(error);
@@ -51,43 +53,53 @@ impl Inner {
             }
         }
         let mut error = last.unwrap_or_else(|| Failure::Unreachable("it has no address".into()).explain("the host"));
-        // A smart host's refusal is the operator's to mend, not a reason to return mail.
-        error.temporary = !(all_refused && matches!(destination.route, Route::Exchangers(_)));
-        if error.temporary {
-            error.status = as_temporary(error.status);
-        }
+        error.temporary = !is_final;
+        error.status = match (is_final, error.status.class()) {
+            (false, _) => as_temporary(error.status),
+            // RFC 8689 §4.2.1: encryption needed.
+            (true, StatusClass::Temporary) => EnhancedStatus::permanent(7, 10),
+            (true, _) => error.status,
+        };
         Err(error)
     }
 
     async fn open_place(&self, destination: &Destination, place: &Place) -> Result<Link, Failure> {
-        match self.attempt(destination, place, destination.tls).await {
-            Err(Failure::Tls(why)) if destination.tls == TlsPolicy::Opportunistic => {
-                tracing::info!(peer = place.peer(), why, "TLS cannot be negotiated, going on in clear");
-                self.attempt(destination, place, TlsPolicy::Off).await
+        let security = place.security();
+        let result = self.attempt(destination, place, &security).await;
+        self.tell(destination, place, result.as_ref()).await;
+        match result {
+            Err(Failure::Tls(why)) if security == Security::Opportunistic => {
+                tracing::info!(peer = place.peer(), %why, "TLS cannot be negotiated, going on in clear");
+                self.attempt(destination, place, &Security::Off).await
             }
             result => result,
         }
     }
 
-    async fn attempt(&self, destination: &Destination, place: &Place, tls: TlsPolicy) -> Result<Link, Failure> {
+    pub(super) async fn attempt(
+        &self,
+        destination: &Destination,
+        place: &Place,
+        security: &Security,
+    ) -> Result<Link, Failure> {
         let permit = self.pool.permit().await.ok_or_else(|| Failure::Unreachable("the server stops".into()))?;
         let mut link = self.dial(destination, place, permit).await?;
-        if tls == TlsPolicy::Implicit {
-            self.handshake(&mut link, place, tls).await?;
+        let implicit = destination.tls == TlsPolicy::Implicit;
+        if implicit {
+            self.handshake(&mut link, place, security).await?;
         }
         hello(&mut link).await?;
-        match tls {
-            TlsPolicy::Off | TlsPolicy::Implicit => {}
-            TlsPolicy::Opportunistic => {
-                if link.smtp.capabilities().starttls {
-                    self.start_tls(&mut link, place, tls).await?;
-                }
+        let offered = link.smtp.capabilities().starttls;
+        let wanted = security.needs_tls() || (*security == Security::Opportunistic && offered);
+        if wanted && !implicit {
+            let begun = self.start_tls(&mut link, place, security).await?;
+            if security.needs_tls() && !begun {
+                return Err(Failure::NoTls);
             }
-            TlsPolicy::Required | TlsPolicy::Verified => {
-                if !self.start_tls(&mut link, place, tls).await? {
-                    return Err(Failure::NoTls);
-                }
-            }
+        }
+        let is_required = (destination.asks, destination.protocol) == (MessageTls::Required, Protocol::Smtp);
+        if is_required && !(link.smtp.is_tls() && link.smtp.capabilities().requiretls) {
+            return Err(Failure::NoRequireTls);
         }
         if let Some(login) = &destination.login {
             log_in(&mut link, login).await?;
@@ -112,7 +124,8 @@ impl Inner {
         let implicit = destination.tls == TlsPolicy::Implicit;
         let smtp = Smtp::new(config, implicit, clock.now());
         let peer = place.peer();
-        Ok(Link { stream, smtp, clock, peer, write_time, sent: 0, received: 0, uses: 0, _permit: permit })
+        let security = Security::Off;
+        Ok(Link { stream, smtp, clock, peer, security, write_time, sent: 0, received: 0, uses: 0, _permit: permit })
     }
 
     async fn connect_to(&self, place: &Place) -> io::Result<Stream> {
@@ -138,7 +151,7 @@ impl Inner {
     }
 
     /// Asks for STARTTLS; `false` where it is not to be had, and the session goes on in clear.
-    async fn start_tls(&self, link: &mut Link, place: &Place, tls: TlsPolicy) -> Result<bool, Failure> {
+    async fn start_tls(&self, link: &mut Link, place: &Place, security: &Security) -> Result<bool, Failure> {
         if link.smtp.start_tls(link.now()).is_err() {
             return Ok(false);
         }
@@ -151,29 +164,22 @@ impl Inner {
                 Turn::Closed => return Err(lost()),
             }
         }
-        self.handshake(link, place, tls).await?;
+        self.handshake(link, place, security).await?;
         link.smtp.tls_established(link.now()).map_err(|_| lost())?;
         hello(link).await?;
         Ok(true)
     }
 
-    async fn handshake(&self, link: &mut Link, place: &Place, tls: TlsPolicy) -> Result<(), Failure> {
-        let failed = |error: io::Error| Failure::Tls(error.to_string());
+    async fn handshake(&self, link: &mut Link, place: &Place, security: &Security) -> Result<(), Failure> {
+        let failed = |error: io::Error| Failure::Tls(error.into());
         let stream = buffered(link.stream.take_tcp().map_err(failed)?);
-        let connector = TlsConnector::from(self.tls_config(tls));
+        let connector = TlsConnector::from(self.settings.tls.config(security));
         let handshake = connector.connect(server_name(place), stream);
         let stream = timeout(self.settings.handshake, handshake).await;
-        let stream = stream.map_err(|_| Failure::Tls("the handshake took too long".into()))?.map_err(failed)?;
+        let stream = stream.map_err(|_| Failure::Tls(Broken::other("the handshake took too long")))?.map_err(failed)?;
         link.stream = Stream::Client(Box::new(stream));
+        link.security = security.clone();
         Ok(())
-    }
-
-    fn tls_config(&self, tls: TlsPolicy) -> Arc<ClientConfig> {
-        let configs = &self.settings.tls;
-        Arc::clone(match tls {
-            TlsPolicy::Verified | TlsPolicy::Implicit => &configs.verified,
-            TlsPolicy::Off | TlsPolicy::Opportunistic | TlsPolicy::Required => &configs.opportunistic,
-        })
     }
 }
 
@@ -227,12 +233,28 @@ fn lost() -> Failure {
 }
 
 impl Failure {
-    fn explain(self, peer: &str) -> ConnectError {
+    /// Is there nothing to be hoped for from trying this place again? What the operator of a next hop may mend is no reason
+    /// to return mail.
+    fn is_final(&self, destination: &Destination) -> bool {
+        let is_theirs = matches!(destination.route, Route::Exchangers(_));
+        match self {
+            Self::Refused(reply) => is_theirs && reply.code() >= 500,
+            Self::Tls(_) | Self::NoTls => is_theirs && destination.asks == MessageTls::Required,
+            Self::NoRequireTls => true,
+            Self::Unreachable(_) | Self::Auth(_) => false,
+        }
+    }
+
+    /// In a sentence.
+    pub(super) fn explain(self, peer: &str) -> ConnectError {
         let (status, text) = match self {
             Self::Unreachable(why) => (EnhancedStatus::temporary(4, 1), why),
             Self::Refused(reply) => (reply.status_or_general(), format!("it said {reply}")),
             Self::Tls(why) => (EnhancedStatus::temporary(7, 5), format!("TLS cannot be negotiated: {why}")),
             Self::NoTls => (EnhancedStatus::temporary(7, 4), "STARTTLS is required here, but not offered".into()),
+            Self::NoRequireTls => {
+                (EnhancedStatus::permanent(7, 30), "the message needs REQUIRETLS, which it does not offer".into())
+            }
             Self::Auth(why) => (EnhancedStatus::temporary(7, 8), why),
         };
         ConnectError { temporary: true, text: format!("{peer}: {text}"), status }

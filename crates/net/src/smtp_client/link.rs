@@ -7,6 +7,7 @@ use smtp::client::{Action, Client as Smtp, Event};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{timeout, timeout_at};
 
+use crate::tls::Security;
 use crate::wire::{Clock, Stream};
 
 /// Longest wait for the last words of a peer that does not take our octets any more, and how many reads.
@@ -19,6 +20,8 @@ pub(super) struct Link {
     pub(super) clock: Clock,
     /// Host and address, for people.
     pub(super) peer: String,
+    /// The demand that the handshake met; [`Security::Off`] in clear.
+    pub(super) security: Security,
     /// Longest that one write may take.
     pub(super) write_time: Duration,
     /// Octets sent and received, before TLS.

@@ -1,13 +1,15 @@
 //! From a destination to the places where it may be reached, in the order of trying.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use mail::{Domain, EnhancedStatus};
 use rustls::pki_types::ServerName;
 
-use super::{ConnectError, Inner, Route};
+use super::security::by_policy;
+use super::{ConnectError, Destination, Inner, Route};
 use crate::dns::{DnsError, Exchange, Exchanges};
+use crate::tls::Security;
 
 /// Most places that are tried in one attempt.
 const MAX_PLACES: usize = 12;
@@ -15,8 +17,27 @@ const MAX_PLACES: usize = 12;
 /// Where to connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
-    Tcp { address: SocketAddr, name: ServerName<'static>, peer: String },
+    Tcp { address: SocketAddr, name: ServerName<'static>, peer: String, security: Security },
     Unix(PathBuf),
+}
+
+/// Where a destination may be reached now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Places {
+    /// In the order of trying, at least one.
+    pub(super) list: Vec<Place>,
+    /// Are there others, which could not be had now?
+    pub(super) others_later: bool,
+}
+
+/// The mail exchangers of a domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Exchangers {
+    pub(super) domain: Domain,
+    /// In the order of trying.
+    pub(super) hosts: Vec<Exchange>,
+    /// Does DNSSEC vouch for these names, or for there being no MX records?
+    pub(super) secure: bool,
 }
 
 impl Place {
@@ -27,45 +48,67 @@ impl Place {
             Self::Unix(path) => path.display().to_string(),
         }
     }
+
+    /// The host's name and address; none for what was given as an address.
+    pub(super) fn host(&self) -> Option<(Domain, IpAddr)> {
+        match self {
+            Self::Tcp { address, name: ServerName::DnsName(name), .. } => {
+                Some((Domain::parse(name.as_ref()).ok()?, address.ip()))
+            }
+            Self::Tcp { .. } | Self::Unix(_) => None,
+        }
+    }
+
+    /// What a connection there needs.
+    pub(super) fn security(&self) -> Security {
+        match self {
+            Self::Tcp { security, .. } => security.clone(),
+            // Nobody is on the way to a socket of this machine.
+            Self::Unix(_) => Security::Off,
+        }
+    }
 }
 
 impl Inner {
     /// At least one place.
-    pub(super) async fn places(&self, route: &Route) -> Result<Vec<Place>, ConnectError> {
-        match route {
-            Route::Exchangers(domain) => self.of_exchangers(domain).await,
-            Route::Host(host, port) => match self.of_host(host, *port).await {
-                Ok(places) => Ok(places),
+    pub(super) async fn places(&self, destination: &Destination) -> Result<Places, ConnectError> {
+        let list = match &destination.route {
+            Route::Exchangers(domain) => return self.of_exchangers(domain, destination).await,
+            Route::Host(host, port) => {
+                let security = self.security_of_host(destination, host, *port).await?;
                 // The operator's mistake costs no author a message.
-                Err(error) => Err(later(4, format!("{host}: {error}"))),
-            },
+                self.of_host(host, *port, &security).await.map_err(|error| later(4, format!("{host}: {error}")))?
+            }
             Route::Address(address, port) => {
                 let (address, name) = (SocketAddr::new(*address, *port), ServerName::IpAddress((*address).into()));
-                Ok(vec![Place::Tcp { address, name, peer: format!("[{}]:{port}", address.ip()) }])
+                let peer = format!("[{}]:{port}", address.ip());
+                vec![Place::Tcp { address, name, peer, security: by_policy(destination) }]
             }
-            Route::Unix(path) => Ok(vec![Place::Unix(path.clone())]),
-        }
+            Route::Unix(path) => vec![Place::Unix(path.clone())],
+        };
+        Ok(Places { list, others_later: false })
     }
 
-    async fn of_exchangers(&self, domain: &Domain) -> Result<Vec<Place>, ConnectError> {
-        let hosts = match self.resolver.mx(domain).await.map(|answer| answer.value) {
-            Ok(Exchanges::Hosts(hosts)) => hosts,
-            Ok(Exchanges::Null) => return Err(never(1, 10, format!("{domain} takes no mail (null MX)"))),
-            Err(DnsError::NoSuchDomain) => return Err(never(1, 2, format!("the domain {domain} does not exist"))),
-            Err(error) => return Err(later(3, format!("MX of {domain}: {error}"))),
-        };
-        let hosts = self.before_ours(hosts);
-        if hosts.is_empty() {
-            return Err(never(4, 6, format!("mail for {domain} loops: its best mail exchanger is this server")));
-        }
-        let (mut places, mut failure) = (Vec::new(), None);
-        for Exchange { host, .. } in hosts {
+    async fn of_exchangers(&self, domain: &Domain, destination: &Destination) -> Result<Places, ConnectError> {
+        let exchangers = self.exchangers(domain).await?;
+        let (mut places, mut failure) = (Vec::new(), None::<ConnectError>);
+        for Exchange { host, .. } in &exchangers.hosts {
             if places.len() >= MAX_PLACES {
                 break;
             }
-            match self.of_host(&host, self.settings.mx_port).await {
+            let security = match self.security_of(destination, &exchangers, host).await {
+                Ok(security) => security,
+                Err(error) => {
+                    // That something may be better later is the better news.
+                    failure = failure.filter(|kept| kept.temporary).or(Some(error));
+                    continue;
+                }
+            };
+            match self.of_host(host, self.settings.mx_port, &security).await {
                 Ok(found) => places.extend(found),
-                Err(error @ DnsError::Temporary(_)) => failure = Some(later(3, format!("{host}: {error}"))),
+                Err(error @ (DnsError::Temporary(_) | DnsError::Bogus(_))) => {
+                    failure = Some(later(3, format!("{host}: {error}")))
+                }
                 Err(error) => {
                     failure.get_or_insert(never(4, 4, format!("{host}, mail exchanger of {domain}: {error}")));
                 }
@@ -74,8 +117,23 @@ impl Inner {
         places.truncate(MAX_PLACES);
         match failure {
             Some(failure) if places.is_empty() => Err(failure),
-            _ => Ok(places),
+            failure => Ok(Places { list: places, others_later: failure.is_some_and(|failure| failure.temporary) }),
         }
+    }
+
+    /// The exchangers that are better than we are, at least one.
+    pub(super) async fn exchangers(&self, domain: &Domain) -> Result<Exchangers, ConnectError> {
+        let (hosts, secure) = match self.resolver.mx(domain).await.map(|answer| (answer.value, answer.secure)) {
+            Ok((Exchanges::Hosts(hosts), secure)) => (hosts, secure),
+            Ok((Exchanges::Null, _)) => return Err(never(1, 10, format!("{domain} takes no mail (null MX)"))),
+            Err(DnsError::NoSuchDomain) => return Err(never(1, 2, format!("the domain {domain} does not exist"))),
+            Err(error) => return Err(later(3, format!("MX of {domain}: {error}"))),
+        };
+        let hosts = self.before_ours(hosts);
+        if hosts.is_empty() {
+            return Err(never(4, 6, format!("mail for {domain} loops: its best mail exchanger is this server")));
+        }
+        Ok(Exchangers { domain: domain.clone(), hosts, secure })
     }
 
     /// RFC 5321 §5.1: where we are a mail exchanger of the domain ourselves, only better ones are tried.
@@ -87,13 +145,16 @@ impl Inner {
         hosts
     }
 
-    async fn of_host(&self, host: &Domain, port: u16) -> Result<Vec<Place>, DnsError> {
+    pub(super) async fn of_host(&self, host: &Domain, port: u16, security: &Security) -> Result<Vec<Place>, DnsError> {
         let addresses = self.resolver.addresses(host).await?.value;
-        let name = ServerName::try_from(host.as_str().to_owned()).map_err(|_| DnsError::NoRecords)?;
+        // With DANE the server is asked for the name that its records stand under (RFC 7672 §8.1).
+        let asked = if let Security::Dane(dane) = security { dane.base() } else { host };
+        let name = ServerName::try_from(asked.as_str().to_owned()).map_err(|_| DnsError::NoRecords)?;
         let place = |ip| Place::Tcp {
             address: SocketAddr::new(ip, port),
             name: name.clone(),
             peer: format!("{host} [{ip}]:{port}"),
+            security: security.clone(),
         };
         Ok(addresses.into_iter().map(place).collect())
     }

@@ -12,6 +12,7 @@ use smtp::{Capabilities, Reply};
 
 use super::link::{Link, Turn};
 use super::{ConnectError, Destination, Inner};
+use crate::tls::Security;
 
 /// A connection that is ready for a transaction. Dropped without [`Session::release`] it is closed.
 pub struct Session {
@@ -24,6 +25,7 @@ pub struct Session {
     peer: String,
     capabilities: Capabilities,
     tls: bool,
+    security: Security,
 }
 
 /// What came of a transaction.
@@ -41,7 +43,8 @@ pub struct Transaction {
 impl Session {
     pub(super) fn new(inner: Arc<Inner>, destination: Destination, link: Box<Link>, reused: bool) -> Self {
         let (peer, capabilities, tls) = (link.peer.clone(), link.smtp.capabilities().clone(), link.smtp.is_tls());
-        Self { inner, destination, link: Some(link), reused, peer, capabilities, tls }
+        let security = link.security.clone();
+        Self { inner, destination, link: Some(link), reused, peer, capabilities, tls, security }
     }
 
     /// Host, address and port, for people.
@@ -57,6 +60,11 @@ impl Session {
     /// Is the connection inside TLS?
     pub fn is_tls(&self) -> bool {
         self.tls
+    }
+
+    /// The demand that the connection's handshake met; [`Security::Off`] in clear.
+    pub fn security(&self) -> &Security {
+        &self.security
     }
 
     /// Sends a message: `prefix`, then exactly `size` octets of `content`; together they are lines with CR LF.
@@ -81,11 +89,17 @@ impl Session {
         self.transact(envelope, Transfer::Offer { line, block }, &mut body).await
     }
 
+    /// Asks whether the recipients would be accepted, and sends nothing: MAIL, RCPT, RSET.
+    pub async fn probe(&mut self, envelope: &Envelope) -> Vec<Fate> {
+        let mut body = Body { prefix: None, content: stream::empty(), left: 0 };
+        self.transact(envelope, Transfer::Probe, &mut body).await.fates
+    }
+
     /// Gives the connection back for the next message, if it is still good.
     pub fn release(mut self) {
         if let Some(link) = self.link.take()
             && link.smtp.is_ready()
-            && link.uses < self.inner.settings.uses
+            && link.uses < self.inner.settings.uses.min(self.capabilities.limits.transactions.unwrap_or(u32::MAX))
         {
             self.inner.pool.put(self.destination.clone(), link);
         }
@@ -123,7 +137,7 @@ impl Session {
 
     async fn reconnect(&mut self) -> Result<&mut Link, ConnectError> {
         let link = self.inner.open(&self.destination).await?;
-        (self.peer, self.tls) = (link.peer.clone(), link.smtp.is_tls());
+        (self.peer, self.tls, self.security) = (link.peer.clone(), link.smtp.is_tls(), link.security.clone());
         self.capabilities = link.smtp.capabilities().clone();
         Ok(self.link.insert(link))
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use smtp::reply::Reply;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -26,16 +26,18 @@ const FAREWELLS: usize = 64;
 /// Serves SMTP until `shutdown` is cancelled. Then nobody is accepted any more, transactions on their way get
 /// [`Limits::drain`](super::Limits::drain), clients that wait hear 421, and all that is left is closed. Dropping
 /// the future closes everything at once.
+///
+/// New settings hold for connections that are made from then on; how many there may be was settled at the beginning.
 pub async fn serve<H: Handler>(
     listener: TcpListener,
-    mut settings: Settings,
+    mut settings: watch::Receiver<Settings>,
     handler: Arc<H>,
     shutdown: CancellationToken,
 ) {
-    settings.smtp.starttls &= settings.tls.is_some() && !settings.implicit_tls;
-    let drain = settings.limits.drain;
-    let mut door = Door::new(&settings);
-    let shared = Arc::new(Shared::new(settings, handler, shutdown.clone()));
+    let in_force = settings.borrow_and_update().clone();
+    let drain = in_force.limits.drain;
+    let mut door = Door::new(&in_force);
+    let mut shared = share(in_force, &handler, &shutdown);
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -46,6 +48,9 @@ pub async fn serve<H: Handler>(
         };
         match accepted {
             Ok((stream, peer)) => {
+                if settings.has_changed().unwrap_or(false) {
+                    shared = share(settings.borrow_and_update().clone(), &handler, &shutdown);
+                }
                 if let Some((stream, seat)) = door.admit(stream, peer) {
                     let shared = Arc::clone(&shared);
                     connections.spawn(async move {
@@ -66,6 +71,11 @@ pub async fn serve<H: Handler>(
         tracing::warn!(left = connections.len(), "transactions are cut off by the shutdown");
         connections.shutdown().await;
     }
+}
+
+fn share<H>(mut settings: Settings, handler: &Arc<H>, shutdown: &CancellationToken) -> Arc<Shared<H>> {
+    settings.smtp.starttls &= settings.tls.is_some() && !settings.implicit_tls;
+    Arc::new(Shared::new(settings, Arc::clone(handler), shutdown.clone()))
 }
 
 /// Keeps the numbers of connections.

@@ -2,6 +2,7 @@
 //! read again when the files change, as tools that renew certificates expect.
 
 use std::fmt;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -28,7 +29,6 @@ pub struct CertificateFiles {
 
 /// Certificates that follow their files. Implements rustls' [`ResolvesServerCert`].
 pub struct Certificates {
-    files: Vec<CertificateFiles>,
     loaded: RwLock<Loaded>,
     started: Instant,
     /// Milliseconds after `started` at which the files are looked at again.
@@ -36,6 +36,7 @@ pub struct Certificates {
 }
 
 struct Loaded {
+    files: Vec<CertificateFiles>,
     /// In the order of configuration.
     keys: Vec<Arc<CertifiedKey>>,
     stamps: Vec<Stamp>,
@@ -50,12 +51,19 @@ impl Certificates {
     /// # Errors
     /// [`TlsError`] names the file and what to do.
     pub fn load(files: &[CertificateFiles]) -> Result<Arc<Self>, TlsError> {
-        if files.is_empty() {
-            return Err(TlsError::NoCertificate);
-        }
-        let loaded = RwLock::new(Loaded { stamps: stamps(files), keys: read_all(files)? });
+        let loaded = RwLock::new(Loaded::read(files)?);
         let (started, next_check) = (Instant::now(), AtomicU64::new(in_millis(CHECK_EVERY)));
-        Ok(Arc::new(Self { files: files.to_vec(), loaded, started, next_check }))
+        Ok(Arc::new(Self { loaded, started, next_check }))
+    }
+
+    /// Goes on with these files instead, at the next handshake.
+    ///
+    /// # Errors
+    /// [`TlsError`]: what was loaded before stays in use.
+    pub fn replace(&self, files: &[CertificateFiles]) -> Result<(), TlsError> {
+        let loaded = Loaded::read(files)?;
+        *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+        Ok(())
     }
 
     /// Reads the files again if their times or lengths have changed; tells whether it did. Handshakes do so by
@@ -64,12 +72,20 @@ impl Certificates {
     /// # Errors
     /// [`TlsError`]: what was loaded before stays in use.
     pub fn reload_if_changed(&self) -> Result<bool, TlsError> {
-        let now = stamps(&self.files);
-        if self.loaded.read().unwrap_or_else(PoisonError::into_inner).stamps == now {
+        let (files, known) = {
+            let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
+            (loaded.files.clone(), loaded.stamps.clone())
+        };
+        let now = stamps(&files);
+        if known == now {
             return Ok(false);
         }
-        let keys = read_all(&self.files);
+        let keys = read_all(&files);
         let mut loaded = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
+        if loaded.files != files {
+            // Replaced meanwhile.
+            return Ok(false);
+        }
         // Remembered in case of failure too: one warning for each change is enough.
         loaded.stamps = now;
         loaded.keys = keys?;
@@ -98,6 +114,15 @@ impl Certificates {
     }
 }
 
+impl Loaded {
+    fn read(files: &[CertificateFiles]) -> Result<Self, TlsError> {
+        if files.is_empty() {
+            return Err(TlsError::NoCertificate);
+        }
+        Ok(Self { files: files.to_vec(), stamps: stamps(files), keys: read_all(files)? })
+    }
+}
+
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.check_now_and_then();
@@ -107,7 +132,8 @@ impl ResolvesServerCert for Certificates {
 
 impl fmt::Debug for Certificates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(&self.files).finish()
+        let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
+        f.debug_list().entries(&loaded.files).finish()
     }
 }
 
@@ -132,7 +158,7 @@ fn read_all(files: &[CertificateFiles]) -> Result<Vec<Arc<CertifiedKey>>, TlsErr
 fn read(files: &CertificateFiles) -> Result<CertifiedKey, TlsError> {
     let chain = read_chain(&files.certificate)?;
     let octets = read_file(&files.key)?;
-    warn_if_exposed(&files.key);
+    refuse_exposed(&files.key)?;
     let key = PrivateKeyDer::from_pem_slice(&octets).map_err(|error| TlsError::Content {
         path: files.key.clone(),
         problem: format!("no private key can be read from it ({error})"),
@@ -143,6 +169,15 @@ fn read(files: &CertificateFiles) -> Result<CertifiedKey, TlsError> {
         problem: format!("the key cannot be used with {} ({error})", files.certificate.display()),
         remedy: "name the key that belongs to the certificate",
     })
+}
+
+/// The server's own certificate, the first of a PEM file: for records that tell the world of it.
+///
+/// # Errors
+/// [`TlsError`] names the file and what to do.
+pub fn end_entity(path: &Path) -> Result<CertificateDer<'static>, TlsError> {
+    // The chain is not empty.
+    read_chain(path).map(|mut chain| chain.swap_remove(0))
 }
 
 /// The certificates of a PEM file, at least one.
@@ -165,13 +200,17 @@ fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
     std::fs::read(path).map_err(|error| TlsError::Unreadable { path: path.to_owned(), error })
 }
 
-#[cfg(unix)]
-fn warn_if_exposed(key: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    if std::fs::metadata(key).is_ok_and(|m| m.permissions().mode() & 0o004 != 0) {
-        tracing::warn!(path = %key.display(), "every user of this machine can read the private key; chmod o= it");
+/// A key that every user of this machine can read is nobody's proof of anything. A group may read it: tools that renew
+/// certificates hand keys over in this way.
+fn refuse_exposed(key: &Path) -> Result<(), TlsError> {
+    let metadata = std::fs::metadata(key).map_err(|error| TlsError::Unreadable { path: key.to_owned(), error })?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o007 == 0 {
+        return Ok(());
     }
+    Err(TlsError::Content {
+        path: key.to_owned(),
+        problem: format!("its mode is {mode:04o}, so every user of this machine could use the private key"),
+        remedy: "chmod 600 makes it the owner's alone",
+    })
 }
-
-#[cfg(not(unix))]
-fn warn_if_exposed(_: &Path) {}

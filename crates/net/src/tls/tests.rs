@@ -38,8 +38,13 @@ impl Ca {
         let files = CertificateFiles { certificate: path("pem"), key: path("key") };
         std::fs::write(&files.certificate, certificate.pem()).unwrap();
         std::fs::write(&files.key, key.serialize_pem()).unwrap();
+        permit(&files.key, 0o600);
         files
     }
+}
+
+fn permit(file: &Path, mode: u32) {
+    std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
 }
 
 /// Does a handshake succeed? In memory.
@@ -127,6 +132,24 @@ fn certificates_follow_their_files() {
 }
 
 #[test]
+fn other_files_are_taken_over_and_bad_ones_are_not() {
+    let ca = Ca::new();
+    let certificates = Certificates::load(&[ca.issue("mx.a.example", "a")]).unwrap();
+    let server = server_config(Arc::clone(&certificates), Versions::From12, &[]).unwrap();
+    let is_served = |name| {
+        let client = ClientTls::new(&Trust::CaFile(ca.ca_file())).unwrap().verified;
+        handshake(&server, &client, name).is_ok()
+    };
+    assert!(is_served("mx.a.example") && !is_served("mx.b.example"));
+    certificates.replace(&[ca.issue("mx.b.example", "b")]).unwrap();
+    assert!(!is_served("mx.a.example") && is_served("mx.b.example"));
+    let missing = CertificateFiles { certificate: "none.pem".into(), key: "none.key".into() };
+    assert!(certificates.replace(&[missing]).is_err());
+    assert!(certificates.replace(&[]).is_err());
+    assert!(is_served("mx.b.example"));
+}
+
+#[test]
 fn errors_say_which_file_and_what_to_do() {
     let ca = Ca::new();
     let (a, b) = (ca.issue("a.example", "a"), ca.issue("b.example", "b"));
@@ -136,6 +159,11 @@ fn errors_say_which_file_and_what_to_do() {
         let error = Certificates::load(&[files]).unwrap_err().to_string();
         assert!(words.iter().all(|word| error.contains(word)), "{error}");
     }
+    permit(&a.key, 0o644);
+    let error = Certificates::load(std::slice::from_ref(&a)).unwrap_err().to_string();
+    assert!(["a.key", "0644", "chmod 600"].iter().all(|word| error.contains(word)), "{error}");
+    permit(&a.key, 0o640);
+    Certificates::load(&[a]).unwrap();
     let error = ClientTls::new(&Trust::CaFile(b.key)).unwrap_err().to_string();
     assert!(error.contains("b.key"), "{error}");
     assert!(matches!(Certificates::load(&[]), Err(TlsError::NoCertificate)));

@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::certificates::read_chain;
-use super::{TlsError, Versions, provider};
+use super::{Security, TlsError, Versions, dane, provider};
 
 /// Sessions that a client remembers in order to resume them, over all peers.
 const REMEMBERED_SESSIONS: usize = 1_024;
@@ -32,6 +32,7 @@ pub struct ClientTls {
     pub verified: Arc<ClientConfig>,
     /// Any certificate will do: protection against listeners only (RFC 7435).
     pub opportunistic: Arc<ClientConfig>,
+    verifier: Arc<dyn ServerCertVerifier>,
 }
 
 impl ClientTls {
@@ -40,11 +41,33 @@ impl ClientTls {
     /// # Errors
     /// [`TlsError`] names the file and what to do.
     pub fn new(trust: &Trust) -> Result<Self, TlsError> {
-        let anybody = Arc::new(Anybody(provider()));
+        let anybody = Arc::new(Anybody::new());
+        let verifier = verifier(trust)?;
         Ok(Self {
-            verified: client_config(trust, Versions::From12, &[])?,
+            verified: build(Arc::clone(&verifier), Versions::From12, &[])?,
             opportunistic: build(anybody, Versions::From12, &[])?,
+            verifier,
         })
+    }
+
+    /// Would this chain do for the name, where certificate and name are verified? For connections that were made under a
+    /// lesser demand.
+    ///
+    /// # Errors
+    /// Why it would not.
+    pub fn judge(&self, chain: &[CertificateDer<'_>], name: &ServerName<'_>) -> Result<(), rustls::Error> {
+        let Some((own, others)) = chain.split_first() else { return Err(rustls::Error::NoCertificatesPresented) };
+        self.verifier.verify_server_cert(own, others, name, &[], UnixTime::now()).map(|_| ())
+    }
+
+    /// The configuration whose handshake succeeds only if this demand is met. Sessions are resumed only under the
+    /// demand that they were made under.
+    pub fn config(&self, security: &Security) -> Arc<ClientConfig> {
+        match security {
+            Security::Off | Security::Opportunistic | Security::Encrypted => Arc::clone(&self.opportunistic),
+            Security::WebPki => Arc::clone(&self.verified),
+            Security::Dane(records) => dane::under(&self.verified, Arc::clone(records)),
+        }
     }
 }
 
@@ -53,11 +76,14 @@ impl ClientTls {
 /// # Errors
 /// [`TlsError`] names the file and what to do.
 pub fn client_config(trust: &Trust, versions: Versions, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, TlsError> {
-    let verifier: Arc<dyn ServerCertVerifier> = match trust {
+    build(verifier(trust)?, versions, alpn)
+}
+
+fn verifier(trust: &Trust) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
+    Ok(match trust {
         Trust::System => Arc::new(rustls_platform_verifier::Verifier::new(provider())?),
         Trust::CaFile(path) => of_file(path)?,
-    };
-    build(verifier, versions, alpn)
+    })
 }
 
 fn build(
@@ -91,7 +117,13 @@ fn of_file(path: &Path) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
 
 /// Believes every certificate, but checks that the peer holds its key.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+pub(super) struct Anybody(Arc<CryptoProvider>);
+
+impl Anybody {
+    pub(super) fn new() -> Self {
+        Self(provider())
+    }
+}
 
 impl ServerCertVerifier for Anybody {
     fn verify_server_cert(

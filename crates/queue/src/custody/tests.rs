@@ -23,7 +23,7 @@ fn queued() -> RecipientState {
 }
 
 fn offered(accepted: Option<Timestamp>, closed: bool) -> RecipientState {
-    RecipientState::Offered(Offered { reference: REFERENCE, index: 3, accepted, closed })
+    RecipientState::Offered(Offered { reference: REFERENCE, index: 3, accepted, closed, delegations: Vec::new() })
 }
 
 fn claimed(instance: InstanceId) -> RecipientState {
@@ -85,7 +85,7 @@ fn origin_claim_is_gone_for_another_reference_or_index() {
 fn origin_claim_by_reply_takes_the_name_of_the_store_that_then_claims() {
     assert_eq!(claimed_by_reply(offered(None, true), REFERENCE, NOW), (claimed(BY_REPLY), true));
     assert_eq!(claim(claimed(BY_REPLY), by(MX1), LATER), (claimed(MX1), Granted));
-    assert_eq!(act(claimed(BY_REPLY), by(MX1), LATER), (claimed(MX1), true));
+    assert_eq!(act(claimed(BY_REPLY), by(MX1), LATER), (claimed(MX1), Granted));
     for state in [queued(), claimed(MX1), done(Failed, None)] {
         assert_eq!(claimed_by_reply(state.clone(), REFERENCE, NOW), (state, false));
     }
@@ -105,15 +105,18 @@ fn origin_refusal_after_retrieval_is_a_claim_with_its_outcome() {
 #[test]
 fn origin_acted_wins_over_everything_that_is_still_here() {
     for state in [queued(), offered(None, false), offered(Some(NOW), false), offered(Some(NOW), true)] {
-        assert_eq!(act(state, by(MX1), NOW), (claimed(MX1), true));
+        assert_eq!(act(state, by(MX1), NOW), (claimed(MX1), Granted));
     }
-    assert_eq!(act(claimed(MX1), by(MX1), LATER), (claimed(MX1), true));
+    assert_eq!(act(claimed(MX1), by(MX1), LATER), (claimed(MX1), Granted));
 }
 
 #[test]
 fn origin_acted_stands_beside_whoever_was_first() {
-    for state in [claimed(MX2), done(Action::Delivered, Some(MX2)), done(Relayed, None), done(Failed, None)] {
-        assert_eq!(act(state.clone(), by(MX1), NOW), (state, false));
+    for state in [claimed(MX2), done(Action::Delivered, Some(MX2))] {
+        assert_eq!(act(state.clone(), by(MX1), NOW), (state, Taken));
+    }
+    for state in [done(Relayed, None), done(Failed, None)] {
+        assert_eq!(act(state.clone(), by(MX1), NOW), (state, Gone));
     }
 }
 

@@ -2,9 +2,12 @@
 //! content become durable in one commit.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
-use mail::ledger::{Key, Leg, LegRecipient, MAX_LEG_RECIPIENTS, RecipientState, Route, Target, note};
-use mail::{Address, Recipient};
+use mail::ledger::{
+    HoldOrder, Key, Leg, LegRecipient, MAX_LEG_RECIPIENTS, ObjectRef, RecipientState, Route, Source, Target, note,
+};
+use mail::{Address, QueueId, Recipient, Timestamp};
 
 use crate::flow::{Change, Context, Effect, Otherwise, Plan, Rows, Sheet, Wants};
 use crate::origin::leg;
@@ -43,6 +46,7 @@ impl Change for Accept {
 /// Puts the legs of a message into the plan, with its content.
 pub(crate) fn put_legs(acceptance: &Acceptance, plan: &mut Plan, context: &Context<'_>) {
     plan.batch.objects.push(acceptance.object.clone());
+    hold_by_rule(acceptance, plan, context);
     for ((route, recipients), number) in by_route(&acceptance.recipients).into_iter().zip(0u32..) {
         let sheet = Sheet::new(Key::Leg(acceptance.queue_id.clone(), number));
         let leg = new_leg(acceptance, route, recipients, context);
@@ -50,31 +54,59 @@ pub(crate) fn put_legs(acceptance: &Acceptance, plan: &mut Plan, context: &Conte
     }
 }
 
+/// In the commit that accepts it: there is no moment in which it could be gone.
+fn hold_by_rule(acceptance: &Acceptance, plan: &mut Plan, context: &Context<'_>) {
+    let account = match &acceptance.source {
+        Source::Submission(account) => Some(account.as_str()),
+        _ => None,
+    };
+    let recipients = acceptance.recipients.iter().filter_map(|(recipient, _)| recipient.address.domain());
+    let domains = acceptance.mail_from.as_ref().and_then(Address::domain).into_iter().chain(recipients);
+    let Some(period) = context.config.holds.of(account, domains) else { return };
+    let (object, id) = (acceptance.object.clone(), acceptance.queue_id.clone());
+    plan.batch.holds.push(by_rule(object, id, context.now, period));
+}
+
+/// An order that follows from the configuration.
+pub(crate) fn by_rule(object: ObjectRef, id: QueueId, at: Timestamp, period: Duration) -> HoldOrder {
+    HoldOrder { object, id, until: Some(at.after(period)), why: "by the configuration".to_owned(), at }
+}
+
 fn new_leg(acceptance: &Acceptance, route: Route, recipients: Vec<LegRecipient>, context: &Context<'_>) -> Box<Leg> {
     let now = context.now;
     let mut steps = Vec::with_capacity(4);
     note(&mut steps, now, "accepted", format!("{} octets", acceptance.object.size), Some(acceptance.object.size));
+    let prefix = match is_forwarded(&route, &recipients) {
+        true => [acceptance.seal.as_str(), &acceptance.prefix].concat(),
+        false => acceptance.prefix.clone(),
+    };
     Box::new(Leg {
+        expires: now.after(leg::lifetime(&route, &context.config.timers)),
         route,
         mail_from: acceptance.mail_from.clone(),
         params: acceptance.params.clone(),
         recipients,
         object: Some(acceptance.object.clone()),
         facts: acceptance.facts,
-        prefix: acceptance.prefix.clone(),
+        prefix,
         issued: Vec::new(),
         inbound: None,
         source: acceptance.source.clone(),
         accepted: now,
-        expires: now.after(context.config.timers.message_lifetime),
         attempts: 0,
         next_attempt: now,
         by_value: false,
         refused_since: None,
         held: false,
+        delegated: false,
         delay_reported: false,
         steps,
     })
+}
+
+/// Does an alias of ours lead to other servers here?
+pub(crate) fn is_forwarded(route: &Route, recipients: &[LegRecipient]) -> bool {
+    leg::is_smtp(route) && recipients.iter().any(|recipient| recipient.original.is_some())
 }
 
 /// Groups of recipients with one destination, in the order in which destinations first appear. An address that two

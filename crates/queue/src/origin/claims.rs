@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
-use mail::ledger::{Action, Issued, Leg, Outcome, RowBody, by_reference, note};
+use mail::ledger::{Action, Issued, Leg, Outcome, RecipientState, Row, RowBody, by_reference, note};
 use mail::{Domain, Grant, InstanceId, ReferenceId, Timestamp};
+use reference::message_signature::SignedBy;
 
 use crate::custody::{self, BY_REPLY, Claimant, turn};
 use crate::flow::{Change, Context, Effect, Otherwise, Plan, Rows, Sheet, Wants};
 use crate::origin::leg;
+use crate::origin::locate::is_let_in;
 use crate::origin::news::{self, Kind, News};
 use crate::port::{CallId, ClaimAnswer, ClaimEntry, Reply};
 use crate::stats::Count;
@@ -20,6 +22,7 @@ pub(crate) struct Claims {
     pub(crate) call: CallId,
     pub(crate) instance: InstanceId,
     pub(crate) entries: Vec<ClaimEntry>,
+    pub(crate) signed: SignedBy,
 }
 
 impl Change for Claims {
@@ -31,7 +34,7 @@ impl Change for Claims {
         let mut plan = Plan::default();
         let mut legs = IssuingLegs::new(rows);
         let answers = self.entries.iter().map(|entry| {
-            let open = legs.find(&entry.id, &entry.to, &entry.grant)?;
+            let open = legs.find(&entry.id, &entry.to, &entry.grant, &self.signed)?;
             Some(self.answer(entry, open, &mut plan, context.now))
         });
         let answers = answers.collect();
@@ -81,12 +84,14 @@ pub(crate) fn alternates<'a>(ids: impl Iterator<Item = &'a ReferenceId>) -> Vec<
 /// The legs that a batch of claims or receipts is about, each changed once however many entries name it.
 pub(crate) struct IssuingLegs {
     legs: Vec<IssuingLeg>,
-    by_reference: HashMap<ReferenceId, usize>,
+    /// The references by which their messages came.
+    origins: Vec<Row>,
+    pub(crate) by_reference: HashMap<ReferenceId, usize>,
 }
 
 /// A leg with what a batch has brought for it so far.
 pub(crate) struct IssuingLeg {
-    sheet: Sheet,
+    pub(crate) sheet: Sheet,
     pub(crate) leg: Box<Leg>,
     pub(crate) news: Vec<News>,
     pub(crate) changed: bool,
@@ -94,29 +99,39 @@ pub(crate) struct IssuingLeg {
 
 impl IssuingLegs {
     pub(crate) fn new(rows: Rows) -> Self {
-        let mut legs: Vec<IssuingLeg> = Vec::new();
+        let (mut legs, mut origins): (Vec<IssuingLeg>, _) = (Vec::new(), Vec::new());
         let mut by_reference = HashMap::new();
         for row in rows.into_all() {
-            let RowBody::Leg(leg) = row.body else { continue };
+            let RowBody::Leg(leg) = row.body else {
+                origins.push(row);
+                continue;
+            };
             by_reference.extend(leg.issued.iter().map(|issued| (issued.id, legs.len())));
             let sheet = Sheet { key: row.key, version: row.version, due: row.due };
             legs.push(IssuingLeg { sheet, leg, news: Vec::new(), changed: false });
         }
-        Self { legs, by_reference }
+        Self { legs, origins, by_reference }
     }
 
-    /// The leg of an entry, if reference, grant and domain belong together. Whoever guesses learns nothing.
-    pub(crate) fn find(&mut self, id: &ReferenceId, to: &Domain, grant: &Grant) -> Option<&mut IssuingLeg> {
+    /// The leg of an entry, if reference, grant and domain belong together, and where the grant is bound the domain has
+    /// signed the request. Whoever guesses learns nothing.
+    pub(crate) fn find(
+        &mut self,
+        id: &ReferenceId,
+        to: &Domain,
+        grant: &Grant,
+        signed: &SignedBy,
+    ) -> Option<&mut IssuingLeg> {
         let open = self.legs.get_mut(*self.by_reference.get(id)?)?;
         let issued = leg::issued(&open.leg, id)?;
-        (issued.grant == *grant && issued.to == *to).then_some(open)
+        (issued.grant == *grant && issued.to == *to && is_let_in(issued, signed)).then_some(open)
     }
 
     /// Puts what changed into the plan.
     pub(crate) fn put(self, plan: &mut Plan, context: &mut Context<'_>) {
+        let mut origins = Rows::new(self.origins);
         for mut open in self.legs.into_iter().filter(|open| open.changed) {
-            let mut none = Rows::new(Vec::new());
-            news::tell(plan, &open.sheet.key, &mut open.leg, &open.news, &mut none, context);
+            news::tell(plan, &open.sheet.key, &mut open.leg, &open.news, &mut origins, context);
             leg::put(plan, open.sheet, open.leg, context.now, context.config);
         }
     }
@@ -153,11 +168,12 @@ impl IssuingLeg {
                 let outcome = leg::outcome(Action::Failed, outcome.status, &outcome.text, now);
                 let refuse = |state| custody::refuse(state, by, outcome.clone(), now);
                 let (answer, is_news) = turn(&mut recipient.state, refuse);
-                self.news.extend(is_news.then(|| News::new(position, Kind::Final, outcome)));
+                let peer = leg::issued(&self.leg, &by.reference).map(|issued| issued.to.to_string());
+                self.news.extend(is_news.then(|| News { peer, ..News::new(position, Kind::Final, outcome) }));
                 answer
             }
         };
-        self.settle(&by, before, position, now);
+        self.settle(&by, &before, position, now);
         Some(answer)
     }
 
@@ -165,20 +181,26 @@ impl IssuingLeg {
         let position = self.position(&by)?;
         let recipient = self.leg.recipients.get_mut(usize::from(position))?;
         let before = recipient.state.clone();
-        let of_record = turn(&mut recipient.state, |state| custody::act(state, by, now));
-        if !of_record && !self.has_acted(&by) {
+        let answer = turn(&mut recipient.state, |state| custody::act(state, by, now));
+        if answer != ClaimAnswer::Granted && !self.has_acted(&by) {
             self.remember_acted(&by);
             self.changed = true;
         }
-        self.settle(&by, before, position, now);
-        Some(ClaimAnswer::Granted)
+        self.settle(&by, &before, position, now);
+        Some(answer)
     }
 
-    fn settle(&mut self, by: &Claimant, before: mail::ledger::RecipientState, position: u16, now: Timestamp) {
-        let same = self.leg.recipients.get(usize::from(position)).is_none_or(|r| r.state == before);
-        if !same {
-            self.changed = true;
-            note(&mut self.leg.steps, now, "claimed", format!("recipient {position} by store {}", by.instance), None);
+    /// Writes down what has changed. Where custody has just gone on from here, whoever it came from has to know.
+    fn settle(&mut self, by: &Claimant, before: &RecipientState, position: u16, now: Timestamp) {
+        let Some(recipient) = self.leg.recipients.get(usize::from(position)) else { return };
+        if recipient.state == *before {
+            return;
         }
+        let claimed = |state: &RecipientState| matches!(state, RecipientState::Claimed(_));
+        if claimed(&recipient.state) && !claimed(before) {
+            self.news.extend(news::passed_on(&self.leg, position, now));
+        }
+        self.changed = true;
+        note(&mut self.leg.steps, now, "claimed", format!("recipient {position} by store {}", by.instance), None);
     }
 }

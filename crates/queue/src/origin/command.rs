@@ -1,8 +1,9 @@
 //! Operators' commands. They contend for the same record as claims, and say honestly what they came too late for.
 
-use mail::ledger::{Action, Key, Leg, RecipientState, Row, RowBody, note};
+use mail::ledger::{Action, Key, Leg, LegRecipient, RecipientState, Row, RowBody, note};
 use mail::{Address, EnhancedStatus, QueueId, Timestamp};
 
+use crate::custody::{self, turn};
 use crate::flow::{Change, Context, Effect, Otherwise, Plan, Rows, Sheet, Wants};
 use crate::origin::end::conclude;
 use crate::origin::leg;
@@ -35,21 +36,27 @@ impl Change for Order {
 
     fn apply(&mut self, rows: Rows, context: &mut Context<'_>) -> Plan {
         let mut plan = Plan::default();
-        let mut recipients = Vec::new();
+        let mut said = Commanded::default();
         let is_leg = |row: &Row| matches!(row.body, RowBody::Leg(_));
         let (legs, others): (Vec<Row>, Vec<Row>) = rows.into_all().into_iter().partition(is_leg);
         let mut others = Rows::new(others);
         for row in legs {
             let RowBody::Leg(mut leg) = row.body else { continue };
             let sheet = Sheet { key: row.key, version: row.version, due: row.due };
-            let said = self.carry_out(&sheet.key, &mut leg, &mut others, &mut plan, context);
-            recipients.extend(said.into_iter().map(|(address, word)| (sheet.key.clone(), address, word)));
-            leg::put(&mut plan, sheet, leg, context.now, context.config);
+            let reached = self.reached(&leg, context.desk.in_flight(&sheet.key));
+            if !reached.is_empty() {
+                self.carry_out(&sheet.key, &mut leg, &reached, &mut others, &mut plan, context);
+            }
+            said.carried_out |= !reached.is_empty();
+            said.recipients.extend(self.describe_all(&sheet.key, &leg, context.desk.in_flight(&sheet.key)));
+            if !reached.is_empty() {
+                leg::put(&mut plan, sheet, leg, context.now, context.config);
+            }
         }
         if matches!(self.command, Command::Retry(_)) {
-            retry_inbound(others, &mut plan, context);
+            said.carried_out |= retry_inbound(others, &mut plan, context);
         }
-        plan.effects.push(Effect::Reply(self.call, Reply::Commanded(Commanded { recipients })));
+        plan.effects.push(Effect::Reply(self.call, Reply::Commanded(said)));
         plan
     }
 
@@ -59,17 +66,27 @@ impl Change for Order {
 }
 
 impl Order {
-    /// Carries it out on one leg, and says what each recipient is now.
+    /// Recipients that the command does something for: custody is here, and what would end it comes before a delivery
+    /// that is on the wire this very moment.
+    fn reached(&self, leg: &Leg, in_flight: &[u16]) -> Vec<u16> {
+        let here = leg::positions(leg, |recipient| leg::is_here(&recipient.state));
+        here.into_iter().filter(|position| !(self.ends() && in_flight.contains(position))).collect()
+    }
+
+    fn ends(&self) -> bool {
+        matches!(self.command, Command::Fail(_) | Command::Withdraw(_))
+    }
+
     fn carry_out(
         &self,
         key: &Key,
         leg: &mut Leg,
+        reached: &[u16],
         others: &mut Rows,
         plan: &mut Plan,
         context: &mut Context<'_>,
-    ) -> Vec<(Address, String)> {
+    ) {
         let now = context.now;
-        let in_flight = context.desk.in_flight(key).to_vec();
         let news = match &self.command {
             Command::Hold(_) => {
                 leg.held = true;
@@ -80,52 +97,67 @@ impl Order {
                 Vec::new()
             }
             Command::Retry(_) => {
-                leg.next_attempt = now;
+                retry(leg, reached, now);
                 Vec::new()
             }
-            Command::Fail(_) => give_up(leg, &in_flight, Kind::Final, GIVEN_UP, now),
-            Command::Withdraw(_) => give_up(leg, &in_flight, Kind::Withdrawn, WITHDRAWN, now),
+            Command::Fail(_) => give_up(leg, reached, Kind::Final, GIVEN_UP, now),
+            Command::Withdraw(_) => give_up(leg, reached, Kind::Withdrawn, WITHDRAWN, now),
         };
         note(&mut leg.steps, now, word(&self.command), "by the operator", None);
-        let ends = matches!(self.command, Command::Fail(_) | Command::Withdraw(_));
-        let said = leg.recipients.iter().zip(0u16..).map(|(recipient, position)| {
-            let word = if ends && in_flight.contains(&position) {
-                IN_FLIGHT.to_owned()
-            } else {
-                describe(leg, &recipient.state)
-            };
-            (recipient.recipient.address.clone(), word)
-        });
-        let said = said.collect();
         news::tell(plan, key, leg, &news, others, context);
-        said
+    }
+
+    /// What each recipient is now.
+    fn describe_all(&self, key: &Key, leg: &Leg, in_flight: &[u16]) -> Vec<(Key, Address, String)> {
+        let describe_one = |(recipient, position): (&LegRecipient, u16)| {
+            let is_late = self.ends() && leg::is_here(&recipient.state) && in_flight.contains(&position);
+            let word = if is_late { IN_FLIGHT.to_owned() } else { describe(leg, &recipient.state) };
+            (key.clone(), recipient.recipient.address.clone(), word)
+        };
+        leg.recipients.iter().zip(0u16..).map(describe_one).collect()
     }
 }
 
-/// Ends whatever custody is here for and is not on the wire this very moment.
-fn give_up(leg: &mut Leg, in_flight: &[u16], kind: Kind, why: &str, now: Timestamp) -> Vec<News> {
+/// Ends custody of these, which is here.
+fn give_up(leg: &mut Leg, reached: &[u16], kind: Kind, why: &str, now: Timestamp) -> Vec<News> {
     let outcome = leg::outcome(Action::Failed, EnhancedStatus::permanent(0, 0), why, now);
-    let positions = leg::positions(leg, |r| leg::is_here(&r.state));
-    let free = positions.into_iter().filter(|position| !in_flight.contains(position));
-    let news = free.filter_map(|position| conclude(leg, position, outcome.clone()));
+    let news = reached.iter().filter_map(|position| conclude(leg, *position, outcome.clone()));
     news.map(|news| News { kind, ..news }).collect()
+}
+
+/// An attempt now; what was offered and is not claimed yet is offered again.
+fn retry(leg: &mut Leg, reached: &[u16], now: Timestamp) {
+    leg.next_attempt = now;
+    for position in reached {
+        if let Some(recipient) = leg.recipients.get_mut(usize::from(*position)) {
+            turn(&mut recipient.state, custody::ask_again);
+        }
+    }
 }
 
 /// Lets a held leg go. The time it was held does not count against it.
 fn release(leg: &mut Leg, now: Timestamp, context: &Context<'_>) {
     if std::mem::replace(&mut leg.held, false) {
         leg.next_attempt = now;
-        leg.expires = leg.expires.max(now.after(context.config.timers.message_lifetime / 2));
+        let lifetime = leg::lifetime(&leg.route, &context.config.timers);
+        leg.expires = leg.expires.max(now.after(lifetime / 2));
     }
 }
 
-fn retry_inbound(others: Rows, plan: &mut Plan, context: &Context<'_>) {
+/// Says whether anything was left to do.
+fn retry_inbound(others: Rows, plan: &mut Plan, context: &Context<'_>) -> bool {
+    let mut any = false;
     for row in others.into_all() {
         let RowBody::Inbound(mut body) = row.body else { continue };
+        if inbound::task(&body).is_none() {
+            continue;
+        }
+        any = true;
         body.next_attempt = context.now;
         let sheet = Sheet { key: row.key, version: row.version, due: row.due };
         inbound::put(plan, sheet, body, context.now, context.config);
     }
+    any
 }
 
 fn selection(command: &Command) -> &Selection {

@@ -8,6 +8,7 @@ use crate::custody::{self, turn};
 use crate::flow::{Change, Context, Otherwise, Plan, Rows, Wants};
 use crate::origin::leg;
 use crate::origin::news::{self, Kind, News};
+use crate::origin::onward;
 use crate::port::{DeliveryEnd, RecipientEnd};
 use crate::stats::Count;
 use crate::work::Mode;
@@ -34,6 +35,9 @@ impl Change for Ended {
     fn apply(&mut self, mut rows: Rows, context: &mut Context<'_>) -> Plan {
         let mut plan = Plan::default();
         let Some((sheet, mut leg)) = rows.take_leg(&self.key) else { return plan };
+        if leg.delegated {
+            return onward::ended(self, (sheet, leg), &mut rows, context);
+        }
         let was_by_value = leg.by_value;
         let result = self.judge(&mut leg, context);
         if let Some(why) = &result.again {
@@ -155,7 +159,8 @@ fn judge_offered(
     let closed = matches!(state, RecipientState::Offered(o) if o.closed);
     match end {
         RecipientEnd::Accepted { final_delivery: true, text } => {
-            turn(state, |state| custody::claimed_by_reply(state, *id, now));
+            let claimed = turn(state, |state| custody::claimed_by_reply(state, *id, now));
+            verdict.news.extend(claimed.then(|| news::passed_on(leg, position, now)).flatten());
             note(&mut leg.steps, now, "claimed", format!("by the reply: {text}"), None);
         }
         RecipientEnd::Accepted { .. } if closed => {

@@ -55,6 +55,10 @@ pub(crate) fn attempt_due(leg: &Leg, now: Timestamp) -> Option<Timestamp> {
 
 /// When the next clock runs out, whoever is attempted meanwhile.
 pub(crate) fn timer_due(leg: &Leg, config: &QueueConfig) -> Option<Timestamp> {
+    if leg.delegated {
+        let is_open = leg.recipients.iter().any(|r| is_here(&r.state));
+        return leg.issued.iter().map(|issued| issued.expires).max().filter(|_| is_open);
+    }
     let clocks = leg.recipients.iter().filter_map(|recipient| recipient_timer(leg, &recipient.state, config));
     clocks.chain(delay_timer(leg, &config.timers)).chain(object_timer(leg, &config.timers)).min()
 }
@@ -65,7 +69,7 @@ fn recipient_timer(leg: &Leg, state: &RecipientState, config: &QueueConfig) -> O
         Queued => (!leg.held).then_some(leg.expires),
         Out(offered) => {
             let end = reference_end(leg, &offered.reference, timers);
-            let unclaimed = offered.accepted.filter(|_| !offered.closed && !leg.held);
+            let unclaimed = offered.accepted.filter(|_| !offered.closed && !leg.held && !is_for_site(leg));
             let fall_back = unclaimed.map(|at| at.after(timers.unclaimed_fall_back));
             Some(fall_back.map_or(end, |at| at.min(end)))
         }
@@ -86,7 +90,8 @@ pub(crate) fn overdue(leg: &Leg, id: &ReferenceId, timers: &Timers) -> Timestamp
 }
 
 fn delay_timer(leg: &Leg, timers: &Timers) -> Option<Timestamp> {
-    let delay = timers.delay_report.filter(|_| !leg.delay_reported)?;
+    // Whoever holds a message has a reason that the author need not hear of; a site comes when it comes.
+    let delay = timers.delay_report.filter(|_| !leg.delay_reported && !leg.held && !is_for_site(leg))?;
     leg.recipients.iter().any(|r| is_here(&r.state)).then(|| leg.accepted.after(delay))
 }
 
@@ -100,20 +105,25 @@ fn object_timer(leg: &Leg, timers: &Timers) -> Option<Timestamp> {
     if leg.object.is_none() || leg.recipients.iter().any(|r| is_here(&r.state)) {
         return None;
     }
-    let claimed = leg.recipients.iter().filter_map(|recipient| match &recipient.state {
-        Claimed(claim) => Some(reference_end(leg, &claim.reference, timers)),
-        _ => None,
-    });
-    claimed.max()
+    leg.recipients.iter().filter_map(|recipient| kept_until(leg, recipient, timers)).max()
 }
 
-/// Does anybody still need the content: to deliver it, or to fetch it?
+/// Until when the content is kept for a recipient whose custody is not here: until nobody can fetch it any more, and where it was
+/// in the repository for a grace after that.
+fn kept_until(leg: &Leg, recipient: &LegRecipient, timers: &Timers) -> Option<Timestamp> {
+    match &recipient.state {
+        Queued | Out(_) => None,
+        Claimed(claim) => Some(reference_end(leg, &claim.reference, timers).after(timers.object_grace)),
+        Done { outcome, .. } => (!leg.issued.is_empty()).then(|| outcome.at.after(timers.object_grace)),
+    }
+}
+
+/// Does anybody still need the content: to deliver it, to fetch it, or in case that it is wanted after all?
 fn needs_object(leg: &Leg, now: Timestamp, timers: &Timers) -> bool {
-    leg.recipients.iter().any(|recipient| match &recipient.state {
-        Queued | Out(_) => true,
-        Claimed(claim) => now < reference_end(leg, &claim.reference, timers),
-        Done { .. } => false,
-    })
+    let needs = |recipient: &LegRecipient| {
+        is_here(&recipient.state) || kept_until(leg, recipient, timers).is_some_and(|until| now < until)
+    };
+    leg.recipients.iter().any(needs)
 }
 
 /// Until when a leg is remembered in which nothing is left to do; `None` while something is.
@@ -132,7 +142,8 @@ fn remembered_until(leg: &Leg, config: &QueueConfig) -> Option<Timestamp> {
         });
     }
     let answers = leg.issued.iter().map(|issued| issued.expires.after(timers.answer_memory)).max();
-    Some(answers.map_or(until, |answers| until.max(answers)))
+    let content = object_timer(leg, timers);
+    Some(until.max(answers.unwrap_or_default()).max(content.unwrap_or_default()))
 }
 
 fn long_memory(leg: &Leg, id: &ReferenceId, timers: &Timers) -> Timestamp {
@@ -175,13 +186,26 @@ pub(crate) fn go_by_value(leg: &mut Leg, why: &str, now: Timestamp) {
     note(&mut leg.steps, now, "by-value", why, None);
 }
 
-/// Whether references are offered to the domain of this recipient.
+/// Whether references are offered to the domain of this recipient. What waits for a site has no other way.
 pub(crate) fn mode(leg: &Leg, position: u16, config: &QueueConfig) -> ReferenceMode {
+    if is_for_site(leg) {
+        return ReferenceMode::Require;
+    }
     let domain = leg.recipients.get(usize::from(position)).and_then(|r| r.recipient.address.domain());
     domain.map_or(ReferenceMode::Never, |domain| config.policy(&domain).mode)
 }
 
-/// Does this route lead to a server that greets, so that the queue is asked how to go on?
+/// Does it wait until a site asks for it? Then silence means nothing.
+pub(crate) fn is_for_site(leg: &Leg) -> bool {
+    matches!(leg.route, Route::Site(_))
+}
+
+/// How long a message is tried on this way before it fails.
+pub(crate) fn lifetime(route: &Route, timers: &Timers) -> Duration {
+    if matches!(route, Route::Site(_)) { timers.site_lifetime } else { timers.message_lifetime }
+}
+
+/// Does this route lead to a server that greets, or to a site that will ask, so that the queue says how to go on?
 pub(crate) fn is_smtp(route: &Route) -> bool {
-    matches!(route, Route::Mx(_) | Route::Relay(_))
+    matches!(route, Route::Mx(_) | Route::Relay(_) | Route::Site(_))
 }

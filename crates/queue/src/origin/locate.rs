@@ -1,8 +1,9 @@
-//! Which object a grant may fetch. Reads only.
+//! Which object a grant may fetch, and whose signature it needs. Reads only.
 
 use mail::ledger::{Issued, Leg, RecipientState, RowBody, by_grant};
-use mail::{Grant, Xuid};
+use mail::{Domain, Grant, Xuid};
 use reference::Uri;
+use reference::message_signature::SignedBy;
 
 use crate::flow::{Change, Context, Effect, Otherwise, Plan, Rows, Wants};
 use crate::port::{CallId, Located, Reply};
@@ -12,6 +13,7 @@ pub(crate) struct Locate {
     pub(crate) call: CallId,
     pub(crate) xuid: Xuid,
     pub(crate) grant: Grant,
+    pub(crate) signed: SignedBy,
 }
 
 impl Change for Locate {
@@ -36,7 +38,7 @@ impl Locate {
     fn locate(&self, leg: &Leg) -> Option<Located> {
         // Comparing grants takes the same time wherever they differ.
         let issued = leg.issued.iter().find(|issued| issued.grant == self.grant)?;
-        if Uri::parse(&issued.uri).ok()?.xuid != self.xuid {
+        if Uri::parse(&issued.uri).ok()?.xuid != self.xuid || !is_let_in(issued, &self.signed) {
             return None;
         }
         match &leg.object {
@@ -48,10 +50,47 @@ impl Locate {
     }
 }
 
+/// Whose signature do these grants need?
+pub(crate) struct Binding {
+    pub(crate) call: CallId,
+    pub(crate) grants: Vec<Grant>,
+}
+
+impl Change for Binding {
+    fn wants(&self) -> Wants {
+        Wants::alternates(self.grants.iter().map(by_grant).collect())
+    }
+
+    fn apply(&mut self, rows: Rows, _: &mut Context<'_>) -> Plan {
+        let mut domains: Vec<Domain> = Vec::new();
+        for row in rows.into_all() {
+            let RowBody::Leg(leg) = row.body else { continue };
+            let bound = leg.issued.into_iter().filter(|issued| issued.bound.is_some());
+            domains.extend(bound.filter(|issued| self.grants.contains(&issued.grant)).map(|issued| issued.to));
+        }
+        domains.sort_unstable();
+        domains.dedup();
+        Plan::only(Effect::Reply(self.call, Reply::Binding(domains)))
+    }
+
+    fn otherwise(&self) -> Otherwise {
+        Otherwise::Refuse(self.call)
+    }
+}
+
+/// Does a request with this reference's grant, signed by these, count? Where the grant is bound, its domain must have
+/// signed the request to the very host that the reference named (TBR §6.2).
+pub(crate) fn is_let_in(issued: &Issued, signed: &SignedBy) -> bool {
+    issued.bound.is_none() || Uri::parse(&issued.uri).is_ok_and(|uri| signed.is_by(&issued.to, &uri.host))
+}
+
 /// Is an index of this reference open, or with a claimant that has not reported yet?
 fn may_fetch(state: &RecipientState, issued: &Issued) -> bool {
     match state {
-        RecipientState::Offered(offered) => offered.reference == issued.id && !offered.closed,
+        RecipientState::Offered(offered) => {
+            let is_hop = offered.delegations.iter().any(|delegation| delegation.hop == issued.id);
+            (offered.reference == issued.id || is_hop) && !offered.closed
+        }
         RecipientState::Claimed(claim) => claim.reference == issued.id,
         RecipientState::Queued | RecipientState::Done { .. } => false,
     }

@@ -1,13 +1,16 @@
 //! Telling whoever has to know: the author by a report, or the origin of the reference by a receipt.
 
-use mail::Timestamp;
 use mail::dsn::ReportKind;
-use mail::ledger::{Action, Key, Leg, Outcome, note};
+use mail::ledger::{Action, Key, Leg, LegRecipient, Outcome, note};
+use mail::{EnhancedStatus, Timestamp};
 
 use crate::flow::{Context, Plan, Rows};
+use crate::origin::leg;
 use crate::receiver::handover;
 use crate::report::{Report, ReportEntry};
 use crate::stats::Count;
+
+const PASSED_ON: &str = "custody has gone on to the next server";
 
 /// Something that became known of one recipient of a leg.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +18,7 @@ pub(crate) struct News {
     pub(crate) position: u16,
     pub(crate) kind: Kind,
     pub(crate) outcome: Outcome,
-    /// The next hop, where it was one.
+    /// The next hop, or the domain that took custody, where it was one of them that said so.
     pub(crate) peer: Option<String>,
     /// The next hop writes the report of success itself (RFC 3461 §5.2.2).
     pub(crate) reported_by_peer: bool,
@@ -26,6 +29,10 @@ pub(crate) struct News {
 pub(crate) enum Kind {
     /// The outcome.
     Final,
+    /// Custody has gone on to the next server, from where the message came by reference (TBR §7).
+    PassedOn,
+    /// The outcome, after custody had gone on.
+    Late,
     /// Not yet.
     Delayed,
     /// Claimed, and no receipt came: who holds it.
@@ -40,6 +47,13 @@ impl News {
     pub(crate) fn new(position: u16, kind: Kind, outcome: Outcome) -> Self {
         Self { position, kind, outcome, peer: None, reported_by_peer: false }
     }
+}
+
+/// A leg of a message that came by reference was claimed: its origin's duty ends, and ours (TBR §7).
+pub(crate) fn passed_on(leg: &Leg, position: u16, now: Timestamp) -> Option<News> {
+    leg.inbound.as_ref()?;
+    let outcome = leg::outcome(Action::Relayed, EnhancedStatus::success(0, 0), PASSED_ON, now);
+    Some(News::new(position, Kind::PassedOn, outcome))
 }
 
 /// Counts the news, writes them down, and hands them to whoever has to know, in the commit of this plan.
@@ -58,12 +72,14 @@ pub(crate) fn tell(
     if news.is_empty() {
         return;
     }
-    let inbound = leg.inbound.as_ref().and_then(|key| rows.take_inbound(key));
+    let origin = leg.inbound.as_ref();
+    let inbound = origin.and_then(|key| plan.take_inbound(key).or_else(|| rows.take_inbound(key)));
     match inbound {
         Some((sheet, mut inbound)) => {
             for item in news {
-                let index = leg.recipients.get(usize::from(item.position)).and_then(|r| r.inbound_index);
-                handover::record(&mut inbound, index, item, context.now);
+                let Some(recipient) = leg.recipients.get(usize::from(item.position)) else { continue };
+                let index = recipient.inbound_index;
+                handover::record(&mut inbound, index, &without_target(leg, recipient, item), context.now);
             }
             crate::receiver::inbound::put(plan, sheet, inbound, context.now, context.config);
         }
@@ -71,11 +87,28 @@ pub(crate) fn tell(
     }
 }
 
+/// Where an alias leads elsewhere, nobody outside learns where: not even from the words of the server there (TBR §7).
+fn without_target(leg: &Leg, recipient: &LegRecipient, news: &News) -> News {
+    let mut news = news.clone();
+    if recipient.original.is_some() && leg::is_smtp(&leg.route) {
+        news.outcome.text = match news.outcome.action {
+            Action::Delivered | Action::Expanded => "delivered where it was forwarded to",
+            Action::Relayed => PASSED_ON,
+            Action::Failed => "it could not be delivered where it was forwarded to",
+            Action::Delayed => "not delivered yet where it was forwarded to",
+        }
+        .to_owned();
+    }
+    news
+}
+
 fn count(plan: &mut Plan, news: &News) {
     match (news.kind, news.outcome.action) {
-        (Kind::Final | Kind::Corrected, Action::Delivered | Action::Expanded) => plan.count(Count::Delivered),
-        (Kind::Final | Kind::Corrected, Action::Relayed) => plan.count(Count::Relayed),
-        (Kind::Final | Kind::Withdrawn, Action::Failed) => plan.count(Count::Failed),
+        (Kind::Final | Kind::Late | Kind::Corrected, Action::Delivered | Action::Expanded) => {
+            plan.count(Count::Delivered)
+        }
+        (Kind::Final | Kind::Late | Kind::PassedOn | Kind::Corrected, Action::Relayed) => plan.count(Count::Relayed),
+        (Kind::Final | Kind::Late | Kind::Withdrawn, Action::Failed) => plan.count(Count::Failed),
         _ => {}
     }
 }
@@ -108,13 +141,13 @@ fn entry(leg: &Leg, news: &News, kind: ReportKind) -> Option<ReportEntry> {
     let recipient = leg.recipients.get(usize::from(news.position))?;
     let notify = recipient.recipient.notify;
     let wanted = match (news.kind, news.outcome.action) {
-        (Kind::Final, Action::Failed) if news.outcome.reported => None,
-        (Kind::Final, Action::Failed) => notify.failure().then_some(ReportKind::Failed),
-        (Kind::Final, _) => (notify.success() && !news.reported_by_peer).then_some(ReportKind::Succeeded),
+        (Kind::Final | Kind::Late, Action::Failed) if news.outcome.reported => None,
+        (Kind::Final | Kind::Late, Action::Failed) => notify.failure().then_some(ReportKind::Failed),
+        (Kind::Final | Kind::Late, _) => (notify.success() && !news.reported_by_peer).then_some(ReportKind::Succeeded),
         (Kind::Delayed, _) => notify.delay().then_some(ReportKind::Delayed),
         (Kind::Held, _) => notify.failure().then_some(ReportKind::Held),
         (Kind::Corrected, _) => notify.failure().then_some(ReportKind::Succeeded),
-        (Kind::Withdrawn, _) => None,
+        (Kind::Withdrawn | Kind::PassedOn, _) => None,
     };
     (wanted == Some(kind)).then(|| ReportEntry {
         recipient: recipient.recipient.clone(),

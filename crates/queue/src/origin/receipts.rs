@@ -2,6 +2,7 @@
 
 use mail::InstanceId;
 use mail::ledger::{Action, Outcome};
+use reference::message_signature::SignedBy;
 
 use crate::custody::{self, Claimant, ReceiptWord, turn};
 use crate::flow::{Change, Context, Effect, Otherwise, Plan, Rows, Wants};
@@ -16,6 +17,7 @@ pub(crate) struct Receipts {
     pub(crate) call: CallId,
     pub(crate) instance: InstanceId,
     pub(crate) entries: Vec<ReceiptEntry>,
+    pub(crate) signed: SignedBy,
 }
 
 impl Change for Receipts {
@@ -27,7 +29,7 @@ impl Change for Receipts {
         let mut plan = Plan::default();
         let mut legs = IssuingLegs::new(rows);
         let answers = self.entries.iter().map(|entry| {
-            let open = legs.find(&entry.id, &entry.to, &entry.grant)?;
+            let open = legs.find(&entry.id, &entry.to, &entry.grant, &self.signed)?;
             let recorded = self.record(entry, open, context);
             plan.stats.add(Count::ReceiptsRecorded, recorded.len() as u64);
             // A store that holds nothing of this reference learns nothing of it.
@@ -72,6 +74,7 @@ impl IssuingLeg {
             ReceiptWord::NotYours => return false,
             ReceiptWord::Known => return true,
             ReceiptWord::News if outcome.action == Action::Delayed => Kind::Delayed,
+            ReceiptWord::News if self.leg.inbound.is_some() => Kind::Late,
             ReceiptWord::News => Kind::Final,
             ReceiptWord::Corrects { instead_of } => {
                 if let Some(instance) = instead_of {
@@ -84,7 +87,8 @@ impl IssuingLeg {
         let told_already = kind == Kind::Delayed && std::mem::replace(&mut self.leg.delay_reported, true);
         if !told_already {
             self.changed = true;
-            self.news.push(News::new(position, kind, outcome));
+            let peer = leg::issued(&self.leg, &by.reference).map(|issued| issued.to.to_string());
+            self.news.push(News { peer, ..News::new(position, kind, outcome) });
         }
         true
     }

@@ -9,6 +9,7 @@ use crate::flow::{Change, Context, Otherwise, Plan, Rows, Wants};
 use crate::origin::end::conclude;
 use crate::origin::leg;
 use crate::origin::news::{self, Kind, News};
+use crate::origin::onward;
 
 const TOO_LATE: &str = "the message could not be delivered in time";
 const UNCLAIMED: &str = "the reference expired before it was claimed";
@@ -42,6 +43,10 @@ impl Change for Clock {
 /// Applies every clock that has run out by now. Afterwards the next one lies in the future.
 pub(crate) fn advance(leg: &mut Leg, now: Timestamp, config: &QueueConfig) -> Vec<News> {
     let mut news = Vec::new();
+    if leg.delegated {
+        onward::let_go(leg, now);
+        return news;
+    }
     for position in leg::positions(leg, |_| true) {
         news.extend(advance_recipient(leg, position, now, config));
     }
@@ -60,7 +65,7 @@ fn advance_recipient(leg: &mut Leg, position: u16, now: Timestamp, config: &Queu
             }
             expire(leg, position, UNCLAIMED, now)
         }
-        RecipientState::Offered(offered) if !offered.closed && !leg.held => {
+        RecipientState::Offered(offered) if !offered.closed && !leg.held && !leg::is_for_site(leg) => {
             let unclaimed = offered.accepted.is_some_and(|at| at.after(timers.unclaimed_fall_back) <= now);
             if unclaimed {
                 fall_back(leg, position, now, config);
@@ -99,15 +104,17 @@ fn tell_who_holds(leg: &mut Leg, position: u16, now: Timestamp) -> Option<News> 
     let recipient = leg.recipients.get_mut(usize::from(position))?;
     let RecipientState::Claimed(claim) = &mut recipient.state else { return None };
     claim.told = true;
-    let host = recipient.recipient.address.host();
-    let text = format!("{host} took the message over at {}, and has not said what became of it", claim.at.to_rfc3339());
+    let id = claim.reference;
+    let at = claim.at.to_rfc3339();
+    let host = leg::issued(leg, &id)?.to.clone();
+    let text = format!("{host} took the message over at {at}, and has not said what became of it");
     let outcome = leg::outcome(Action::Delayed, EnhancedStatus::temporary(4, 7), &text, now);
     Some(News::new(position, Kind::Held, outcome))
 }
 
 fn report_delay(leg: &mut Leg, now: Timestamp, config: &QueueConfig) -> Vec<News> {
     let due = config.timers.delay_report.is_some_and(|delay| leg.accepted.after(delay) <= now);
-    if leg.delay_reported || !due {
+    if leg.delay_reported || leg.held || leg::is_for_site(leg) || !due {
         return Vec::new();
     }
     let waiting = leg::positions(leg, |r| leg::is_here(&r.state));

@@ -9,7 +9,7 @@ use mail::{EnhancedStatus, Timestamp};
 
 use crate::custody;
 use crate::flow::{Context, Plan, Sheet};
-use crate::origin::accept::leg_recipient;
+use crate::origin::accept::{is_forwarded, leg_recipient};
 use crate::origin::leg;
 use crate::origin::news::{Kind, News};
 
@@ -39,28 +39,40 @@ pub(crate) fn make_legs(plan: &mut Plan, inbound: &mut Inbound, fresh: &[u16], c
     }
 }
 
-fn new_leg(inbound: &Inbound, route: Route, recipients: Vec<LegRecipient>, context: &Context<'_>) -> Box<Leg> {
+/// A leg with the content of a reference, for some of its recipients.
+pub(crate) fn new_leg(
+    inbound: &Inbound,
+    route: Route,
+    recipients: Vec<LegRecipient>,
+    context: &Context<'_>,
+) -> Box<Leg> {
     let now = context.now;
     let mut steps = Vec::with_capacity(4);
     note(&mut steps, now, "handed-over", format!("from reference {} of {}", inbound.i, inbound.d), None);
+    let seal = if is_forwarded(&route, &recipients) { inbound.seal.as_str() } else { "" };
     Box::new(Leg {
+        expires: now.after(leg::lifetime(&route, &context.config.timers)),
         route,
         mail_from: inbound.mail_from.clone(),
         params: inbound.params.clone(),
         recipients,
         object: inbound.object.clone(),
-        facts: inbound.facts.unwrap_or(mail::ledger::ContentFacts { is_object: true, eight_bit: true }),
-        prefix: [inbound.trace.as_str(), inbound.block.as_str()].concat(),
+        facts: inbound.facts.unwrap_or(mail::ledger::ContentFacts {
+            is_object: true,
+            eight_bit: true,
+            tls_optional: false,
+        }),
+        prefix: [seal, &inbound.trace, &inbound.block].concat(),
         issued: Vec::new(),
         inbound: Some(Key::Inbound(inbound.i, inbound.d.clone())),
         source: Source::Reference,
         accepted: now,
-        expires: now.after(context.config.timers.message_lifetime),
         attempts: 0,
         next_attempt: now,
         by_value: false,
         refused_since: None,
         held: false,
+        delegated: false,
         delay_reported: false,
         steps,
     })
@@ -69,12 +81,13 @@ fn new_leg(inbound: &Inbound, route: Route, recipients: Vec<LegRecipient>, conte
 /// Writes what became of one target of an index, and ends the index when that was the last one.
 pub(crate) fn record(inbound: &mut Inbound, index: Option<u16>, news: &News, now: Timestamp) {
     let Some(recipient) = index.and_then(|index| inbound.recipients.get_mut(usize::from(index))) else { return };
+    let outcome = news.outcome.clone();
     match news.kind {
         Kind::Delayed if !recipient.outcomes.iter().any(|o| o.action == Action::Delayed) => {
-            recipient.outcomes.push(news.outcome.clone());
+            recipient.outcomes.push(outcome);
         }
-        Kind::Final | Kind::Withdrawn => {
-            recipient.outcomes.push(news.outcome.clone());
+        Kind::Final | Kind::PassedOn | Kind::Late | Kind::Withdrawn => {
+            note_outcome(recipient, news.kind, outcome);
             if let Some(outcome) = summary(recipient, now) {
                 recipient.state = custody::finished(recipient.state.clone(), outcome);
             }
@@ -87,8 +100,17 @@ pub(crate) fn record(inbound: &mut Inbound, index: Option<u16>, news: &News, now
     }
 }
 
+/// One outcome for each target: a late one takes the place of `relayed`.
+fn note_outcome(recipient: &mut InboundRecipient, kind: Kind, outcome: Outcome) {
+    let relayed = recipient.outcomes.iter_mut().find(|o| kind == Kind::Late && o.action == Action::Relayed);
+    match relayed {
+        Some(relayed) => *relayed = outcome,
+        None => recipient.outcomes.push(outcome),
+    }
+}
+
 /// One outcome for all targets of an index, once the last has one: its own where there is one target, `expanded` where
-/// all of several took it, `failed` where one of several did not: its author must learn of it.
+/// all of several took it (`relayed` while one of them is on its way elsewhere: it may still fail), `failed` where one of several did not: its author must learn of it.
 fn summary(recipient: &InboundRecipient, now: Timestamp) -> Option<Outcome> {
     let known: Vec<&Outcome> = recipient.outcomes.iter().filter(|outcome| outcome.action.is_final()).collect();
     let (count, all) = (known.len(), recipient.targets.len());
@@ -99,8 +121,14 @@ fn summary(recipient: &InboundRecipient, now: Timestamp) -> Option<Outcome> {
         return known.last().map(|outcome| (*outcome).clone());
     }
     let failed = known.iter().filter(|outcome| outcome.action == Action::Failed).count();
-    let first_failure = known.iter().find(|outcome| outcome.action == Action::Failed);
-    Some(match first_failure {
+    let first = |action| known.iter().find(|outcome| outcome.action == action);
+    Some(match first(Action::Failed) {
+        None if first(Action::Relayed).is_some() => leg::outcome(
+            Action::Relayed,
+            EnhancedStatus::success(0, 0),
+            "handed to several recipients, some elsewhere",
+            now,
+        ),
         None => leg::outcome(Action::Expanded, EnhancedStatus::success(0, 0), "handed to several recipients", now),
         Some(failure) => {
             let text = format!("failed for {failed} of {all} targets: {}", failure.text);

@@ -11,8 +11,12 @@ use crate::flow::{Plan, Sheet};
 /// What an inbound reference wants done next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Task {
+    /// Post a delegation.
+    Delegate,
     /// Find or fetch the object.
     Retrieve,
+    /// Judge its content.
+    Judge,
     /// Post its claims, or that it acted without an answer.
     Claim,
     /// Post its outcomes.
@@ -27,7 +31,10 @@ pub(crate) fn repository(inbound: &Inbound) -> Repository {
 /// What it wants done, if anything; when is [`Inbound::next_attempt`].
 pub(crate) fn task(inbound: &Inbound) -> Option<Task> {
     match inbound.phase {
+        Phase::Delegating if inbound.hops.is_empty() => None,
+        Phase::Delegating => Some(Task::Delegate),
         Phase::Waiting => Some(Task::Retrieve),
+        Phase::Held if inbound.evidence.is_some() => Some(Task::Judge),
         Phase::Held | Phase::Claiming { .. } => Some(Task::Claim),
         Phase::Working if any(inbound, owes_acted) => Some(Task::Claim),
         Phase::Working if inbound.recipients.iter().any(|r| owes_receipt(&r.state) || is_delayed(r)) => {
@@ -48,7 +55,10 @@ pub(crate) fn owes_acted(state: &IndexState) -> bool {
 
 /// The outcome is known here, and the origin may not know it.
 pub(crate) fn owes_receipt(state: &IndexState) -> bool {
-    matches!(state, IndexState::Final { acknowledged: false, acted: false, .. })
+    matches!(
+        state,
+        IndexState::Final { acknowledged: false, acted: false, .. } | IndexState::Delegated { failed: Some(_) }
+    )
 }
 
 /// The origin has not been told of a delay yet.
@@ -63,7 +73,11 @@ pub(crate) fn is_all_here(known: &Inbound, offered: &Inbound) -> Option<bool> {
     let outcomes = accepted.map(|(_, known)| match &known.state {
         IndexState::Mine { .. } => Some(false),
         IndexState::Final { .. } => Some(true),
-        IndexState::Refused | IndexState::Open | IndexState::Taken | IndexState::Gone => None,
+        IndexState::Refused
+        | IndexState::Open
+        | IndexState::Taken
+        | IndexState::Gone
+        | IndexState::Delegated { .. } => None,
     });
     let outcomes: Vec<bool> = outcomes.collect::<Option<_>>()?;
     (!outcomes.is_empty()).then(|| outcomes.into_iter().all(|is_known| is_known))
@@ -73,7 +87,8 @@ pub(crate) fn is_all_here(known: &Inbound, offered: &Inbound) -> Option<bool> {
 pub(crate) fn timer_due(inbound: &Inbound, config: &QueueConfig) -> Option<Timestamp> {
     let timers = &config.timers;
     match inbound.phase {
-        Phase::Waiting => Some(just_after(inbound.expires)),
+        Phase::Delegating | Phase::Waiting => Some(just_after(inbound.expires)),
+        Phase::Held if inbound.evidence.is_some() => Some(just_after(inbound.expires)),
         Phase::Held => Some(inbound.accepted),
         Phase::Claiming { first_sent } if inbound.refusal.is_none() => Some(first_sent.after(timers.claim_patience)),
         Phase::Claiming { first_sent } => Some(first_sent.after(timers.unheard).max(just_after(inbound.expires))),
@@ -113,7 +128,13 @@ fn remembered_until(inbound: &Inbound, timers: &Timers) -> Timestamp {
 pub(crate) fn enter(inbound: &mut Inbound, phase: Phase, now: Timestamp) {
     inbound.phase = phase;
     inbound.attempts = 0;
-    inbound.next_attempt = now;
+    try_now(inbound, now);
+}
+
+/// The next try is made at once; but no retrieval begins before policy lets it.
+pub(crate) fn try_now(inbound: &mut Inbound, now: Timestamp) {
+    let not_before = inbound.not_before.filter(|_| inbound.phase == Phase::Waiting);
+    inbound.next_attempt = not_before.map_or(now, |begin| begin.max(now));
 }
 
 /// A try has failed; the next one comes after a pause.
@@ -124,6 +145,7 @@ pub(crate) fn pause(inbound: &mut Inbound, jitter: u32, now: Timestamp, config: 
 
 /// Lets go of every index that nobody has claimed: `e` has passed, or the origin said 410.
 pub(crate) fn give_up(inbound: &mut Inbound, now: Timestamp) {
+    inbound.hops.clear();
     for recipient in &mut inbound.recipients {
         recipient.state = custody::given_up(recipient.state.clone());
     }

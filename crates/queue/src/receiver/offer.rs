@@ -1,11 +1,11 @@
 //! An offer: a verified reference becomes durable before it is answered; a repeated one is recognised (TBR §3).
 
-use mail::ledger::{Inbound, Key, Phase, Row, RowBody, note};
+use mail::ledger::{Inbound, Key, Phase, note};
 
 use crate::custody;
 use crate::flow::{Change, Context, Effect, Otherwise, Plan, Rows, Sheet, Wants};
 use crate::port::{CallId, OfferAnswer, Reply};
-use crate::receiver::inbound;
+use crate::receiver::{delegate, inbound};
 use crate::stats::Count;
 
 /// A peer offers a verified reference.
@@ -41,15 +41,17 @@ impl Change for Offer {
 }
 
 impl Offer {
-    fn begin(&self, context: &Context<'_>) -> Plan {
+    fn begin(&self, context: &mut Context<'_>) -> Plan {
         let mut plan = Plan::default();
         let mut inbound = self.inbound.clone();
-        inbound::enter(&mut inbound, Phase::Waiting, context.now);
+        inbound.hops = delegate::hops(&inbound, context);
+        let phase = if inbound.hops.is_empty() { Phase::Waiting } else { Phase::Delegating };
+        inbound::enter(&mut inbound, phase, context.now);
         let detail = format!("reference {} of {} for {} octets", inbound.i, inbound.d, inbound.size);
         note(&mut inbound.steps, context.now, "offered", detail, None);
         let answer = OfferAnswer::Pending(inbound.queue_id.clone());
-        let row = Row { due: Some(context.now), ..Sheet::new(self.key()).with(RowBody::Inbound(inbound)) };
-        plan.batch.put.push(row);
+        // One of which nobody here takes anything is only remembered.
+        inbound::put(&mut plan, Sheet::new(self.key()), inbound, context.now, context.config);
         plan.count(Count::OffersReceived);
         plan.effects.push(Effect::Reply(self.call, Reply::Offer(answer)));
         plan
@@ -60,15 +62,17 @@ impl Offer {
         let mut plan = Plan::default();
         let id = known.queue_id.clone();
         let here = inbound::is_all_here(&known, &self.inbound);
+        let is_refused = known.refusal.is_some();
         for recipient in &mut known.recipients {
             recipient.state = custody::asked_again(recipient.state.clone());
         }
-        known.next_attempt = context.now;
+        inbound::try_now(&mut known, context.now);
         note(&mut known.steps, context.now, "offered", "the same once more", None);
         inbound::put(&mut plan, sheet, known, context.now, context.config);
         let answer = match here {
             Some(true) => OfferAnswer::Done(id),
             Some(false) => OfferAnswer::Claimed(id),
+            None if is_refused => OfferAnswer::Refused(id),
             None => OfferAnswer::StillPending(id),
         };
         plan.effects.push(Effect::Reply(self.call, Reply::Offer(answer)));

@@ -15,6 +15,7 @@ pub(crate) fn entry(inbound: &Inbound) -> ReceiptEntry {
             IndexState::Final { outcome, .. } if inbound::owes_receipt(&recipient.state) => {
                 outcomes.push((index, outcome.clone()));
             }
+            IndexState::Delegated { failed: Some(outcome) } => outcomes.push((index, outcome.clone())),
             IndexState::Mine { .. } => {
                 let delayed = recipient.outcomes.iter().find(|outcome| outcome.action == Action::Delayed);
                 outcomes.extend(delayed.map(|outcome| (index, outcome.clone())));

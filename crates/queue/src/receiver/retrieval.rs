@@ -1,9 +1,10 @@
 //! Getting the object: from what is held already, or by retrieval, one for all who want it.
 
 use mail::ledger::{Action, ContentFacts, Inbound, Key, ObjectRef, Phase, Row, RowBody, by_held_object, note};
-use mail::{EnhancedStatus, Timestamp};
+use mail::{Address, EnhancedStatus, Timestamp};
 
 use crate::flow::{Change, Context, Effect, Otherwise, Plan, Rows, Wants};
+use crate::origin::accept::by_rule;
 use crate::origin::leg;
 use crate::port::RetrieveFailure;
 use crate::receiver::inbound;
@@ -38,6 +39,7 @@ impl Change for Borrow {
         // The lender is written unchanged: if it has let go of the object meanwhile, this commit fails.
         plan.batch.put.push(lender);
         note(&mut inbound.steps, context.now, "retrieved", "the object was here already", Some(0));
+        keep_by_rule(&inbound, &object, &mut plan, context);
         hold(&mut inbound, object, facts, context.now);
         inbound::put(&mut plan, sheet, inbound, context.now, context.config);
         plan
@@ -54,11 +56,24 @@ fn lends(row: Row) -> Option<(Row, ObjectRef, ContentFacts)> {
     Some((row, object, facts))
 }
 
-/// The object is here. From now on it may be claimed, but never first after `e`.
+/// Legal hold by the configuration, in the commit that brings the object.
+fn keep_by_rule(inbound: &Inbound, object: &ObjectRef, plan: &mut Plan, context: &Context<'_>) {
+    let domains = std::iter::once(inbound.to.clone()).chain(inbound.mail_from.as_ref().and_then(Address::domain));
+    if let Some(period) = context.config.holds.of(None, domains) {
+        plan.batch.holds.push(by_rule(object.clone(), inbound.queue_id.clone(), context.now, period));
+    }
+}
+
+/// The object is here. From now on it may be claimed, but never first after `e`; where there is something to judge, not
+/// before that is done.
 fn hold(inbound: &mut Inbound, object: ObjectRef, facts: ContentFacts, now: Timestamp) {
     inbound.object = Some(object);
     inbound.facts = Some(facts);
-    begin_claim(inbound, now);
+    if inbound.evidence.is_some() {
+        inbound::enter(inbound, Phase::Held, now);
+    } else {
+        begin_claim(inbound, now);
+    }
 }
 
 /// Records that a claim is about to be sent, before it is; or lets go when it is too late for that.
@@ -94,6 +109,7 @@ impl Change for Retrieved {
             }
             let share = if octets.is_some() { "from the repository" } else { "together with another reference" };
             note(&mut inbound.steps, context.now, "retrieved", share, octets.take());
+            keep_by_rule(&inbound, &self.object, &mut plan, context);
             hold(&mut inbound, self.object.clone(), self.facts, context.now);
             inbound::put(&mut plan, sheet, inbound, context.now, context.config);
         }
@@ -133,8 +149,11 @@ impl Change for NotRetrieved {
                 inbound::pause(&mut inbound, self.jitter, context.now, context.config);
             }
             RetrieveFailure::Gone => inbound::give_up(&mut inbound, context.now),
-            RetrieveFailure::Corrupt => {
-                let status = EnhancedStatus::permanent(7, 7);
+            RetrieveFailure::Corrupt | RetrieveFailure::Refused => {
+                let is_corrupt = self.failure == RetrieveFailure::Corrupt;
+                let status = EnhancedStatus::permanent(7, if is_corrupt { 7 } else { 1 });
+                // There is nothing to judge.
+                inbound.evidence = None;
                 inbound.refusal = Some(leg::outcome(Action::Failed, status, &self.text, context.now));
                 begin_claim(&mut inbound, context.now);
             }

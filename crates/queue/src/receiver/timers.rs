@@ -44,7 +44,8 @@ pub(crate) fn advance(plan: &mut Plan, inbound: &mut Inbound, context: &Context<
         return;
     }
     match inbound.phase {
-        Phase::Waiting => inbound::give_up(inbound, context.now),
+        Phase::Delegating | Phase::Waiting => inbound::give_up(inbound, context.now),
+        Phase::Held if inbound.evidence.is_some() => inbound::give_up(inbound, context.now),
         Phase::Held => begin_claim(inbound, context.now),
         Phase::Claiming { .. } if inbound.refusal.is_some() => inbound::give_up(inbound, context.now),
         Phase::Claiming { .. } => act(plan, inbound, context),
@@ -103,6 +104,7 @@ fn rest(inbound: &mut Inbound, now: Timestamp) {
         recipient.state = match recipient.state.clone() {
             IndexState::Mine { .. } => IndexState::Mine { acted: false },
             IndexState::Final { outcome, .. } => IndexState::Final { outcome, acknowledged: true, acted: false },
+            IndexState::Delegated { .. } => IndexState::Delegated { failed: None },
             state => state,
         };
     }

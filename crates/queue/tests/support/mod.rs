@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mail::ledger::{
-    Action as LedgerAction, Batch, ContentFacts, Inbound, InboundRecipient, IndexState, Issued, Key, Leg, ObjectKey,
-    ObjectRef, Outcome, Phase, RecipientState, Route, Row, RowBody, Source, Target,
+    Action as LedgerAction, Batch, ContentFacts, HoldOrder, Inbound, InboundRecipient, IndexState, Issued, Key, Leg,
+    ObjectKey, ObjectRef, Outcome, Phase, RecipientState, Route, Row, RowBody, Source, Target,
 };
 use mail::{Address, Domain, Grant, InstanceId, MailParams, Notify, QueueId, Recipient, ReferenceId, Timestamp, Xuid};
 use queue::port::{
@@ -16,6 +16,7 @@ use queue::port::{
     LedgerAnswer, Peer, Proceed, ReceiptEntry, RecipientEnd, Reply, Request, RetrieveFailure, Work,
 };
 use queue::{Entropy, Node, QueueConfig, Signer};
+use reference::message_signature::SignedBy;
 use reference::{Block, SigningKey, Uri};
 
 pub fn domain(text: &str) -> Domain {
@@ -49,6 +50,8 @@ pub struct Ledger {
     /// Answer this many commits with `Conflict`, as if somebody else had written all their rows.
     pub conflict: usize,
     pub commits: usize,
+    /// Objects that are to be kept whatever becomes of their rows.
+    pub holds: Vec<HoldOrder>,
 }
 
 impl Ledger {
@@ -69,6 +72,7 @@ impl Ledger {
             return LedgerAnswer::Conflict(changed);
         }
         self.commits += 1;
+        self.holds.extend(batch.holds);
         self.objects.extend(created.into_iter().map(|(object, content)| (object.key, content)));
         for row in batch.put {
             self.leased.remove(&row.key);
@@ -137,10 +141,10 @@ pub fn config(name: &str) -> QueueConfig {
 }
 
 pub fn object(content: &[u8]) -> ObjectRef {
-    ObjectRef { key: ObjectKey("o1".into()), xuid: Xuid::of(content), size: content.len() as u64 }
+    ObjectRef { key: ObjectKey("o1".into()), xuid: Xuid::of(content), size: content.len() as u64, coded: None }
 }
 
-pub const FACTS: ContentFacts = ContentFacts { is_object: true, eight_bit: false };
+pub const FACTS: ContentFacts = ContentFacts { is_object: true, eight_bit: false, tls_optional: false };
 
 impl Server {
     pub fn new(name: &str, instance: u8) -> Self {
@@ -229,6 +233,8 @@ impl Server {
             let early = match &action {
                 Action::Reply { .. } => true,
                 Action::Start { work: Work::Deliver(delivery), .. } => written.clone().any(|key| *key == delivery.key),
+                Action::Start { work: Work::PostDelegation(post), .. } => written.clone().any(|key| *key == post.key),
+                Action::Start { work: Work::Judge(judgement), .. } => written.clone().any(|key| *key == judgement.key),
                 Action::Start { work: Work::PostClaims(post), .. } => {
                     post.entries.iter().any(|entry| written.clone().any(|key| is_inbound(key, entry.id)))
                 }
@@ -329,7 +335,10 @@ impl Server {
                     let failure = RetrieveFailure::Temporary;
                     self.event(job, JobEvent::RetrieveFailed { failure, text });
                 }
-                Work::PostClaims(_) | Work::PostReceipts(_) => self.event(job, JobEvent::PostFailed { text }),
+                Work::Judge(_) => self.event(job, JobEvent::JudgeFailed { text }),
+                Work::PostClaims(_) | Work::PostReceipts(_) | Work::PostDelegation(_) => {
+                    self.event(job, JobEvent::PostFailed { text })
+                }
             }
         }
     }
@@ -360,6 +369,7 @@ impl Server {
             object: object(b"A: b\r\n\r\nc\r\n"),
             facts: FACTS,
             prefix: String::new(),
+            seal: String::new(),
             source: Source::Local,
         };
         let reply = self.ask(Request::Accept(Box::new(acceptance)));
@@ -376,8 +386,12 @@ impl Server {
 
     /// Connects the next delivery to a peer, and returns what the queue says.
     pub fn connect(&mut self, tbr: bool) -> (JobId, Proceed) {
+        self.connect_to(Peer { tbr, ..Peer::default() })
+    }
+
+    pub fn connect_to(&mut self, peer: Peer) -> (JobId, Proceed) {
         let (job, _) = self.delivery();
-        let peer = Peer { name: "mx.peer.example".into(), tbr, dsn: false };
+        let peer = Peer { name: "mx.peer.example".into(), ..peer };
         self.event(job, JobEvent::Connected(peer));
         let (named, word) = self.words.pop_front().expect("a word");
         assert_eq!(named, job);
@@ -418,7 +432,8 @@ impl Server {
     }
 
     pub fn claim_as(&mut self, by: u8, entry: ClaimEntry) -> Option<Vec<(u16, ClaimAnswer)>> {
-        let request = Request::Claims { instance: InstanceId([by; 16]), claims: vec![entry] };
+        let request =
+            Request::Claims { instance: InstanceId([by; 16]), claims: vec![entry], signed: SignedBy::default() };
         let Reply::Claims(mut answers) = self.ask(request) else { panic!("no answer to claims") };
         answers.pop().expect("one entry")
     }
@@ -427,7 +442,8 @@ impl Server {
     pub fn receipt(&mut self, by: u8, issued: &Issued, index: u16, action: LedgerAction) -> Option<Vec<u16>> {
         let outcomes = vec![(index, outcome(action, self.now))];
         let entry = ReceiptEntry { to: issued.to.clone(), id: issued.id, grant: issued.grant.clone(), outcomes };
-        let request = Request::Receipts { instance: InstanceId([by; 16]), receipts: vec![entry] };
+        let request =
+            Request::Receipts { instance: InstanceId([by; 16]), receipts: vec![entry], signed: SignedBy::default() };
         let Reply::Receipts(mut answers) = self.ask(request) else { panic!("no answer to receipts") };
         answers.pop().expect("one entry")
     }
@@ -436,6 +452,12 @@ impl Server {
     pub fn command(&mut self, command: Command) -> Vec<String> {
         let Reply::Commanded(said) = self.ask(Request::Command(command)) else { panic!("no answer") };
         said.recipients.into_iter().map(|(_, _, word)| word).collect()
+    }
+
+    /// Was anything left for this command to do?
+    pub fn carries_out(&mut self, command: Command) -> bool {
+        let Reply::Commanded(said) = self.ask(Request::Command(command)) else { panic!("no answer") };
+        said.carried_out
     }
 
     /// What every report ever written says, oldest first.
@@ -526,8 +548,8 @@ pub fn never(to_offer: bool) -> RecipientEnd {
 /// What a session at the receiver makes of an offer, every recipient into its own mailbox.
 pub fn inbound_of(uri: &str, block: &str, to: &[&str], queue_id: &str, now: Timestamp) -> Inbound {
     let (uri_parsed, parsed) = (Uri::parse(uri).unwrap(), Block::parse(block.as_bytes()).unwrap());
-    let reference = parsed.chain().reference();
-    let statement = reference.statement();
+    let topmost = parsed.chain().topmost();
+    let statement = parsed.chain().reference().statement();
     let grant: Grant = uri_parsed.grant.clone();
     let recipients = to.iter().map(|to| InboundRecipient {
         recipient: Recipient::plain(address(to)),
@@ -537,25 +559,30 @@ pub fn inbound_of(uri: &str, block: &str, to: &[&str], queue_id: &str, now: Time
     });
     Inbound {
         queue_id: queue_id.parse().unwrap(),
-        d: statement.domain.clone(),
-        i: statement.id,
-        to: statement.to.clone(),
-        fingerprint: mail::base64url::encode(reference.idempotence_key(&uri_parsed).as_bytes()),
+        d: topmost.domain().clone(),
+        i: topmost.id(),
+        to: topmost.to().clone(),
+        fingerprint: mail::base64url::encode(topmost.idempotence_key(&uri_parsed).as_bytes()),
         uri: uri.to_owned(),
         grant,
         host: uri_parsed.host.clone(),
         block: block.to_owned(),
         xuid: statement.xuid,
         size: statement.size,
-        expires: statement.expires,
+        expires: topmost.expires(),
         mail_from: statement.mail_from.clone(),
         params: MailParams::default(),
         recipients: recipients.collect(),
         trace: "Received: x\r\n".into(),
+        seal: String::new(),
         accepted: now,
+        client: None,
+        not_before: None,
         phase: Phase::Waiting,
+        hops: Vec::new(),
         object: None,
         facts: None,
+        evidence: None,
         refusal: None,
         legs: 0,
         attempts: 0,

@@ -5,6 +5,7 @@ use crate::block::{Block, BlockError};
 use crate::hop::{ChainError, Hop};
 use crate::judge::{SignatureVerdict, judge_chain, sent_by_value_to};
 use crate::keys::KeyRecord;
+use crate::taglist::SyntaxError;
 use crate::verify::Parsed;
 
 fn custody() -> HopMode {
@@ -155,4 +156,43 @@ fn hops_are_numbered_as_they_lie_and_limited() {
     assert!(matches!(Block::parse(twice.as_bytes()), Err(BlockError::Chain(ChainError::Number(2)))));
     let many = chain.hops()[0].encode().repeat(101) + &chain.reference().encode();
     assert!(matches!(Block::parse(many.as_bytes()), Err(BlockError::Chain(ChainError::TooLong) | BlockError::TooLong)));
+    // They are counted before any is looked at.
+    let many = "TBR-Hop: x\r\n".repeat(101) + &chain.reference().encode();
+    assert_eq!(Block::parse(many.as_bytes()), Err(BlockError::Chain(ChainError::TooLong)));
+}
+
+#[test]
+fn a_chain_is_as_sure_as_its_weakest_link() {
+    let offer = Offer::relayed(HopMode::Reference, "tbr.a.example");
+    let assured = |of_b: Assurance, of_a: Assurance| {
+        let is_ours = |_: &Domain| true;
+        let receiver = Receiver { now: secs(NOW), max_size: 1_000_000, is_ours: &is_ours };
+        let session = Session { mail_from: offer.mail_from.as_ref(), recipients: &offer.recipients };
+        let matched =
+            Parsed::new(&offer.line, offer.block.as_bytes()).unwrap().match_session(&session, &receiver).unwrap();
+        let known = |d: &Domain| {
+            let facts = offer.facts.iter().find(|f| f.domain == *d)?;
+            Some((facts, if d.as_str() == "a.example" { of_a } else { of_b }))
+        };
+        match matched.verify_with(&known).unwrap() {
+            Outcome::Verified(verified) => verified.assurance(),
+            Outcome::NeedsConsent(_) => panic!("the host is within the domain"),
+        }
+    };
+    assert_eq!(assured(Assurance::Dnssec, Assurance::Dnssec), Assurance::Dnssec);
+    assert_eq!(assured(Assurance::Webpki, Assurance::Dnssec), Assurance::Webpki);
+    assert_eq!(assured(Assurance::Dnssec, Assurance::Webpki), Assurance::Webpki);
+}
+
+#[test]
+fn a_hop_has_a_number_from_one_to_a_hundred() {
+    let field = relayed(custody()).hops()[0].encode();
+    let numbered = |number: &str| {
+        let value = field.replace("TBR-Hop:", "").replace("n=1;", &format!("n={number};"));
+        Hop::parse(value.trim_end_matches("\r\n").as_bytes()).map(|hop| hop.statement().number)
+    };
+    assert_eq!(numbered("100"), Ok(100));
+    for bad in ["0", "101", "01", "65536"] {
+        assert_eq!(numbered(bad), Err(SyntaxError::Value("n")), "{bad}");
+    }
 }

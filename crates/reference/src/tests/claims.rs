@@ -76,6 +76,10 @@ fn an_error_never_quotes_the_grant() {
     let body = format!("{{\"v\":1,\"instance\":\"{}\",\"claims\":0}}", grant().reveal());
     let error = ClaimsRequest::parse(body.as_bytes()).unwrap_err().to_string();
     assert!(!error.contains(&grant().reveal()), "{error}");
+    // Where something else is expected than a text, the parser's own words would quote it.
+    let misplaced = format!(r#"{{"v":1,"instance":"{}","claims":"{}"}}"#, InstanceId([1; 16]), grant().reveal());
+    let error = ClaimsRequest::parse(misplaced.as_bytes()).unwrap_err();
+    assert!(!error.to_string().contains(&grant().reveal()), "{error}");
 }
 
 #[test]

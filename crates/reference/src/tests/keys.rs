@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::keys::{
-    DomainRecord, KeyState, MAX_MAX_AGE, RecordError, consent_name, default_host, is_consent, key_name, record_name,
+    DomainRecord, KeyState, MAX_KEYS, MAX_MAX_AGE, RecordError, consent_name, default_host, is_consent, key_name,
+    record_name,
 };
 use crate::sign::Selector;
 
@@ -96,6 +97,10 @@ fn documents_survive_and_are_bounded() {
     assert_eq!(with("tbr.a.example", "10.0.0.1"), Err(RecordError::Value("repo")));
     assert_eq!(with("ed25519", "other").unwrap().keys.len(), 1, "a key of another algorithm is left out");
     assert!(matches!(with("{", "["), Err(RecordError::Syntax(_))));
+    let many =
+        (0..=MAX_KEYS).map(|n| KeyRecord { selector: format!("k{n}").parse().unwrap(), state: KeyState::Revoked });
+    let many = DomainFacts { keys: many.collect(), ..facts.clone() }.to_document().unwrap();
+    assert_eq!(DomainFacts::from_document(&facts.domain, &many), Err(RecordError::Value("keys")));
 }
 
 #[test]
@@ -106,4 +111,15 @@ fn names_of_records() {
     assert_eq!(consent_name(&a, &host).unwrap().as_str(), "a.example._tbr-host.cdn.host.example");
     assert_eq!(default_host(&a).unwrap().as_str(), "tbr.a.example");
     assert!(is_consent(["v=TBR1"]) && !is_consent(["v=spf1"]) && !is_consent([]));
+}
+
+#[test]
+fn a_revoked_key_is_no_key_whatever_else_is_said() {
+    let facts = facts_of("a.example");
+    let text = format!("{}; revoked", facts.keys[0].to_txt());
+    assert_eq!(key_txt(&text).unwrap().unwrap().state, KeyState::Revoked);
+    let json =
+        String::from_utf8(facts.to_document().unwrap()).unwrap().replace("\"revoked\":false", "\"revoked\":true");
+    let facts = DomainFacts::from_document(&facts.domain, json.as_bytes()).unwrap();
+    assert_eq!(facts.keys[0].state, KeyState::Revoked);
 }

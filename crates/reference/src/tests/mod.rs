@@ -4,6 +4,7 @@
 mod chain;
 mod claims;
 mod keys;
+mod message_signature;
 mod offer;
 mod properties;
 mod reference;

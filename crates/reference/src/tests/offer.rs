@@ -172,6 +172,8 @@ fn keys_must_be_published_and_good_at_the_time() {
     let key = key_of("a.example").verifying_key();
     assert_eq!(with(&|f| f.keys.clear()), Refusal::UnknownKey { domain: domain.clone(), selector: unknown });
     let selector: crate::sign::Selector = "k1".parse().unwrap();
+    let other_name = Refusal::UnknownKey { domain: domain.clone(), selector: selector.clone() };
+    assert_eq!(with(&|f| f.keys[0].selector = "k2".parse().unwrap()), other_name);
     let named = |state: KeyState| with(&|f| f.keys[0].state = state);
     let window = |from: u64, until: u64| KeyState::Active { key, not_before: secs(from), not_after: secs(until) };
     assert_eq!(named(KeyState::Revoked), Refusal::KeyRevoked { domain: domain.clone(), selector: selector.clone() });
@@ -244,4 +246,53 @@ fn every_refusal_has_a_fault_a_code_and_a_sentence_without_secrets() {
         assert!(codes::ALL.iter().any(|c| c.reply == code && c.status == status));
         assert!(!text.contains(&secret) && !text.contains("alice@") && text.is_ascii());
     }
+}
+
+#[test]
+fn facts_of_another_domain_vouch_for_nobody() {
+    let offer = Offer::good();
+    let is_ours = |_: &Domain| true;
+    let receiver = Receiver { now: secs(NOW), max_size: 1_000_000, is_ours: &is_ours };
+    let session = Session { mail_from: offer.mail_from.as_ref(), recipients: &offer.recipients };
+    let matched = Parsed::new(&offer.line, offer.block.as_bytes()).unwrap().match_session(&session, &receiver).unwrap();
+    let poisoned = DomainFacts { domain: domain("z.example"), ..facts_of("a.example") };
+    let answer = matched.verify_with(&|_| Some((&poisoned, Assurance::Dnssec)));
+    assert_eq!(answer, Err(Refusal::NoAssurance { domain: domain("a.example") }));
+}
+
+/// What b.example's custodian took by value from alice@a.example, signed by b.example's own key.
+fn by_value_before() -> Offer {
+    let mut statement = statement_for(&addresses(&["bob@b.example"]));
+    statement.domain = domain("b.example");
+    let reference = statement.sign(&key_of("b.example")).unwrap();
+    let facts = vec![facts_of("b.example"), facts_of("a.example")];
+    Offer { facts, ..Offer::of(reference, &uri_at("tbr.b.example"), &["bob@b.example"]) }
+}
+
+#[test]
+fn only_what_is_pending_may_be_signed_by_its_recipients_domain() {
+    let judge_pending = |offer: &Offer| {
+        let is_ours = |d: &Domain| *d == domain("b.example");
+        let receiver = Receiver { now: secs(offer.now), max_size: offer.max_size, is_ours: &is_ours };
+        let session = Session { mail_from: offer.mail_from.as_ref(), recipients: &offer.recipients };
+        let matched = Parsed::new(&offer.line, offer.block.as_bytes())?.match_pending(&session, &receiver)?;
+        let known = |d: &Domain| offer.facts.iter().find(|f| f.domain == *d).map(|f| (f, Assurance::Webpki));
+        match matched.verify_with(&known)? {
+            Outcome::Verified(verified) => Ok(verified),
+            Outcome::NeedsConsent(consent) => consent.answer(false),
+        }
+    };
+    let offer = by_value_before();
+    assert!(matches!(offer.refusal(), Refusal::Signer { .. }), "in a session");
+    assert!(judge_pending(&offer).unwrap().is_by_value_before());
+    // What its sender's own domain signed is that domain's, in whatever way it comes.
+    assert!(!judge_pending(&Offer::good()).unwrap().is_by_value_before());
+    // The sender that was signed is still the one that is named, and nobody else may sign.
+    let other = Offer { mail_from: Some(addresses(&["eve@a.example"]).remove(0)), ..by_value_before() };
+    assert_eq!(judge_pending(&other), Err(Refusal::OtherSender));
+    let stranger = Offer::stating(|statement| statement.domain = domain("z.example"));
+    assert!(matches!(judge_pending(&stranger), Err(Refusal::Signer { .. })));
+    let forged = Offer::stating(|statement| statement.domain = domain("b.example"));
+    let forged = Offer { facts: by_value_before().facts, ..forged };
+    assert!(matches!(judge_pending(&forged), Err(Refusal::Signature { .. })));
 }

@@ -157,3 +157,23 @@ fn the_idempotence_key_names_text_signature_and_uri() {
     let other_signer = reference.statement().clone().sign(&key_of("b.example")).unwrap();
     assert_ne!(other_signer.idempotence_key(&uri), key);
 }
+
+#[test]
+fn a_signature_counts_for_its_own_field_only() {
+    let (key, canonical) = (key_of("a.example"), reference().statement().canonical());
+    let counts = |label: &str| {
+        let signature = key.sign(format!("{label}{canonical}").as_bytes()).unwrap();
+        let signature = mail::base64url::encode(signature.as_bytes());
+        parse(&format!("{canonical};b={signature}")).unwrap().signed_by(&key.verifying_key())
+    };
+    assert!(counts("TBR-Reference:"));
+    assert!(!counts("TBR-Hop:") && !counts(""));
+}
+
+#[test]
+fn a_field_has_a_limit() {
+    let text = value(&reference());
+    let spaced = |spaces: usize| parse(&format!("{text}{}", " ".repeat(spaces)));
+    assert!(spaced(crate::taglist::MAX_FIELD - text.len()).is_ok());
+    assert_eq!(spaced(crate::taglist::MAX_FIELD - text.len() + 1), Err(SyntaxError::FieldTooLong));
+}

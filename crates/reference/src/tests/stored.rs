@@ -125,3 +125,18 @@ fn messages_without_a_reference_say_so() {
         assert_eq!(split_stored(message.as_bytes()), Err(error));
     }
 }
+
+#[test]
+fn hops_without_end_are_not_read() {
+    let hop = relayed(HopMode::Value([9; 16])).hops()[0].encode();
+    let error = split_stored(hop.repeat(102).as_bytes()).unwrap_err();
+    assert_eq!(error, StoredError::Chain(crate::hop::ChainError::TooLong));
+}
+
+#[test]
+fn a_head_has_a_limit() {
+    let field = "Received: by somebody\r\n";
+    let above = |fields: usize| split_stored(format!("{}{}", field.repeat(fields), message()).as_bytes());
+    assert!(above(10_000).is_ok());
+    assert_eq!(above(crate::stored::MAX_HEAD / field.len() + 1), Err(StoredError::NoReference));
+}

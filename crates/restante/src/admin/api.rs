@@ -8,7 +8,15 @@
 //! | `POST /queue/{id}/{retry,hold,release,fail,withdraw}?leg=…` | [`Done`] |
 //! | `GET /trace/{id}` | [`Message`]; `id` also a reference id |
 //! | `POST /messages`, header [`ENVELOPE`], the message as body | [`Accepted`] |
+//! | `POST /fetch?custodian=…` | list of [`Fetched`] |
+//! | `POST /link/up` | [`LinkUp`] |
+//! | `GET /under-way` | [`UnderWay`] |
 //! | `POST /reload` | [`Reloaded`] |
+//! | `GET /accounts` | list of [`AccountUse`] |
+//! | `POST /accounts/recall`, [`RecallRequest`] | [`Recalled`]: one page of the queue |
+//! | `POST /reports/send` | [`ReportsSent`] |
+//! | `GET /reputation?domain=…` | list of [`DomainStanding`] |
+//! | `POST /reputation/{good,bad}/{domain}` | [`DomainStanding`] |
 //! | `POST /store/check?repair=true` | lines of [`CheckLine`] |
 //!
 //! Whatever is not a 2xx carries a [`Problem`]. Times are milliseconds since the Unix epoch. Grants are never shown.
@@ -17,7 +25,12 @@ use std::net::SocketAddr;
 
 use mail::ledger::{Inbound, IndexState, Key, Leg, LegRecipient, Phase, RecipientState, Row, RowBody, Step};
 use mail::{Address, Domain, Envelope, InstanceId, QueueId, ReferenceId, Timestamp, Xuid, base64url};
+use policy::allowance::Figures;
+use policy::reputation::Standing;
 use serde::{Deserialize, Serialize};
+
+pub use crate::custodians::Fetched;
+use crate::reports::Sent;
 
 /// `GET`: [`Status`].
 pub const STATUS: &str = "/status";
@@ -29,8 +42,24 @@ pub const TRACE: &str = "/trace";
 pub const MESSAGES: &str = "/messages";
 /// `POST`: [`Reloaded`].
 pub const RELOAD: &str = "/reload";
+/// `GET`: list of [`AccountUse`].
+pub const ACCOUNTS: &str = "/accounts";
+/// `POST`: [`Recalled`].
+pub const RECALL: &str = "/accounts/recall";
+/// `POST`: [`ReportsSent`].
+pub const REPORTS_SEND: &str = "/reports/send";
+/// `POST`: list of [`Fetched`].
+pub const FETCH: &str = "/fetch";
+/// `POST`: [`LinkUp`].
+pub const LINK_UP: &str = "/link/up";
+/// `GET`: [`UnderWay`].
+pub const UNDER_WAY: &str = "/under-way";
+/// `GET`: list of [`DomainStanding`].
+pub const REPUTATION: &str = "/reputation";
 /// `POST`: lines of [`CheckLine`].
 pub const STORE_CHECK: &str = "/store/check";
+/// `GET`: [`HoldList`]. `POST` with [`HoldWish`]: [`HoldList`] of what is held now of the message.
+pub const STORE_HOLDS: &str = "/store/holds";
 /// Header of `POST /messages`: a [`mail::Envelope`] as JSON in base64url.
 pub const ENVELOPE: &str = "restante-envelope";
 /// Most messages of a list unless asked otherwise, and at all.
@@ -115,6 +144,81 @@ pub struct Accepted {
     pub xuid: Xuid,
     /// Octets as kept, trace field included.
     pub size: u64,
+    /// No server runs: it waits in the outbox for one, which may still refuse it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits: bool,
+}
+
+/// The link is up: everything that waited for it is tried now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkUp {
+    /// Messages of the outbox that were taken.
+    pub taken: u64,
+    /// Those that were refused: the file of each, and why.
+    pub refused: Vec<String>,
+    /// Messages to others, and retrievals, claims and receipts that are tried again now.
+    pub retried: u64,
+    /// What custodians had.
+    pub fetched: Vec<Fetched>,
+}
+
+/// What needs a link: how much of it is left.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnderWay {
+    /// Messages by reference that are not here yet.
+    pub to_retrieve: u64,
+    /// Octets of them, those that have come included.
+    pub octets_to_retrieve: u64,
+    /// Messages that are here, and whose claim has no answer.
+    pub to_claim: u64,
+    /// Messages whose outcome their origin has not recorded.
+    pub to_report: u64,
+    /// Messages on their way into a mailbox here.
+    pub to_deliver: u64,
+    /// Messages that wait for another server to take them.
+    pub to_send: u64,
+    /// Octets of those.
+    pub octets_to_send: u64,
+}
+
+impl UnderWay {
+    /// Everything has come, is in its mailbox, and has been said and sent.
+    pub fn is_done(&self) -> bool {
+        self.left() == 0
+    }
+
+    /// Steps that are left.
+    pub fn left(&self) -> u64 {
+        self.to_retrieve + self.to_claim + self.to_report + self.to_deliver + self.to_send
+    }
+}
+
+/// A message is to be held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldWish {
+    /// Its queue id, or the id of a reference.
+    pub id: String,
+    /// Not to be released before; without it until it is released.
+    pub until: Option<Timestamp>,
+    /// Why.
+    pub why: String,
+}
+
+/// What is held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldList {
+    /// Oldest first.
+    pub holds: Vec<store::Hold>,
+    /// Records of holds and their ends so far.
+    pub records: u64,
+    /// The digest of the newest record, which covers all before it.
+    pub digest: String,
+}
+
+impl From<store::Holds> for HoldList {
+    fn from(holds: store::Holds) -> Self {
+        Self { holds: holds.holds, records: holds.links, digest: holds.head }
+    }
 }
 
 /// The configuration was read again.
@@ -122,6 +226,23 @@ pub struct Accepted {
 pub struct Reloaded {
     /// Fields that have changed and keep their value until the next start.
     pub restart_needed: Vec<String>,
+}
+
+/// Reports to others were made of what there was, and attempted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportsSent {
+    /// For each kind that is configured.
+    pub kinds: Vec<KindSent>,
+}
+
+/// Reports of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KindSent {
+    /// `tls`.
+    pub kind: String,
+    /// How many.
+    #[serde(flatten)]
+    pub sent: Sent,
 }
 
 /// A running server.
@@ -139,9 +260,9 @@ pub struct Status {
     pub instance: InstanceId,
     /// Where it listens, ports as taken.
     pub listeners: Vec<Listening>,
-    /// Messages on their way from here, one for each destination.
+    /// Messages whose content is still needed here, one for each destination.
     pub legs: u64,
-    /// References accepted here.
+    /// References accepted here, with those that are only remembered.
     pub references: u64,
 }
 
@@ -179,6 +300,80 @@ pub struct DoneTo {
     pub address: Address,
     /// What holds now, in a plain word or sentence.
     pub text: String,
+}
+
+/// What an account has sent lately, and may send.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountUse {
+    /// Its name.
+    pub name: String,
+    /// What it has sent; messages under way are counted.
+    pub sent: Figures,
+    /// What it may send, in the same units; 0: as much as it likes.
+    pub limits: Figures,
+}
+
+/// Withdraw what an account has sent and nobody has claimed, one page of the queue after the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecallRequest {
+    /// Whose messages.
+    pub account: String,
+    /// Only those accepted since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Where the page before ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Key>,
+}
+
+/// What came of one page.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recalled {
+    /// Recipients whose outcome was not known before.
+    pub recipients: Vec<RecalledFrom>,
+    /// Recipients whose outcome was: delivered, passed on, failed or withdrawn earlier.
+    pub settled: u64,
+    /// To be asked with next; nothing: that was the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Key>,
+}
+
+/// What holds for one recipient after a recall.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecalledFrom {
+    /// Which row.
+    pub key: Key,
+    /// The message's name here.
+    pub id: Option<QueueId>,
+    /// Who.
+    pub address: Address,
+    /// Did the recall come in time?
+    pub holds: Holds,
+    /// More about it, in a plain word or sentence.
+    pub text: String,
+}
+
+/// Whether a recall came in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Holds {
+    /// It never reaches its recipient.
+    Withdrawn,
+    /// It is being delivered right now: ask again in a moment.
+    UnderWay,
+    /// The receiver has claimed it.
+    TooLate,
+}
+
+/// How mail of a domain has fared here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainStanding {
+    /// The registrable domain.
+    pub domain: String,
+    /// In a word.
+    pub standing: Standing,
+    /// Points for it less points against it.
+    pub score: i32,
 }
 
 /// A message with all that is known of it.
@@ -325,7 +520,7 @@ impl Entry {
 }
 
 /// The queue id in the key of a leg. Its rows have no other keys.
-fn name(key: &Key) -> Option<QueueId> {
+pub(crate) fn name(key: &Key) -> Option<QueueId> {
     match key {
         Key::Leg(id, _) => Some(id.clone()),
         Key::Inbound(..) => None,
@@ -333,11 +528,13 @@ fn name(key: &Key) -> Option<QueueId> {
 }
 
 impl EntryRecipient {
-    fn of_leg(recipient: &LegRecipient) -> Self {
+    pub(super) fn of_leg(recipient: &LegRecipient) -> Self {
         let (state, detail) = match &recipient.state {
             RecipientState::Queued => ("queued".to_owned(), String::new()),
             RecipientState::Offered(offered) => {
-                let known = if offered.accepted.is_some() {
+                let known = if !offered.delegations.is_empty() {
+                    "passed on by reference, not claimed yet"
+                } else if offered.accepted.is_some() {
                     "accepted by the peer, not claimed yet"
                 } else {
                     "not answered yet"
@@ -359,6 +556,14 @@ impl EntryRecipient {
             IndexState::Open => ("open".to_owned(), String::new()),
             IndexState::Taken => ("taken".to_owned(), "by another store of this domain".to_owned()),
             IndexState::Gone => ("gone".to_owned(), "withdrawn, expired or sent by value".to_owned()),
+            IndexState::Delegated { failed: None } => (
+                "delegated".to_owned(),
+                "passed on by reference; the origin has custody until it is claimed".to_owned(),
+            ),
+            IndexState::Delegated { failed: Some(outcome) } => {
+                let text = format!("{} {}; the origin has not been told yet", outcome.status, outcome.text);
+                (outcome.action.to_string(), text)
+            }
             IndexState::Mine { acted: false } => ("ours".to_owned(), String::new()),
             IndexState::Mine { acted: true } => ("ours".to_owned(), "taken without an answer".to_owned()),
             IndexState::Final { outcome, acknowledged, .. } => {
@@ -441,6 +646,7 @@ impl From<store::Fault> for StoreFault {
             FaultKind::OrphanObject => "orphan object",
             FaultKind::DamagedRow => "damaged row",
             FaultKind::WrongIndex => "wrong index",
+            FaultKind::Hold => "hold",
             FaultKind::Database => "database",
         };
         Self { kind: kind.to_owned(), subject: fault.subject, detail: fault.detail, repaired: fault.repaired }
@@ -448,15 +654,16 @@ impl From<store::Fault> for StoreFault {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use mail::ledger::{Action, ContentFacts, Outcome, Route, Source};
     use mail::{EnhancedStatus, MailParams, Recipient};
 
     use super::*;
 
-    fn leg() -> Row {
+    /// A finished one, accepted so many seconds after the beginning.
+    pub(in crate::admin) fn leg(name: &str, after: u64) -> Row {
         let address: Address = "bob@b.example".parse().unwrap();
-        let at = Timestamp::from_secs(1_800_000_000);
+        let at = Timestamp::from_secs(1_800_000_000 + after);
         let outcome = Outcome {
             action: Action::Delivered,
             status: EnhancedStatus::permanent(1, 1),
@@ -470,8 +677,8 @@ mod tests {
         let mut steps = Vec::new();
         mail::ledger::note(&mut steps, at, "accepted", "", Some(3));
         Row {
-            key: Key::Leg("abc".parse().unwrap(), 0),
-            version: 1,
+            key: Key::Leg(name.parse().unwrap(), 0),
+            version: 0,
             due: None,
             body: RowBody::Leg(Box::new(Leg {
                 route: Route::Mx("b.example".parse().unwrap()),
@@ -479,7 +686,7 @@ mod tests {
                 params: MailParams::default(),
                 recipients: vec![recipient],
                 object: None,
-                facts: ContentFacts { is_object: true, eight_bit: false },
+                facts: ContentFacts { is_object: true, eight_bit: false, tls_optional: false },
                 prefix: String::new(),
                 issued: Vec::new(),
                 inbound: None,
@@ -491,6 +698,7 @@ mod tests {
                 by_value: false,
                 refused_since: None,
                 held: false,
+                delegated: false,
                 delay_reported: false,
                 steps,
             })),
@@ -499,7 +707,7 @@ mod tests {
 
     #[test]
     fn a_message_survives_its_json() {
-        let message = Message::of(&[leg()]);
+        let message = Message::of(&[leg("abc", 0)]);
         let json = serde_json::to_string(&message).unwrap();
         assert_eq!(serde_json::from_str::<Message>(&json).unwrap(), message);
         assert_eq!(message.entries[0].id.as_ref().unwrap().as_str(), "abc");

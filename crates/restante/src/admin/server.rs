@@ -3,8 +3,8 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,24 +17,29 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures_util::stream;
 use mail::ledger::{Key, Row, RowBody};
-use mail::{QueueId, ReferenceId, Timestamp};
+use mail::{Address, QueueId, ReferenceId, Timestamp};
 use queue::port::{Command, Reply, Request, Selection};
 use serde::Deserialize;
 use store::{Store, StoreError};
 use tokio::net::UnixListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::api::{
-    self, CheckLine, Done, DoneTo, Entry, LIST_LIMITS, Listening, Message, Problem, QueueList, Reloaded, Status, Verb,
+    self, CheckLine, Done, DoneTo, Entry, KindSent, LIST_LIMITS, Listening, Message, Problem, QueueList, Reloaded,
+    ReportsSent, Status, Verb,
 };
-use super::submit;
-use crate::config::{Config, ListenerKind};
-use crate::receive::LiveRouter;
+use super::submit::{self, OutboxNews};
+use super::{accounts, holds, link, reputation};
+use crate::config::ListenerKind;
+use crate::custodians::Wish;
+use crate::receive::{LiveConfig, LiveRouter, Sending, Signers};
+use crate::reports::Desk;
+use crate::reputation::Reputation;
 use crate::runtime::Custody;
 
 /// Rows read at a time while a list is put together.
-const PAGE: usize = 500;
+pub(super) const PAGE: usize = 500;
 /// For requests that are under way when the server stops.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -47,10 +52,18 @@ pub(crate) struct Office {
     pub(crate) custody: Custody,
     pub(crate) store: Store,
     pub(crate) router: LiveRouter,
-    pub(crate) config: Arc<Config>,
+    pub(crate) config: LiveConfig,
+    pub(crate) signers: Signers,
     pub(crate) listening: Vec<(ListenerKind, SocketAddr)>,
     pub(crate) started: Timestamp,
     pub(crate) reloads: mpsc::Sender<ReloadRequest>,
+    pub(crate) sending: Sending,
+    pub(crate) reports: Desk,
+    /// What became of the outbox.
+    pub(crate) outbox: Arc<Mutex<OutboxNews>>,
+    /// To ask custodians.
+    pub(crate) wishes: mpsc::Sender<Wish>,
+    pub(crate) reputation: Reputation,
 }
 
 /// Opens the socket; one that a dead server left is replaced. One that answers is not, nor is a file of another kind.
@@ -64,14 +77,29 @@ pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
         }
         fs::remove_file(path)?;
     }
-    let socket = UnixListener::bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    Ok(socket)
+    bind_privately(path)
+}
+
+/// A socket takes its mode from the umask, and would be everybody's for a moment: it is bound in a directory that nobody
+/// else may enter, and comes out with its mode.
+fn bind_privately(path: &Path) -> io::Result<UnixListener> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // No longer than `admin.sock`: the paths of sockets are bounded.
+    let room = parent.join(format!(".{:x}", std::process::id()));
+    let _ = fs::remove_dir_all(&room);
+    fs::DirBuilder::new().mode(0o700).create(&room)?;
+    let place = room.join("s");
+    let bound = UnixListener::bind(&place).and_then(|socket| {
+        fs::set_permissions(&place, fs::Permissions::from_mode(0o600))?;
+        fs::rename(&place, path)?;
+        Ok(socket)
+    });
+    fs::remove_dir_all(&room)?;
+    bound
 }
 
 /// Serves until `shutdown`.
-pub(crate) async fn serve(socket: UnixListener, office: Office, shutdown: CancellationToken) {
-    let path = office.config.admin_socket.clone();
+pub(crate) async fn serve(socket: UnixListener, path: PathBuf, office: Office, shutdown: CancellationToken) {
     let routes = Router::new()
         .route(api::STATUS, get(status))
         .route(api::QUEUE, get(list))
@@ -80,7 +108,17 @@ pub(crate) async fn serve(socket: UnixListener, office: Office, shutdown: Cancel
         .route(&format!("{}/{{id}}", api::TRACE), get(show))
         .route(api::MESSAGES, post(submit::message))
         .route(api::RELOAD, post(reload))
+        .route(api::ACCOUNTS, get(accounts::list))
+        .route(api::RECALL, post(accounts::recall))
+        .route(api::REPORTS_SEND, post(send_reports))
+        .route(api::REPUTATION, get(reputation::list))
+        .route(&format!("{}/{{event}}/{{domain}}", api::REPUTATION), post(reputation::note))
         .route(api::STORE_CHECK, post(check_store))
+        .route(api::STORE_HOLDS, get(holds::list).post(holds::order))
+        .route(&format!("{}/{{number}}/release", api::STORE_HOLDS), post(holds::release))
+        .route(api::FETCH, post(link::fetch))
+        .route(api::LINK_UP, post(link::up))
+        .route(api::UNDER_WAY, get(link::under_way))
         .with_state(office);
     serve_until(socket, routes, shutdown, DRAIN).await;
     // Nobody can connect any more; a file that is left says so less clearly.
@@ -114,7 +152,7 @@ impl Refused {
         Self(code, Problem::new(error))
     }
 
-    fn failed(error: &impl ToString) -> Self {
+    pub(super) fn failed(error: &impl ToString) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
     }
 }
@@ -130,14 +168,14 @@ async fn status(State(office): State<Office>) -> Result<Json<Status>, Refused> {
     let listeners = office.listening.iter();
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        hostname: office.config.hostname.clone(),
+        hostname: office.config.get().hostname.clone(),
         pid: std::process::id(),
         started: office.started,
         instance: office.store.instance(),
         listeners: listeners
             .map(|(kind, address)| Listening { kind: kind.as_str().to_owned(), address: *address })
             .collect(),
-        legs: counts.legs,
+        legs: counts.under_way,
         references: counts.inbound,
     }))
 }
@@ -151,21 +189,33 @@ struct ListQuery {
 
 async fn list(State(office): State<Office>, Query(query): Query<ListQuery>) -> Result<Json<QueueList>, Refused> {
     let limit = query.limit.unwrap_or(LIST_LIMITS.0).min(LIST_LIMITS.1);
-    let mut entries = Vec::new();
+    let list = oldest(&office.store, limit, query.finished).await.map_err(|error| Refused::failed(&error))?;
+    Ok(Json(list))
+}
+
+/// The oldest entries of the whole ledger, however its keys are ordered. Never more than twice `limit` and a page in memory.
+async fn oldest(store: &Store, limit: usize, with_finished: bool) -> Result<QueueList, StoreError> {
+    let mut list = QueueList { entries: Vec::new(), more: false };
     for prefix in ["leg/", "in/"] {
         let mut after: Option<Key> = None;
-        while entries.len() <= limit {
-            let rows =
-                office.store.list(prefix, after.as_ref(), PAGE).await.map_err(|error| Refused::failed(&error))?;
+        loop {
+            let rows = store.list(prefix, after.as_ref(), PAGE).await?;
             let Some(last) = rows.last() else { break };
             after = Some(last.key.clone());
-            entries.extend(rows.iter().map(Entry::of).filter(|entry| query.finished || !entry.finished));
+            list.entries.extend(rows.iter().map(Entry::of).filter(|entry| with_finished || !entry.finished));
+            if list.entries.len() > limit.saturating_mul(2).max(PAGE) {
+                cut(&mut list, limit);
+            }
         }
     }
-    entries.sort_by_key(|entry| entry.accepted);
-    let more = entries.len() > limit;
-    entries.truncate(limit);
-    Ok(Json(QueueList { entries, more }))
+    cut(&mut list, limit);
+    Ok(list)
+}
+
+fn cut(list: &mut QueueList, limit: usize) {
+    list.entries.sort_by_key(|entry| entry.accepted);
+    list.more |= list.entries.len() > limit;
+    list.entries.truncate(limit);
 }
 
 async fn show(State(office): State<Office>, Segments(id): Segments<String>) -> Result<Json<Message>, Refused> {
@@ -212,6 +262,14 @@ fn unknown(id: &str) -> Refused {
     Refused(StatusCode::NOT_FOUND, problem)
 }
 
+/// There was nothing left for the command to do.
+fn too_late(verb: Verb, recipients: Vec<(Key, Address, String)>) -> Refused {
+    let text = format!("there is nothing left to {}: custody is not here, or not any more", verb.as_str());
+    let mut problem = Problem::new(text);
+    problem.recipients = recipients.into_iter().map(|(_, address, word)| (address, word)).collect();
+    Refused(StatusCode::CONFLICT, problem)
+}
+
 #[derive(Deserialize)]
 struct LegQuery {
     leg: Option<u32>,
@@ -236,7 +294,8 @@ async fn command(
         Verb::Withdraw => Command::Withdraw(selection),
     };
     match office.custody.ask(Request::Command(command)).await {
-        Reply::Commanded(done) if done.recipients.is_empty() => Err(unknown(&id)),
+        Reply::Commanded(done) if done.recipients.is_empty() && !done.carried_out => Err(unknown(&id)),
+        Reply::Commanded(done) if !done.carried_out => Err(too_late(verb, done.recipients)),
         Reply::Commanded(done) => {
             let recipients = done.recipients.into_iter().map(|(key, address, text)| DoneTo { key, address, text });
             Ok(Json(Done { recipients: recipients.collect() }))
@@ -254,6 +313,12 @@ async fn reload(State(office): State<Office>) -> Result<Json<Reloaded>, Refused>
         Ok(Err(error)) => Err(Refused::new(StatusCode::UNPROCESSABLE_ENTITY, error)),
         Err(_) => Err(stopping()),
     }
+}
+
+async fn send_reports(State(office): State<Office>) -> Result<Json<ReportsSent>, Refused> {
+    let sent = office.reports.send_all().await.map_err(|error| Refused::failed(&error))?;
+    let kinds = sent.into_iter().map(|(kind, sent)| KindSent { kind: kind.to_owned(), sent });
+    Ok(Json(ReportsSent { kinds: kinds.collect() }))
 }
 
 #[derive(Deserialize)]
@@ -293,6 +358,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("admin.sock");
         let first = bind(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "the private directory is gone");
+        std::os::unix::net::UnixStream::connect(&path).unwrap();
         assert_eq!(bind(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(first);
         drop(bind(&path).unwrap());
@@ -300,6 +368,20 @@ mod tests {
         fs::write(&path, "precious").unwrap();
         assert_eq!(bind(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&path).unwrap(), b"precious");
+    }
+
+    #[tokio::test]
+    async fn a_short_list_has_the_oldest_of_the_whole_ledger() {
+        let store = Store::memory(mail::InstanceId([1; 16]));
+        // The keys are in the other order than the times, and there are more rows than one page has.
+        let rows = (0..PAGE as u64 + 20).map(|n| api::tests::leg(&format!("m{:06}", 900_000 - n), n));
+        let batch = mail::ledger::Batch { put: rows.collect(), ..Default::default() };
+        store.commit(batch).await.unwrap();
+        let list = oldest(&store, 3, true).await.unwrap();
+        let names: Vec<_> = list.entries.iter().map(|entry| entry.id.clone().unwrap().to_string()).collect();
+        assert_eq!(names, ["m900000", "m899999", "m899998"]);
+        assert!(list.more && oldest(&store, 3, false).await.unwrap().entries.is_empty(), "all are finished");
+        assert!(!oldest(&store, PAGE + 20, true).await.unwrap().more);
     }
 
     #[tokio::test]

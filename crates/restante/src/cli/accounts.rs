@@ -1,4 +1,4 @@
-//! `restante accounts`: who may log in. Passwords come from the terminal or from standard input, never from arguments,
+//! `restante accounts`: who may log in, and what they may send. Passwords come from the terminal or from standard input, never from arguments,
 //! which everybody on the machine can see.
 
 use std::io::{self, IsTerminal as _, Read as _};
@@ -7,14 +7,16 @@ use std::path::Path;
 use console::Term;
 use hyper::Method;
 use net::sasl::ScramVerifier;
+use policy::allowance::Figures;
 use serde::Serialize;
 
-use super::args::{AccountsCommand, AddAccountArgs, Global};
+use super::args::{AccountsCommand, AddAccountArgs, Global, LimitArgs, RecallArgs};
 use super::client::Client;
 use super::humane;
 use super::output::{Exit, Failure, Outcome, Output};
-use crate::accounts::{Account, Accounts, AccountsError, Sender};
-use crate::admin::api::{self, Reloaded};
+use super::recall::Recall;
+use crate::accounts::{Account, Accounts, AccountsError, OwnLimits, Sender};
+use crate::admin::api::{self, AccountUse, Reloaded};
 use crate::config::Config;
 
 /// Longest password that is read, in octets.
@@ -25,12 +27,23 @@ const MAX_PASSWORD: u64 = 1024;
 struct Shown {
     name: String,
     addresses: Vec<String>,
+    suspended: bool,
+    /// Where they differ from the configuration.
+    own_limits: OwnLimits,
+    /// What it has sent lately and may send; known to a running server only.
+    #[serde(rename = "use")]
+    used: Option<AccountUse>,
 }
 
 impl Shown {
     fn of(account: &Account) -> Self {
-        let addresses = account.addresses().iter().map(Sender::to_string).collect();
-        Self { name: account.name().to_owned(), addresses }
+        Self {
+            name: account.name().to_owned(),
+            addresses: account.addresses().iter().map(Sender::to_string).collect(),
+            suspended: account.is_suspended(),
+            own_limits: account.limits(),
+            used: None,
+        }
     }
 }
 
@@ -52,9 +65,87 @@ pub(super) fn run(command: &AccountsCommand, global: &Global, output: Output) ->
             tell_server(&config, global, output);
             output.print(&serde_json::json!({ "removed": name }), || format!("{name} is removed; its mailbox stays"));
         }
-        AccountsCommand::List => list(&file, output)?,
+        AccountsCommand::List => list(&file, &client(&config, global), output)?,
+        AccountsCommand::Limit(args) => {
+            change(&config, global, output, &args.name, |account| limit(account, args))?;
+        }
+        AccountsCommand::Suspend { name } => {
+            change(&config, global, output, name, |account| account.suspend(true))?;
+        }
+        AccountsCommand::Resume { name } => {
+            change(&config, global, output, name, |account| account.suspend(false))?;
+        }
+        AccountsCommand::Recall(args) => return recall(&config, global, output, args),
     }
     Ok(Exit::Done)
+}
+
+fn client(config: &Config, global: &Global) -> Client {
+    Client::at(global.socket.as_deref().unwrap_or(&config.admin_socket))
+}
+
+fn limit(account: &mut Account, args: &LimitArgs) {
+    let before = if args.as_configured { OwnLimits::default() } else { account.limits() };
+    account.set_limits(args.limits().over(before));
+}
+
+/// Changes an account, tells a running server, and shows what it is now.
+fn change(
+    config: &Config,
+    global: &Global,
+    output: Output,
+    name: &str,
+    change: impl FnOnce(&mut Account),
+) -> Result<(), Failure> {
+    let changed = Accounts::edit(&config.accounts_file(), |all| {
+        all.change(name, change)?;
+        Ok(all.get(name).map(Shown::of))
+    });
+    let Some(shown) = changed.map_err(failure)? else { return Ok(()) };
+    tell_server(config, global, output);
+    output.print(&shown, || {
+        let state = if shown.suspended { "suspended" } else { "active" };
+        format!("{} is {state}, {}", shown.name, limits_text(shown.own_limits))
+    });
+    Ok(())
+}
+
+fn limits_text(own: OwnLimits) -> String {
+    let named = [
+        ("messages an hour", own.messages_per_hour),
+        ("messages a day", own.messages_per_day),
+        ("recipients an hour", own.recipients_per_hour),
+        ("recipients a day", own.recipients_per_day),
+    ];
+    let said = named.into_iter().filter_map(|(what, limit)| match limit? {
+        0 => Some(format!("any number of {what}")),
+        limit => Some(format!("{limit} {what}")),
+    });
+    let said: Vec<String> = said.collect();
+    if said.is_empty() { "limited as configured".to_owned() } else { format!("limited to {}", said.join(", ")) }
+}
+
+fn recall(config: &Config, global: &Global, output: Output, args: &RecallArgs) -> Outcome {
+    let accounts = Accounts::load(&config.accounts_file()).map_err(failure)?;
+    match accounts.get(&args.name) {
+        Some(_) if args.keep_active => {}
+        Some(_) => {
+            let suspend = |all: &mut Accounts| all.change(&args.name, |account| account.suspend(true));
+            Accounts::edit(&config.accounts_file(), suspend).map_err(failure)?;
+            tell_server(config, global, output);
+        }
+        // One that was removed may have left messages; a mistyped name has not.
+        None if !output.json => eprintln!("restante: there is no account `{}` any more", args.name),
+        None => {}
+    }
+    let is_suspended = accounts.get(&args.name).is_some() && !args.keep_active;
+    let since = args.since.map(|since| humane::now().before(since));
+    let recalled = Recall::new(&client(config, global), output, &args.name, since).run(is_suspended);
+    recalled.map_err(|failure| match failure.exit {
+        Exit::Unavailable if is_suspended => failure
+            .help("the account is suspended; start the server and run the command again to withdraw its messages"),
+        _ => failure,
+    })
 }
 
 fn failure(error: AccountsError) -> Failure {
@@ -108,8 +199,7 @@ fn warn_of_strangers(config: &Config, account: &Account, output: Output) {
 
 /// A running server reads its accounts again; without one there is nobody to tell.
 fn tell_server(config: &Config, global: &Global, output: Output) {
-    let socket = global.socket.as_deref().unwrap_or(&config.admin_socket);
-    let told: Result<Reloaded, Failure> = Client::at(socket).ask(Method::POST, api::RELOAD);
+    let told: Result<Reloaded, Failure> = client(config, global).ask(Method::POST, api::RELOAD);
     match told {
         Err(failure) if failure.exit != Exit::Unavailable && !output.json => {
             eprintln!("restante: the running server has not taken the change over: {}", failure.message);
@@ -118,20 +208,44 @@ fn tell_server(config: &Config, global: &Global, output: Output) {
     }
 }
 
-fn list(file: &Path, output: Output) -> Result<(), Failure> {
+fn list(file: &Path, client: &Client, output: Output) -> Result<(), Failure> {
     let accounts = Accounts::load(file).map_err(failure)?;
-    let shown: Vec<Shown> = accounts.iter().map(Shown::of).collect();
+    let mut shown: Vec<Shown> = accounts.iter().map(Shown::of).collect();
+    // Without a server nothing is sent, and nothing counted.
+    let counted: Vec<AccountUse> = client.ask(Method::GET, api::ACCOUNTS).unwrap_or_default();
+    for account in &mut shown {
+        account.used = counted.iter().find(|used| used.name == account.name).cloned();
+    }
     output.print(&shown, || {
         if shown.is_empty() {
             return format!("There are no accounts in {}; add one with `restante accounts add`.", file.display());
         }
-        let mut table = humane::table(&["NAME", "ADDRESSES"], &[]);
-        for account in &shown {
-            table.add_row([account.name.clone(), listed(&account.addresses)]);
-        }
-        humane::print(&table)
+        accounts_text(&shown)
     });
     Ok(())
+}
+
+/// Use and limit of messages and of recipients, within an hour and within a day.
+fn accounts_text(shown: &[Shown]) -> String {
+    let heads = ["NAME", "MESSAGES/H", "/DAY", "RECIPIENTS/H", "/DAY", "ADDRESSES"];
+    let mut table = humane::table(&heads, &[1, 2, 3, 4]);
+    for account in shown {
+        let of = |pick: fn(&Figures) -> u64| match &account.used {
+            None => "-".to_owned(),
+            Some(used) if pick(&used.limits) == 0 => pick(&used.sent).to_string(),
+            Some(used) => format!("{} of {}", pick(&used.sent), pick(&used.limits)),
+        };
+        let state = if account.suspended { " (suspended)" } else { "" };
+        table.add_row([
+            format!("{}{state}", account.name),
+            of(|figures| figures.messages_hour),
+            of(|figures| figures.messages_day),
+            of(|figures| figures.recipients_hour),
+            of(|figures| figures.recipients_day),
+            listed(&account.addresses),
+        ]);
+    }
+    humane::print(&table)
 }
 
 fn listed(addresses: &[String]) -> String {

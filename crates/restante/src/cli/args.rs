@@ -1,15 +1,16 @@
 //! The command line: every command, argument and help text. What they do is in the modules named after them.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
-use mail::{Address, Domain, QueueId};
+use mail::{Address, Domain, QueueId, Timestamp};
 use reference::Selector;
 
-use crate::accounts::Sender;
+use crate::accounts::{OwnLimits, Sender};
 use crate::admin::api::Verb;
-use crate::config::DEFAULT_PATH;
+use crate::config::{DEFAULT_PATH, parse_duration};
 
 const EXIT_CODES: &str = "\
 Exit status:
@@ -86,6 +87,26 @@ takes sendmail's options instead, so that cron and others can use it.")]
     /// Look at the queue and change what happens
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// Bring everything that waits into the mailboxes here, send everything written, and end
+    #[command(after_help = "\
+For a laptop or a site without a server that runs all the time; where one runs, it does the work. What `restante send` and
+`sendmail` were given while no server ran goes out too. It can be broken off at any time: the next time it goes on from there.
+
+Examples:
+  restante sync                   until nothing is left
+  restante sync --limit 10m       for the ten minutes that the link lasts")]
+    Sync(SyncArgs),
+    /// Ask custodians now what waits for the domains of this server, and fetch it
+    #[command(after_help = "\
+For a site that is connected some of the time: see [[custodian]] in the configuration, and docs/offline.md.
+
+Examples:
+  restante fetch                  ask all of them; what waits is fetched in the background
+  restante fetch --wait           the same, until all of it is in its mailboxes and the custodians know")]
+    Fetch(FetchArgs),
+    /// The link to the world
+    #[command(subcommand)]
+    Link(LinkCommand),
     /// Show a message's whole life
     #[command(after_help = "\
 Examples:
@@ -111,12 +132,24 @@ Exit status: 0 it is, 1 it is not, 2 it cannot be told (no reference, or no key 
     Check(CheckCommand),
     /// Print a commented configuration with every field and its default
     Config,
+    /// The DNS records that the domains of the configuration need
+    #[command(subcommand)]
+    Dns(DnsCommand),
+    /// The certificates that come by ACME
+    #[command(subcommand)]
+    Certificates(CertificatesCommand),
     /// The keys that references are signed with
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Reports about mail, of others and to others
+    #[command(subcommand)]
+    Reports(ReportsCommand),
     /// Who may log in and send
     #[command(subcommand)]
     Accounts(AccountsCommand),
+    /// How mail of other domains has fared here
+    #[command(subcommand)]
+    Reputation(ReputationCommand),
     /// The store of messages
     #[command(subcommand)]
     Store(StoreCommand),
@@ -168,6 +201,48 @@ pub struct SendArgs {
     /// A line with a single dot does not end the message
     #[arg(short = 'i', long = "ignore-dots")]
     pub ignore_dots: bool,
+    /// Only over TLS to servers that are proven to be the right ones, or back with a report (REQUIRETLS)
+    #[arg(long = "require-tls")]
+    pub require_tls: bool,
+}
+
+/// `sync`
+#[derive(Debug, Clone, Args)]
+pub struct SyncArgs {
+    /// For at most this long, such as 10m; then the exit status is 75
+    #[arg(long, value_name = "DURATION", value_parser = crate::config::parse_duration)]
+    pub limit: Option<std::time::Duration>,
+}
+
+/// `fetch`
+#[derive(Debug, Clone, Args)]
+pub struct FetchArgs {
+    /// The repository host of one of the custodians; all of them if not given
+    #[arg(value_name = "CUSTODIAN")]
+    pub custodian: Option<Domain>,
+    /// How long to wait
+    #[command(flatten)]
+    pub wait: WaitArgs,
+}
+
+/// What `fetch` and `link up` share.
+#[derive(Debug, Clone, Args)]
+pub struct WaitArgs {
+    /// Wait until all that waited is fetched, delivered, reported and sent
+    #[arg(long)]
+    pub wait: bool,
+    /// With --wait: for at most this long, such as 10m; then the exit status is 75
+    #[arg(long, value_name = "DURATION", requires = "wait", value_parser = crate::config::parse_duration)]
+    pub limit: Option<std::time::Duration>,
+}
+
+/// `link`
+#[derive(Debug, Subcommand)]
+pub enum LinkCommand {
+    /// The link is up: try everything now that waits for another server, and ask custodians
+    #[command(after_help = "\
+For hooks of the network: contrib/link has some for systemd-networkd, NetworkManager and ifupdown.")]
+    Up(WaitArgs),
 }
 
 /// `queue`
@@ -233,6 +308,7 @@ pub struct SelectionArgs {
 #[derive(Debug, Clone, Args)]
 pub struct TraceArgs {
     /// A queue id or a reference id
+    #[arg(allow_hyphen_values = true)]
     pub id: String,
 }
 
@@ -255,6 +331,60 @@ pub struct VerifyArgs {
 pub enum CheckCommand {
     /// The configuration, and every file that it names
     Config,
+    /// How mail to a domain would go, and why
+    #[command(after_help = "\
+Asks what a delivery would ask, and connects to the domain's mail exchangers as one would: greeting, EHLO, STARTTLS, QUIT.
+
+Exit status: 0 mail would go now, 1 it would be returned, 75 it would wait.")]
+    Peer(PeerArgs),
+}
+
+/// `check peer`
+#[derive(Debug, Clone, Args)]
+pub struct PeerArgs {
+    /// The domain that mail would go to
+    pub domain: Domain,
+}
+
+/// `dns`
+#[derive(Debug, Subcommand)]
+pub enum DnsCommand {
+    /// Print the records as a zone file
+    #[command(after_help = "\
+Examples:
+  restante dns print                     everything that this server and its domains need
+  restante dns print a.example --json    for programs that publish it
+
+The window of a TBR key begins a day ago and ends in a year: print and publish again before it does.")]
+    Print(DnsArgs),
+    /// Compare them with what the world sees, and say what to change
+    #[command(after_help = "\
+What serves its purpose is good, also where it differs from what is printed.
+
+Exit status: 0 all is good, 1 something should be changed, 75 something could not be looked up.")]
+    Check(DnsArgs),
+}
+
+/// `dns print`, `dns check`
+#[derive(Debug, Clone, Args)]
+pub struct DnsArgs {
+    /// Only this domain and the server itself
+    pub domain: Option<Domain>,
+}
+
+/// `certificates`
+#[derive(Debug, Subcommand)]
+pub enum CertificatesCommand {
+    /// Show them: until when they count, when they are renewed, and what was wrong
+    List,
+    /// Order one anew, or all, whatever is left of their time
+    #[command(after_help = "\
+The running server does it within a minute. The key stays the same, so that TLSA records stay true. Authorities limit how often
+the same names may be asked for: a few times a week.")]
+    Renew {
+        /// The first name of the certificate; all if not given
+        name: Option<String>,
+    },
 }
 
 /// `keys`
@@ -266,9 +396,16 @@ Examples:
   restante keys generate --domain a.example
   restante keys generate --domain a.example --selector k2 --out /etc/restante/keys/k2.pem
 
-To change keys: publish the new record, wait for its spread (a day), put the new key into the configuration, reload; leave
-the old record in place for 30 days.")]
+`restante keys rotate` makes the key after one that is in use.")]
     Generate(GenerateArgs),
+    /// Make the key after the one in use, and say what to do when
+    #[command(after_help = "\
+Example:
+  restante keys rotate --domain a.example
+
+Both keys are published until the last reference of the old one has ended. The server changes keys by itself at the time
+that the configuration names.")]
+    Rotate(RotateArgs),
     /// Print the DNS records of the keys in the configuration, or of one file
     Show(ShowKeyArgs),
 }
@@ -291,9 +428,38 @@ pub struct GenerateArgs {
     /// It signs for subdomains too (`sub=y`)
     #[arg(long)]
     pub subdomains: bool,
+    /// A DKIM key for [domain.dkim] instead, of this kind
+    #[arg(long, value_enum, conflicts_with_all = ["repository", "subdomains", "days"])]
+    pub dkim: Option<DkimKind>,
     /// How long it may sign
     #[arg(long, value_name = "DAYS", default_value_t = 366, value_parser = clap::value_parser!(u64).range(1..=3660))]
     pub days: u64,
+}
+
+/// `keys rotate`
+#[derive(Debug, Clone, Args)]
+pub struct RotateArgs {
+    /// Whose key
+    #[arg(long)]
+    pub domain: Domain,
+    /// Name of the next key, if not the present one's with the next number
+    #[arg(long)]
+    pub selector: Option<Selector>,
+    /// Where to write it, if not `<domain>.<selector>.pem` beside the present one
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub out: Option<PathBuf>,
+    /// When it takes over, from now: the time that its record needs to be seen everywhere
+    #[arg(long, value_name = "DURATION", default_value = "2d", value_parser = crate::config::parse_duration)]
+    pub after: std::time::Duration,
+}
+
+/// Kinds of DKIM keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum DkimKind {
+    /// 2048 bits; every receiver knows it
+    Rsa,
+    /// Short and quick (RFC 8463); not every receiver knows it
+    Ed25519,
 }
 
 /// `keys show`
@@ -308,6 +474,43 @@ pub struct ShowKeyArgs {
     /// Name of the key in the file
     #[arg(long, default_value = "k1", requires = "file")]
     pub selector: Selector,
+}
+
+/// `reports`
+#[derive(Debug, Subcommand)]
+pub enum ReportsCommand {
+    /// Show what others report of TLS with this server's domains, newest first
+    #[command(after_help = "\
+Examples:
+  restante reports tls                   which senders had trouble, and which
+  restante reports tls --json            all that they say
+
+They come by mail to the `report_address` of a domain. Everybody can write one: `signed by` names the domains whose DKIM
+signature of it was good.")]
+    Tls(ListReportsArgs),
+    /// Show what others report of mail in the name of this server's domains (DMARC), newest first
+    #[command(after_help = "\
+Examples:
+  restante reports dmarc                 who sent mail in our name, and who may not
+  restante reports dmarc a.example --json
+
+They come by mail to the `report_address` of a domain, once its DMARC record asks for them (`rua`). Everybody can write one:
+`signed by` names the domains whose DKIM signature of it was good.")]
+    Dmarc(ListReportsArgs),
+    /// Report to others now, of what there is so far, and try again what waits
+    #[command(after_help = "\
+Reports go by themselves once a day; this is for trying it out. What is reported now is not reported again.")]
+    Send,
+}
+
+/// `reports tls`
+#[derive(Debug, Clone, Args)]
+pub struct ListReportsArgs {
+    /// Only about this domain
+    pub domain: Option<Domain>,
+    /// Most reports
+    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+    pub limit: usize,
 }
 
 /// `accounts`
@@ -328,8 +531,87 @@ as any address of that domain. Only a SCRAM-SHA-256 verifier of the password is 
         /// Its name
         name: String,
     },
-    /// List accounts
+    /// List accounts, with what a running server has counted of them
     List,
+    /// Give an account limits of its own, instead of those in [submission]
+    #[command(after_help = "\
+Examples:
+  restante accounts limit newsletter@a.example --recipients-per-day 50000 --recipients-per-hour 0
+  restante accounts limit newsletter@a.example --as-configured
+
+0 is no limit. What is not named stays as it is.")]
+    Limit(LimitArgs),
+    /// Let an account neither log in nor send; it goes on receiving
+    Suspend {
+        /// Its name
+        name: String,
+    },
+    /// Let a suspended account log in and send again
+    Resume {
+        /// Its name
+        name: String,
+    },
+    /// Suspend an account and withdraw all that it has sent and nobody has claimed
+    #[command(after_help = "\
+Examples:
+  restante accounts recall alice@a.example
+  restante accounts recall alice@a.example --since 2h --keep-active
+
+For an account whose password was stolen. Messages that wait here, and references that nobody has claimed, are withdrawn: they
+never reach their recipients, and no reports are written. It is said of each recipient what holds; those whose outcome was known
+before are counted only. Afterwards set a new password (remove the account and add it again), or `restante accounts resume`.
+
+With --json: a line for each recipient, then one with the totals.
+
+Exit status: 0 all was withdrawn that was not over, 1 for some it was too late, 75 some is still being delivered: run it again.")]
+    Recall(RecallArgs),
+}
+
+/// `accounts limit`
+#[derive(Debug, Clone, Args)]
+pub struct LimitArgs {
+    /// The account
+    pub name: String,
+    /// Messages within an hour
+    #[arg(long, value_name = "NUMBER")]
+    pub messages_per_hour: Option<u32>,
+    /// Messages within a day
+    #[arg(long, value_name = "NUMBER")]
+    pub messages_per_day: Option<u32>,
+    /// Recipients within an hour
+    #[arg(long, value_name = "NUMBER")]
+    pub recipients_per_hour: Option<u32>,
+    /// Recipients within a day
+    #[arg(long, value_name = "NUMBER")]
+    pub recipients_per_day: Option<u32>,
+    /// Forget its own limits first
+    #[arg(long)]
+    pub as_configured: bool,
+}
+
+impl LimitArgs {
+    /// What was named.
+    pub(super) fn limits(&self) -> OwnLimits {
+        OwnLimits {
+            messages_per_hour: self.messages_per_hour,
+            messages_per_day: self.messages_per_day,
+            recipients_per_hour: self.recipients_per_hour,
+            recipients_per_day: self.recipients_per_day,
+        }
+    }
+}
+
+/// `accounts recall`
+#[derive(Debug, Clone, Args)]
+pub struct RecallArgs {
+    /// The account
+    pub name: String,
+    /// Only what was accepted within this time, such as 2h or 3d
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub since: Option<Duration>,
+    /// Do not suspend the account
+    #[arg(long)]
+    pub keep_active: bool,
 }
 
 /// `accounts add`
@@ -353,6 +635,28 @@ impl AddAccountArgs {
     }
 }
 
+/// `reputation`
+#[derive(Debug, Subcommand)]
+pub enum ReputationCommand {
+    /// Show the domains that are known, or one of them
+    Show {
+        /// The domain, or one below it
+        domain: Option<Domain>,
+    },
+    /// Its mail is welcome
+    #[command(after_help = "30 points for the domain: it is known then. Half of all points fade within 30 days.")]
+    Good {
+        /// The domain, or one below it
+        domain: Domain,
+    },
+    /// Its mail is not
+    #[command(after_help = "50 points against the domain: more than it can have earned in five days of welcome mail.")]
+    Bad {
+        /// The domain, or one below it
+        domain: Domain,
+    },
+}
+
 /// `store`
 #[derive(Debug, Subcommand)]
 pub enum StoreCommand {
@@ -365,6 +669,47 @@ derived; a damaged message is set aside in `damaged/`, so that it is never sent.
         #[arg(long)]
         repair: bool,
     },
+    /// Keep a message until a date whatever becomes of it: legal hold
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_help = "\
+What is held with a date is released by nobody before it, and ends then by itself; without a date it is held until it is released.
+Peers cannot fetch it any longer than without the hold. `restante store check` verifies the record of all holds; note the digest that
+`list` prints elsewhere, and nothing up to there can be changed unseen."
+    )]
+    Hold(HoldArgs),
+}
+
+/// `store hold`
+#[derive(Debug, Args)]
+pub struct HoldArgs {
+    /// List, or release
+    #[command(subcommand)]
+    pub command: Option<HoldCommand>,
+    /// Queue id of the message, or the id of its reference
+    pub id: Option<String>,
+    /// The day on which it ends, in UTC: 2031-12-31
+    #[arg(long, value_parser = day)]
+    pub until: Option<Timestamp>,
+    /// Why, for whoever reads the list
+    #[arg(long, default_value = "")]
+    pub why: String,
+}
+
+/// `store hold list`, `store hold release`
+#[derive(Debug, Subcommand)]
+pub enum HoldCommand {
+    /// List what is held, and the digest of the record
+    List,
+    /// Release what is held, if its date has come or it has none
+    Release {
+        /// The number of the hold
+        number: u64,
+    },
+}
+
+fn day(text: &str) -> Result<Timestamp, String> {
+    Timestamp::from_date(text).ok_or_else(|| "a day such as 2031-12-31 is wanted".to_owned())
 }
 
 #[cfg(test)]
@@ -410,8 +755,15 @@ mod tests {
             "restante send -f <> -i bob@b.example",
             "restante verify --document d.json m.eml",
             "restante keys generate --domain a.example",
+            "restante dns print",
+            "restante certificates renew mx.a.example",
+            "restante dns check a.example --json",
+            "restante check peer b.example",
             "restante accounts add alice --address alice@a.example --address @b.example",
+            "restante reports tls b.example --limit 5",
+            "restante reports send --json",
             "restante store check --repair",
+            "restante trace --json -XpFvlNV6M74I5coA61ECg",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }

@@ -1,16 +1,17 @@
 //! `restante check config`: the configuration, and every file that it names, read as the server would.
 
-use std::fs;
-
+use net::dns::Source;
 use net::dns::zone::Zone;
 use net::tls::{Certificates, ClientTls, Trust};
 use serde::Serialize;
 
 use super::args::Global;
+use super::humane::now;
 use super::output::{Exit, Failure, Outcome, Output};
 use crate::accounts::Accounts;
-use crate::config::{Config, ListenerKind, Resolver};
+use crate::config::{Config, ListenerKind, NextKey};
 use crate::keys;
+use crate::private;
 use crate::routing::Router;
 
 /// What was found.
@@ -36,17 +37,18 @@ fn check(config: &Config) -> Findings {
     let mut findings = Findings { file: config.origin.display().to_string(), ..Findings::default() };
     certificates(config, &mut findings);
     for domain in config.domains.values() {
-        let key = domain.tbr.as_ref().map(|tbr| keys::read(&tbr.key));
-        findings.errors.extend(key.and_then(Result::err).map(|error| error.to_string()));
+        for (_, file, _) in domain.tbr.iter().flat_map(crate::config::DomainTbr::keys) {
+            findings.errors.extend(keys::read(file).err().map(|error| error.to_string()));
+        }
     }
     for relay in config.relays.values() {
         let file = relay.login.as_ref().map(|login| &login.password_file);
-        let broken = file.and_then(|file| Some((file, fs::metadata(file).err()?)));
+        let broken = file.and_then(|file| Some((file, private::read(file).err()?)));
         findings.errors.extend(broken.map(|(file, error)| format!("{}: {error}", file.display())));
     }
-    match &config.resolver {
-        Resolver::ZoneFile(path) => findings.errors.extend(Zone::load(path).err().map(|error| error.to_string())),
-        Resolver::System | Resolver::Servers(_) => {}
+    match &config.resolver.source {
+        Source::ZoneFile(path) => findings.errors.extend(Zone::load(path).err().map(|error| error.to_string())),
+        _ => findings.errors.extend(crate::server::resolver(config).err().map(|error| error.to_string())),
     }
     routing(config, &mut findings);
     sense(config, &mut findings);
@@ -82,6 +84,9 @@ fn routing(config: &Config, findings: &mut Findings) {
             findings
                 .warnings
                 .extend(dangling.iter().map(|alias| format!("the alias {alias} leads nowhere, or in a circle")));
+            let nobody = router.nobody_at();
+            let text = |(field, address)| format!("`{field}` is {address}, which is nobody here");
+            findings.warnings.extend(nobody.into_iter().map(text));
         }
         Err(errors) => findings.errors.extend(errors.0.iter().map(ToString::to_string)),
     }
@@ -103,6 +108,13 @@ fn sense(config: &Config, findings: &mut Findings) {
         if (listener.auth_without_tls || listener.tbr_without_tls) && !loopback {
             warn(format!("{} lets passwords or grants travel in clear", listener.address));
         }
+    }
+    for (domain, tbr) in config.domains.values().filter_map(|domain| Some((&domain.name, domain.tbr.as_ref()?))) {
+        let Some(next) = tbr.next.as_ref().filter(|next| next.from.after(NextKey::STAYS) < now()) else { continue };
+        let (old, new) = (&tbr.selector, &next.selector);
+        warn(format!(
+            "the key {old} of {domain} is done with: make {new} its selector, and remove the next_ fields and the record of {old}"
+        ));
     }
     if config.outgoing.allow_private_addresses {
         warn("allow_private_addresses lets strangers' references aim this server at private networks".into());

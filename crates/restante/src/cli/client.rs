@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
@@ -52,13 +53,47 @@ impl Client {
         Self { socket: socket.to_owned() }
     }
 
+    /// Does anybody listen at the socket? If it may not be told, a request will say why.
+    pub(super) fn is_there(&self) -> bool {
+        let gone = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
+        let connected = std::os::unix::net::UnixStream::connect(&self.socket);
+        connected.map_or_else(|error| !gone.contains(&error.kind()), |_| true)
+    }
+
     /// Asks, and reads the answer.
     ///
     /// # Errors
     /// No server, a problem that it reports, or no answer in time.
     pub(super) fn ask<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, Failure> {
+        self.ask_for(PATIENCE, method, path)
+    }
+
+    /// The same, for an answer that may take so long.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub(super) fn ask_for<T: DeserializeOwned>(
+        &self,
+        patience: Duration,
+        method: Method,
+        path: &str,
+    ) -> Result<T, Failure> {
         runtime()?.block_on(async {
-            let asked = timeout(PATIENCE, async { answer(self.send(method, path, None, empty()).await?).await });
+            let asked = timeout(patience, async { answer(self.send(method, path, None, empty()).await?).await });
+            asked.await.map_err(|_| Failure::new("the server does not answer").exit(Exit::Later))?
+        })
+    }
+
+    /// Asks with a body of JSON, and reads the answer.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub(super) fn ask_with<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
+        let json = serde_json::to_vec(body).map_err(|error| broken(&error))?;
+        runtime()?.block_on(async {
+            let header = Some(("content-type", "application/json".to_owned()));
+            let body = Full::from(json).map_err(|never| match never {}).boxed();
+            let asked = timeout(PATIENCE, async { answer(self.send(Method::POST, path, header, body).await?).await });
             asked.await.map_err(|_| Failure::new("the server does not answer").exit(Exit::Later))?
         })
     }

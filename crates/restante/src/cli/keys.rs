@@ -1,16 +1,18 @@
 //! `restante keys`: makes signing keys and prints the DNS records that make them known.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mail::{Domain, DomainError};
+use net::authentication::signer;
 use reference::keys::default_host;
 use reference::{DomainRecord, KeyRecord, Selector, SigningKey};
 use serde::Serialize;
 
-use super::args::{GenerateArgs, Global, KeysCommand, ShowKeyArgs};
+use super::args::{DkimKind, GenerateArgs, Global, KeysCommand, ShowKeyArgs};
 use super::humane::now;
 use super::output::{Exit, Failure, Outcome, Output};
+use super::rotate;
 use crate::config::Config;
 use crate::keys::{self, KeyFileError, TxtRecord};
 
@@ -21,7 +23,7 @@ const BEFORE: Duration = DAY;
 const YEAR: Duration = Duration::from_secs(366 * 86_400);
 
 /// A key and what is published of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 struct Published {
     domain: Domain,
     selector: Selector,
@@ -35,11 +37,52 @@ struct Published {
 pub(super) fn run(command: &KeysCommand, global: &Global, output: Output) -> Outcome {
     match command {
         KeysCommand::Generate(args) => generate(args, output),
+        KeysCommand::Rotate(args) => rotate::run(args, global, output),
         KeysCommand::Show(args) => show(args, global, output),
     }
 }
 
+/// A DKIM key and its record.
+#[derive(Debug, Serialize)]
+struct DkimPublished {
+    domain: Domain,
+    selector: Selector,
+    file: PathBuf,
+    records: Vec<TxtRecord>,
+}
+
+fn generate_dkim(args: &GenerateArgs, kind: DkimKind, output: Output) -> Outcome {
+    let fault = |error: signer::KeyFault| Failure::new(error.to_string());
+    let GenerateArgs { domain, selector, .. } = args;
+    let named = || PathBuf::from(format!("{domain}.{selector}.dkim.pem"));
+    let file = args.out.clone().unwrap_or_else(named);
+    let name = keys::dkim_name(selector, domain).map_err(|error| too_long(&error))?;
+    let key = match kind {
+        DkimKind::Rsa => signer::generate_rsa(),
+        DkimKind::Ed25519 => signer::generate_ed25519(),
+    };
+    let key = key.map_err(fault)?;
+    let records = vec![TxtRecord { name, text: signer::record(&key).map_err(fault)? }];
+    keys::write_pkcs8(&file, &key).map_err(|error| key_failure(&error))?;
+    let file = file.canonicalize().unwrap_or(file);
+    let published = DkimPublished { domain: domain.clone(), selector: selector.clone(), file, records };
+    output.print(&published, || {
+        let DkimPublished { domain, selector, file, records } = &published;
+        let lines: Vec<String> = records.iter().map(TxtRecord::zone_line).collect();
+        format!(
+            "The key is in {0}.\n\nPublish in DNS:\n\n{1}\n\nIn the configuration, below [[domain]] name = \"{domain}\":\n\n\
+             [domain.dkim]\nkeys = {{ {selector} = \"{0}\" }}\n",
+            file.display(),
+            lines.join("\n")
+        )
+    });
+    Ok(Exit::Done)
+}
+
 fn generate(args: &GenerateArgs, output: Output) -> Outcome {
+    if let Some(kind) = args.dkim {
+        return generate_dkim(args, kind, output);
+    }
     let file = args.out.clone().unwrap_or_else(|| keys::file_name(&args.domain, &args.selector));
     let repository = repository(args.repository.as_ref(), &args.domain)?;
     let key = SigningKey::generate().map_err(|error| Failure::new(error.to_string()))?;
@@ -135,11 +178,14 @@ fn configured(global: &Global, only: Option<&Domain>) -> Result<Vec<Published>, 
     let wanted = config.domains.values().filter(|domain| only.is_none_or(|only| *only == domain.name));
     let signing = wanted.filter_map(|domain| Some((&domain.name, domain.tbr.as_ref()?)));
     let read = |(name, tbr): (&Domain, &crate::config::DomainTbr)| {
-        let key = keys::read(&tbr.key).map_err(|error| key_failure(&error))?;
-        let shown = published(name, &tbr.selector, &key, tbr.key.clone(), tbr.repository.clone(), tbr.subdomains, YEAR);
-        shown.map_err(|error| too_long(&error))
+        let of_key = |(selector, file, _): (&Selector, &Path, _)| {
+            let key = keys::read(file).map_err(|error| key_failure(&error))?;
+            let shown = published(name, selector, &key, file.to_owned(), tbr.repository.clone(), tbr.subdomains, YEAR);
+            shown.map_err(|error| too_long(&error))
+        };
+        tbr.keys().map(of_key).collect::<Result<Vec<_>, Failure>>()
     };
-    let all = signing.map(read).collect::<Result<Vec<_>, Failure>>()?;
+    let all = signing.map(read).collect::<Result<Vec<_>, Failure>>()?.concat();
     if all.is_empty() {
         let help = "make a key with `restante keys generate --domain …`, and name it in [domain.tbr]";
         return Err(Failure::new("no domain of the configuration has a key").help(help));

@@ -2,19 +2,27 @@
 
 mod accounts;
 pub mod args;
+mod certificates;
 mod check;
 mod client;
-mod compose;
 pub mod demo;
+mod dns;
 mod humane;
 mod keys;
+mod link;
 mod manual;
 mod output;
+mod peer;
 mod queue;
+mod recall;
+mod reports;
+mod reputation;
+mod rotate;
 mod send;
 mod sendmail;
 pub mod serve;
 mod store;
+mod sync;
 mod trace;
 mod verify;
 
@@ -25,7 +33,8 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::config::Config;
-use args::{CheckCommand, Cli, Command, DemoArgs, Global, QueueCommand};
+use crate::confinement;
+use args::{CheckCommand, Cli, Command, DemoArgs, Global, LinkCommand, QueueCommand};
 use output::{Exit, Failure, Outcome, Output};
 
 /// Runs the program with these arguments, the first being its own name.
@@ -50,12 +59,20 @@ fn run(cli: &Cli, output: Output) -> Outcome {
         Command::Demo(args) => demo(args, output),
         Command::Send(args) => send::run(args, global, output),
         Command::Queue(command) => queue::run(command, global, output),
+        Command::Sync(args) => sync::run(args, global, output),
+        Command::Fetch(args) => link::fetch(args, global, output),
+        Command::Link(LinkCommand::Up(args)) => link::up(args, global, output),
         Command::Trace(args) => trace::run(args, global, output),
         Command::Verify(args) => verify::run(args, global, output),
         Command::Check(CheckCommand::Config) => check::run(global, output),
+        Command::Check(CheckCommand::Peer(args)) => peer::run(args, global, output),
+        Command::Dns(command) => dns::run(command, global, output),
+        Command::Reports(command) => reports::run(command, global, output),
         Command::Config => Ok(manual::config(output)),
+        Command::Certificates(command) => certificates::run(command, global, output),
         Command::Keys(command) => keys::run(command, global, output),
         Command::Accounts(command) => accounts::run(command, global, output),
+        Command::Reputation(command) => reputation::run(command, global, output),
         Command::Store(command) => store::run(command, global, output),
         Command::Completions { shell } => Ok(manual::completions(*shell)),
         Command::Man { directory } => manual::pages(directory, output),
@@ -104,7 +121,9 @@ fn as_sendmail(arguments: &[OsString]) -> ExitCode {
 
 fn serve(global: &Global, output: Output) -> Outcome {
     let config = Config::load(&global.config).map_err(|errors| Failure::config(&errors))?;
-    threads()?.block_on(serve::run(config, output.json))?;
+    // Before there are threads: each would have to be confined by itself.
+    let confined = confinement::confine(&config).map_err(|error| Failure::new(error.to_string()))?;
+    threads()?.block_on(serve::run(config, confined, output.json))?;
     Ok(Exit::Done)
 }
 
@@ -115,8 +134,13 @@ fn demo(args: &DemoArgs, output: Output) -> Outcome {
     Ok(if story.is_good() { Exit::Done } else { Exit::Failed })
 }
 
+/// Most threads that read, write and sync files: enough to keep a disk busy. Each holds memory, and what they do never
+/// waits for another of them.
+const BLOCKING_THREADS: usize = 32;
+
 /// A runtime for whole servers.
 fn threads() -> Result<tokio::runtime::Runtime, Failure> {
-    let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let built = builder.enable_all().max_blocking_threads(BLOCKING_THREADS).build();
     built.map_err(|error| Failure::new(format!("cannot start: {error}")))
 }

@@ -83,7 +83,7 @@ fn list_text(list: &QueueList, now: Timestamp) -> String {
             sender(entry.sender.as_ref()),
             to,
             states(entry),
-            entry.due.filter(|_| !entry.finished).map(|due| when(due, now)).unwrap_or_default(),
+            entry.due.filter(|_| !entry.finished && !entry.held).map(|due| when(due, now)).unwrap_or_default(),
             last.trim().chars().take(60).collect(),
         ]);
     }
@@ -137,6 +137,10 @@ pub(super) fn entry_text(entry: &Entry, now: Timestamp) -> String {
 }
 
 fn done_text(done: &Done) -> String {
+    if done.recipients.is_empty() {
+        // A reference that came in and is not claimed yet.
+        return "The reference is tried again now.".to_owned();
+    }
     done.recipients.iter().map(|to| format!("{}: {}", to.address, to.text)).collect::<Vec<_>>().join("\n")
 }
 
@@ -187,6 +191,9 @@ pub(super) mod tests {
             assert!(text.contains(word), "{word}:\n{text}");
         }
         assert!(text.ends_with("1 entry, 4.2 kB"), "{text}");
+        let held = Entry { held: true, ..entry() };
+        let text = list_text(&QueueList { entries: vec![held], more: false }, now);
+        assert!(text.contains("held: offered") && !text.contains("in 5 min"), "{text}");
         assert_eq!(list_text(&QueueList { entries: Vec::new(), more: false }, now), "The queue is empty.");
     }
 

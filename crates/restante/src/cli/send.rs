@@ -10,17 +10,19 @@ use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::Method;
 use hyper::body::Frame;
+use mail::id::XuidHasher;
 use mail::object::Normaliser;
-use mail::{Address, Domain, Envelope, MailParams, Recipient, base64url};
+use mail::{Address, Domain, Envelope, MailParams, QueueId, Recipient};
 use tokio::sync::mpsc;
 
 use super::args::{Global, SendArgs};
 use super::client::{self, Body, Client};
-use super::compose::{self, Additions, Composed};
 use super::humane;
 use super::output::{Exit, Failure, Outcome, Output};
 use crate::admin::api::{self, Accepted};
+use crate::compose::{self, Additions, Composed};
 use crate::config::Config;
+use crate::outbox::Outbox;
 
 /// Longest header that is looked into; what is longer is sent as it is.
 const MAX_HEAD: usize = 1024 * 1024;
@@ -31,7 +33,10 @@ const WAITING: usize = 8;
 /// Hands the message in.
 pub(super) fn run(args: &SendArgs, global: &Global, output: Output) -> Outcome {
     let accepted = hand_in(args, global, io::stdin())?;
-    output.print(&accepted, || format!("{} accepted, {} octets", accepted.id, accepted.size));
+    output.print(&accepted, || match accepted.waits {
+        true => format!("{} waits in the outbox, {} octets: no server is running here", accepted.id, accepted.size),
+        false => format!("{} accepted, {} octets", accepted.id, accepted.size),
+    });
     Ok(Exit::Done)
 }
 
@@ -52,12 +57,50 @@ pub(super) fn hand_in(
     let composed = compose::compose(&head, args.read_recipients, &additions(args, mail_from.as_ref(), &mut place)?);
     let envelope = envelope(args, mail_from, &composed, &mut place)?;
     let header = api::encode_envelope(&envelope).map_err(|error| Failure::new(error.to_string()))?;
-    let first = assemble(&composed, &head);
+    let first = composed.assemble(&head);
+    if !client.is_there() {
+        return keep(global, &envelope, &mut content, &first);
+    }
     client::runtime()?.block_on(async {
         let body = content.into_body(first);
         let response = client.send(Method::POST, api::MESSAGES, Some((api::ENVELOPE, header)), body).await?;
         client::answer(response).await
     })
+}
+
+/// Nobody is there to take it: it waits in the outbox for a server.
+fn keep<R: Read + Send + 'static>(
+    global: &Global,
+    envelope: &Envelope,
+    content: &mut Content<R>,
+    first: &[u8],
+) -> Result<Accepted, Failure> {
+    let config = Config::load(&global.config).map_err(|errors| Failure::config(&errors))?;
+    let mut random = [0; 8];
+    let drawn = aws_lc_rs::rand::fill(&mut random);
+    drawn.map_err(|_| Failure::new("the system has no randomness"))?;
+    let id = QueueId::generate(humane::now(), random);
+    let (mut hasher, mut size) = (XuidHasher::default(), 0_u64);
+    let written = Outbox::new(config.outbox_dir()).put(&id, envelope, |to| {
+        let (mut octets, mut more) = (first.to_vec(), true);
+        loop {
+            to.write_all(&octets)?;
+            hasher.update(&octets);
+            size += octets.len() as u64;
+            octets.clear();
+            if !more {
+                return Ok(());
+            }
+            more = content.next(&mut octets)?;
+        }
+    });
+    written.map_err(|error| {
+        let folder = config.outbox_dir();
+        let help = "start the server with `restante serve`, or become the user that runs it";
+        let text = format!("no server is running here, and the outbox {} cannot be written: {error}", folder.display());
+        Failure::new(text).help(help).exit(Exit::Unavailable)
+    })?;
+    Ok(Accepted { id, xuid: hasher.finish(), size, waits: true })
 }
 
 /// Where bare names are at home: found when the first one is met.
@@ -110,7 +153,7 @@ fn additions(args: &SendArgs, sender: Option<&Address>, place: &mut Place<'_>) -
     };
     Ok(Additions {
         date: now.to_rfc5322(),
-        message_id: format!("<{}.{}@{domain}>", now.as_millis(), base64url::encode(&random)),
+        message_id: compose::message_id(now, random, domain.as_str()),
         from: compose::from_value(args.full_name.as_deref(), sender),
     })
 }
@@ -134,17 +177,8 @@ fn envelope(
     }
     let all = recipients.iter().map(|recipient| &recipient.address).chain(mail_from.as_ref());
     let smtputf8 = all.into_iter().any(Address::needs_smtputf8);
-    Ok(Envelope { mail_from, params: MailParams { smtputf8, ..MailParams::default() }, recipients })
-}
-
-/// The completed header, and what was read of the body with it.
-fn assemble(composed: &Composed, head: &[u8]) -> Vec<u8> {
-    let mut first = composed.header.clone();
-    if composed.needs_blank {
-        first.extend_from_slice(b"\r\n");
-    }
-    first.extend_from_slice(&head[composed.taken..]);
-    first
+    let params = MailParams { smtputf8, requiretls: args.require_tls, ..MailParams::default() };
+    Ok(Envelope { mail_from, params, recipients })
 }
 
 /// The message as it comes in: line ends made CRLF, ended by a lone dot unless those are ignored.
@@ -294,7 +328,7 @@ mod tests {
         let head = content.head().unwrap();
         let additions = Additions { date: "D".into(), message_id: "<m>".into(), from: "f".into() };
         let composed = compose::compose(&head, false, &additions);
-        let mut all = assemble(&composed, &head);
+        let mut all = composed.assemble(&head);
         while content.next(&mut all).unwrap() {}
         let expected =
             text.replace('\n', "\r\n").replacen("Subject", "From: f\r\nDate: D\r\nMessage-ID: <m>\r\nSubject", 1);

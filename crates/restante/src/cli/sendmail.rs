@@ -21,8 +21,14 @@ const WITH_VALUE: &str = "fFrBNRVXCODLhpoM";
 /// # Errors
 /// One sentence.
 pub(super) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Asked, String> {
-    let mut args =
-        SendArgs { recipients: Vec::new(), from: None, full_name: None, read_recipients: false, ignore_dots: false };
+    let mut args = SendArgs {
+        recipients: Vec::new(),
+        from: None,
+        full_name: None,
+        read_recipients: false,
+        ignore_dots: false,
+        require_tls: false,
+    };
     let mut arguments = arguments.into_iter();
     let mut only_recipients = false;
     while let Some(argument) = arguments.next() {

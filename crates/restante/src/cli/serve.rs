@@ -2,29 +2,33 @@
 //!
 //! SIGHUP reloads, SIGTERM and SIGINT stop gracefully; systemd is told of each.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 
 use anyhow::Result;
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::Server;
 use crate::config::{Config, ListenerKind, Log};
+use crate::confinement::Confinement;
 
 /// Runs a server with this configuration file until a signal ends it.
 ///
 /// # Errors
 /// Whatever keeps it from starting.
-pub async fn run(config: Config, json: bool) -> Result<()> {
+pub(crate) async fn run(config: Config, confined: Confinement, json: bool) -> Result<()> {
     start_log(&config.log);
+    tell_of(confined);
     let origin = config.origin.clone();
+    // Before anybody can know that it runs: until then the default of each would end it at once.
+    let mut signals = Signals::listen()?;
     let mut server = Server::start(config).await?;
     announce(server.listening(), json);
     tell_systemd(&[NotifyState::Ready]);
-    run_until_told(&mut server, &origin).await?;
+    run_until_told(&mut server, &mut signals, &origin).await?;
     info!("stopping: open transactions may end");
     tell_systemd(&[NotifyState::Stopping]);
     server.stop().await;
@@ -32,16 +36,45 @@ pub async fn run(config: Config, json: bool) -> Result<()> {
     Ok(())
 }
 
-async fn run_until_told(server: &mut Server, origin: &Path) -> Result<()> {
-    let (mut hangup, mut terminate) = (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?);
-    let mut interrupt = signal(SignalKind::interrupt())?;
+/// One line, so that an operator knows.
+fn tell_of(confined: Confinement) {
+    match confined {
+        Confinement::Full => info!("only the files that the configuration names can be opened (Landlock)"),
+        Confinement::Partial => {
+            info!("only the files that the configuration names can be opened, as far as this kernel's Landlock goes")
+        }
+        Confinement::Unsupported => {
+            warn!("this kernel has no Landlock: every file that this user may open can be opened")
+        }
+        Confinement::Off => info!("Landlock is switched off"),
+    }
+}
+
+/// What the server is told by.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
+async fn run_until_told(server: &mut Server, signals: &mut Signals, origin: &Path) -> Result<()> {
     loop {
         let hung_up = std::cell::Cell::new(false);
         let told = async {
             tokio::select! {
-                _ = hangup.recv() => hung_up.set(true),
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+                _ = signals.hangup.recv() => hung_up.set(true),
+                _ = signals.terminate.recv() => {}
+                _ = signals.interrupt.recv() => {}
             }
         };
         server.run_until(told).await?;
@@ -54,16 +87,17 @@ async fn run_until_told(server: &mut Server, origin: &Path) -> Result<()> {
     }
 }
 
-/// One line for each listener on standard output: port 0 has become a real one.
+/// One line for each listener on standard output: port 0 has become a real one. Whoever started the server may have read
+/// enough of it.
 fn announce(listening: &[(ListenerKind, std::net::SocketAddr)], json: bool) {
     if json {
         let listeners =
             listening.iter().map(|(kind, address)| serde_json::json!({"kind": kind.as_str(), "address": address}));
-        println!("{}", serde_json::json!({ "listening": listeners.collect::<Vec<_>>() }));
+        let _ = writeln!(io::stdout(), "{}", serde_json::json!({ "listening": listeners.collect::<Vec<_>>() }));
         return;
     }
     for (kind, address) in listening {
-        println!("listening on {address} ({})", kind.as_str());
+        let _ = writeln!(io::stdout(), "listening on {address} ({})", kind.as_str());
     }
 }
 

@@ -1,25 +1,63 @@
-//! `restante store check`: by itself, or by the server that has the store open.
+//! `restante store check`: by itself, or by the server that has the store open. `restante store hold`: by the server.
 
 use http_body_util::BodyExt as _;
 use hyper::Method;
 use indicatif::ProgressBar;
 use store::{EmbeddedConfig, Store, StoreError};
 
-use super::args::{Global, StoreCommand};
+use super::args::{Global, HoldArgs, HoldCommand, StoreCommand};
 use super::client::{self, Client};
+use super::humane;
 use super::output::{Exit, Failure, Outcome, Output};
-use crate::admin::api::{self, CheckLine, StoreReport};
+use crate::admin::api::{self, CheckLine, HoldList, HoldWish, StoreReport};
 use crate::config::{Config, StoreKind, format_size};
 
 /// Carries a command out.
 pub(super) fn run(command: &StoreCommand, global: &Global, output: Output) -> Outcome {
-    let StoreCommand::Check { repair } = command;
+    let repair = match command {
+        StoreCommand::Check { repair } => repair,
+        StoreCommand::Hold(args) => return hold(args, global, output),
+    };
     let config = Config::load(&global.config).map_err(|errors| Failure::config(&errors))?;
     let bar = output.bar(0);
     let report = client::runtime()?.block_on(check(&config, global, *repair, &bar))?;
     bar.finish_and_clear();
     output.print(&report, || text(&report, *repair));
     Ok(if report.clean { Exit::Done } else { Exit::Failed })
+}
+
+fn hold(args: &HoldArgs, global: &Global, output: Output) -> Outcome {
+    let client = Client::new(global)?;
+    let list: HoldList = match (&args.command, &args.id) {
+        (Some(HoldCommand::List), _) => client.ask(Method::GET, api::STORE_HOLDS)?,
+        (Some(HoldCommand::Release { number }), _) => {
+            client.ask(Method::POST, &format!("{}/{number}/release", api::STORE_HOLDS))?
+        }
+        (None, Some(id)) => {
+            let wish = HoldWish { id: id.clone(), until: args.until, why: args.why.clone() };
+            client.ask_with(api::STORE_HOLDS, &wish)?
+        }
+        (None, None) => {
+            let help = "give the id of a message, or `list`, or `release NUMBER`";
+            return Err(Failure::new("what is to be held?").help(help));
+        }
+    };
+    output.print(&list, || hold_text(&list));
+    Ok(Exit::Done)
+}
+
+fn hold_text(list: &HoldList) -> String {
+    let mut table = humane::table(&["hold", "message", "octets", "since", "until", "why"], &[0, 2]);
+    for hold in &list.holds {
+        let until = hold.until.map_or_else(|| "released".to_owned(), humane::date);
+        let (since, octets) = (humane::date(hold.at), hold.object.size.to_string());
+        table.add_row([hold.number.to_string(), hold.id.to_string(), octets, since, until, hold.why.clone()]);
+    }
+    let record = match list.records {
+        0 => "Nothing was ever held.".to_owned(),
+        records => format!("{} held; {records} records, digest {}", list.holds.len(), list.digest),
+    };
+    if list.holds.is_empty() { record } else { format!("{table}\n{record}") }
 }
 
 async fn check(config: &Config, global: &Global, repair: bool, bar: &ProgressBar) -> Result<StoreReport, Failure> {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use indicatif::ProgressBar;
 use mail::{Domain, Timestamp};
 use net::discovery::Discovery;
-use net::dns::{Resolver, Source};
+use net::dns::{Dnssec, Resolver, Source};
 use net::retrieval;
 use net::tls::{Trust, Versions};
 use reference::keys::{MAX_DOCUMENT, key_name};
@@ -152,8 +152,8 @@ fn from_documents(files: &[std::path::PathBuf], domain: &Domain, selector: &Sele
 }
 
 async fn from_zone(path: &Path, domain: &Domain, selector: &Selector) -> Result<KeyFound, Failure> {
-    let resolver =
-        Resolver::new(&Source::ZoneFile(path.to_owned())).map_err(|error| Failure::usage(error.to_string()))?;
+    let resolver = Resolver::new(&Source::ZoneFile(path.to_owned()), &Dnssec::Off)
+        .map_err(|error| Failure::usage(error.to_string()))?;
     let name = key_name(selector, domain).map_err(|error| Failure::new(error.to_string()))?;
     let from = format!("the zone file {}", path.display());
     let Ok(answer) = resolver.txt(&name).await else {
@@ -168,13 +168,8 @@ async fn from_zone(path: &Path, domain: &Domain, selector: &Selector) -> Result<
 async fn by_discovery(global: &Global, domain: &Domain, selector: &Selector) -> Result<KeyFound, Failure> {
     let config = configuration(global)?;
     let failed = |error: &dyn std::fmt::Display| Failure::new(error.to_string());
-    let source = match &config.resolver {
-        config::Resolver::System => Source::System,
-        config::Resolver::Servers(servers) => Source::NameServers(servers.clone()),
-        config::Resolver::ZoneFile(path) => Source::ZoneFile(path.clone()),
-    };
     let trust = config.outgoing.ca_file.clone().map_or(Trust::System, Trust::CaFile);
-    let resolver = Arc::new(Resolver::new(&source).map_err(|error| failed(&error))?);
+    let resolver = Arc::new(crate::server::resolver(&config).map_err(|error| failed(&error))?);
     let tls =
         net::tls::trust::client_config(&trust, Versions::Only13, &[b"http/1.1"]).map_err(|error| failed(&error))?;
     let fetcher = retrieval::Client::new(tls, resolver.clone(), settings::retrieval_config(&config));

@@ -9,6 +9,7 @@ mod check;
 mod mistake;
 mod read;
 mod reference;
+mod schedule;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -21,11 +22,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ::reference::Selector;
-use mail::{Address, Domain};
+use ::reference::{Selector, VerifyingKey};
+use mail::ledger::Route;
+use mail::{Address, Domain, Timestamp, mta_sts};
+use net::dns::{Dnssec, Source};
+use policy::allowance::Allowance;
+use policy::budget::Budgets;
 
 pub use mistake::{ConfigErrors, Mistake, Place};
 pub use reference::{FieldDoc, document, fields, reference};
+pub use schedule::{Schedule, TimeOfDay};
 pub use values::{HostName, MaildirPattern, Network, format_duration, format_size, parse_duration, parse_size};
 
 /// Where the configuration is looked for unless told otherwise.
@@ -42,18 +48,26 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// UNIX socket of the admin API.
     pub admin_socket: PathBuf,
+    /// Whether the kernel keeps the process to its files.
+    pub landlock: Landlock,
     /// Logging.
     pub log: Log,
     /// Where to listen.
     pub listeners: Vec<Listener>,
     /// Certificates and versions.
     pub tls: Tls,
+    /// Certificates by ACME.
+    pub acme: Option<Acme>,
     /// Domains whose mail is ours.
     pub domains: BTreeMap<Domain, LocalDomain>,
     /// Next hops, by name.
     pub relays: BTreeMap<String, Relay>,
     /// LMTP servers, by name.
     pub lmtp: BTreeMap<String, Lmtp>,
+    /// Where mail waits for domains of ours.
+    pub custodians: Vec<Custodian>,
+    /// Filters that are asked about mail at relay listeners, in this order.
+    pub milters: Vec<Milter>,
     /// All mail for other domains goes there; a key of [`Config::relays`].
     pub smart_host: Option<String>,
     /// Who may send to other domains on relay listeners without authentication. Never everybody.
@@ -70,8 +84,27 @@ pub struct Config {
     pub queue: Queue,
     /// What clients may ask for.
     pub limits: Limits,
+    /// What an account may send, where it has no limits of its own.
+    pub submission: Allowance,
+    /// What senders of references may take; nothing: as much as they like.
+    pub budgets: Option<Budgets>,
+    /// What is believed of inbound mail.
+    pub policy: Policy,
+    /// Reports to others.
+    pub reports: Reports,
     /// Where objects and rows are kept.
     pub store: Store,
+}
+
+/// Whether the kernel keeps the process to the files that the configuration names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Landlock {
+    /// As far as it can.
+    Try,
+    /// Or the server does not start.
+    Required,
+    /// Not at all.
+    Off,
 }
 
 /// `[log]`
@@ -113,6 +146,8 @@ pub enum ListenerKind {
     Submissions,
     /// The repository: HTTPS (port 443).
     Repository,
+    /// Answers an ACME authority's questions (RFC 8555 §8.3): HTTP (port 80).
+    Acme,
 }
 
 impl ListenerKind {
@@ -123,6 +158,7 @@ impl ListenerKind {
             Self::Submission => "submission",
             Self::Submissions => "submissions",
             Self::Repository => "repository",
+            Self::Acme => "acme",
         }
     }
 
@@ -139,6 +175,19 @@ pub struct Tls {
     pub certificates: Vec<CertificateFiles>,
     /// Lowest version that listeners and connections accept.
     pub min_version: TlsVersion,
+}
+
+/// `[acme]`: the terms are agreed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acme {
+    /// https URL.
+    pub directory: String,
+    /// Whom the authority may write to.
+    pub contact: Option<Address>,
+    /// More names for the server's certificate.
+    pub names: Vec<Domain>,
+    /// PEM: believed instead of the system's CAs, for the authority's own server.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// One certificate with its key.
@@ -174,10 +223,22 @@ pub struct LocalDomain {
     pub alias_file: Option<PathBuf>,
     /// Who gets what nobody else gets.
     pub catch_all: Option<Address>,
+    /// Local part, lower case, that takes reports of others.
+    pub report_address: Option<String>,
     /// `alice+list` is for alice; `None`: no such thing.
     pub subaddress_separator: Option<char>,
+    /// Another exchanger of the domain, which has its key: gets the offers that come here; a key of [`Config::relays`].
+    pub pass_offers_to: Option<String>,
     /// Present where the domain sends by reference.
     pub tbr: Option<DomainTbr>,
+    /// Octets that mail of its users, and mail for it by reference, may take in the store.
+    pub quota: Option<u64>,
+    /// Signs what its users send.
+    pub dkim: Option<DomainDkim>,
+    /// The policy that it publishes, if any.
+    pub mta_sts: Option<mta_sts::Policy>,
+    /// Present exactly where it is a site whose custodian this server is ([`Deliver::Site`]).
+    pub site: Option<DomainSite>,
 }
 
 /// Where the mail of a local domain goes.
@@ -189,6 +250,8 @@ pub enum Deliver {
     Lmtp(String),
     /// To a next hop; a key of [`Config::relays`].
     Relay(String),
+    /// Nowhere by itself: it waits until the site asks for it.
+    Site,
     /// Nowhere: for measuring.
     Discard,
 }
@@ -208,6 +271,13 @@ pub enum Recipients {
     Any,
 }
 
+/// `[domain.dkim]`: which keys sign what the domain's users send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainDkim {
+    /// PKCS#8 PEM, mode 0600, by selector.
+    pub keys: BTreeMap<Selector, PathBuf>,
+}
+
 /// `[domain.tbr]`: how a domain signs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DomainTbr {
@@ -215,10 +285,73 @@ pub struct DomainTbr {
     pub selector: Selector,
     /// PKCS#8 PEM, mode 0600.
     pub key: PathBuf,
+    /// The key after this one.
+    pub next: Option<NextKey>,
+    /// Names of keys of which nothing counts any more.
+    pub revoked: Vec<Selector>,
     /// Host in the URIs of offers, published as `repo`.
     pub repository: Domain,
+    /// Those of other servers of the domain, published beside it.
+    pub other_repositories: Vec<Domain>,
     /// The key signs for senders in subdomains too (`sub=y`).
     pub subdomains: bool,
+    /// What the domain's users send goes by reference from here. If not, the key only signs requests, and the repository
+    /// is another server's.
+    pub offers: bool,
+}
+
+/// `[domain.site]`: this server is the domain's custodian.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainSite {
+    /// The site's own keys, which sign its requests; at least one.
+    pub keys: BTreeMap<Selector, VerifyingKey>,
+}
+
+/// `[[custodian]]`: where mail waits for domains of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Custodian {
+    /// Its repository host.
+    pub host: Domain,
+    /// For which of our domains it is asked; all of them have a key.
+    pub domains: Vec<Domain>,
+    /// When it is asked without being told to.
+    pub schedule: Schedule,
+}
+
+impl DomainTbr {
+    /// All keys to publish, with the time until which each may sign where that is known: the one, and the one after it.
+    pub fn keys(&self) -> impl Iterator<Item = (&Selector, &Path, Option<Timestamp>)> {
+        let next = self.next.as_ref();
+        let first = (&self.selector, self.key.as_path(), next.map(|next| next.from.after(NextKey::OVERLAP)));
+        std::iter::once(first).chain(next.map(|next| (&next.selector, next.key.as_path(), None)))
+    }
+
+    /// The key that signs at this time.
+    pub fn signing_at(&self, now: Timestamp) -> (&Selector, &Path) {
+        match &self.next {
+            Some(next) if next.from <= now => (&next.selector, &next.key),
+            _ => (&self.selector, &self.key),
+        }
+    }
+}
+
+/// A key that takes over at its time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NextKey {
+    /// Its name.
+    pub selector: Selector,
+    /// PKCS#8 PEM, mode 0600.
+    pub key: PathBuf,
+    /// It signs from then on.
+    pub from: Timestamp,
+}
+
+impl NextKey {
+    /// For so long the key before may still sign on servers of the domain whose clocks are behind.
+    const OVERLAP: Duration = Duration::from_secs(3600);
+    /// So long after its last signature a key's record must stay: no reference lives longer (TBR §4), and a day for slow
+    /// mail.
+    pub const STAYS: Duration = Duration::from_secs(31 * 24 * 3600);
 }
 
 /// `[[relay]]`: a next hop by name.
@@ -280,15 +413,33 @@ pub enum LmtpEndpoint {
     Unix(PathBuf),
 }
 
+/// `[[milter]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Milter {
+    /// Where it listens.
+    pub endpoint: net::milter::Endpoint,
+    /// Longest wait for an answer.
+    pub timeout: Duration,
+    /// What happens to messages otherwise.
+    pub without_verdict: WithoutVerdict,
+}
+
+/// What happens to a message when a milter cannot be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithoutVerdict {
+    /// It is refused for now.
+    Defer,
+    /// It is taken.
+    Accept,
+}
+
 /// `[resolver]`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Resolver {
-    /// `/etc/resolv.conf`.
-    System,
-    /// These servers.
-    Servers(Vec<SocketAddr>),
-    /// No server at all: a zone file (RFC 1035 §5).
-    ZoneFile(PathBuf),
+pub struct Resolver {
+    /// Where names are looked up.
+    pub source: Source,
+    /// Who validates what servers answer.
+    pub dnssec: Dnssec,
 }
 
 /// `[outgoing]`
@@ -304,6 +455,10 @@ pub struct Outgoing {
     pub bind_ipv6: Option<Ipv6Addr>,
     /// Repositories and domain documents may be at private, loopback and link-local addresses.
     pub allow_private_addresses: bool,
+    /// TLSA records count.
+    pub dane: bool,
+    /// The MTA-STS policies of other domains count.
+    pub mta_sts: bool,
     /// PEM: trusted instead of the system's CAs.
     pub ca_file: Option<PathBuf>,
     /// Most SMTP and LMTP connections at once.
@@ -319,8 +474,10 @@ pub struct Outgoing {
 pub struct Transfer {
     /// Where no peer says otherwise.
     pub policy: TransferPolicy,
+    /// Relaying by reference, where no peer says otherwise.
+    pub delegation: Delegation,
     /// Peers with a policy of their own; subdomains do not inherit.
-    pub peers: BTreeMap<Domain, TransferPolicy>,
+    pub peers: BTreeMap<Domain, TransferPeer>,
     /// Smaller messages go by value, octets.
     pub by_value_below: u64,
     /// From `t` to `e` of references.
@@ -335,6 +492,8 @@ pub struct Transfer {
     pub fall_back_after_refusals: Duration,
     /// No claim for this long after a 250: by value (TBR §8).
     pub fall_back_without_claim: Duration,
+    /// 8-bit content is converted for servers that take none.
+    pub convert_8bit: bool,
     /// Time for verifying an offer within the session.
     pub verification_budget: Duration,
     /// Most retrievals at once.
@@ -348,7 +507,46 @@ pub struct Transfer {
 impl Transfer {
     /// What holds for mail to this domain.
     pub fn policy_for(&self, domain: &Domain) -> TransferPolicy {
-        self.peers.get(domain).copied().unwrap_or(self.policy)
+        self.peers.get(domain).and_then(|peer| peer.policy).unwrap_or(self.policy)
+    }
+
+    /// The same for relaying by reference.
+    pub fn delegation_for(&self, domain: &Domain) -> Delegation {
+        self.peers.get(domain).and_then(|peer| peer.delegation).unwrap_or(self.delegation)
+    }
+}
+
+/// `[[transfer.peer]]`: what differs for one recipient domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransferPeer {
+    /// By reference or by value.
+    pub policy: Option<TransferPolicy>,
+    /// Relaying by reference.
+    pub delegation: Option<Delegation>,
+}
+
+/// Relaying by reference (TBR §7.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delegation {
+    /// Not at all.
+    Off,
+    /// Relays may pass on what is offered to them.
+    Accept,
+    /// What comes by reference is passed on by reference.
+    Use,
+    /// Either.
+    Both,
+}
+
+impl Delegation {
+    /// May relays pass on what is offered to them?
+    pub fn accepts(self) -> bool {
+        matches!(self, Self::Accept | Self::Both)
+    }
+
+    /// Is what comes by reference passed on so?
+    pub fn uses(self) -> bool {
+        matches!(self, Self::Use | Self::Both)
     }
 }
 
@@ -374,6 +572,8 @@ pub struct Queue {
     pub retry_jitter: f64,
     /// Age at which a message is given up.
     pub expire_after: Duration,
+    /// The same for what waits for a site.
+    pub expire_for_sites_after: Duration,
     /// Age at which the author is told of the delay, once; `None`: never.
     pub report_delay_after: Option<Duration>,
     /// Most connections to one destination.
@@ -389,6 +589,8 @@ pub struct Limits {
     pub message_size: u64,
     /// Most accepted recipients of a transaction.
     pub recipients: usize,
+    /// Most transactions of a connection; `None`: any number.
+    pub transactions: Option<u32>,
     /// Most commands of a connection without a message.
     pub commands: usize,
     /// Most errors of a connection without a message.
@@ -401,6 +603,42 @@ pub struct Limits {
     pub command_timeout: Duration,
     /// Received fields and hops beyond which a message loops.
     pub hops: usize,
+    /// Most objects that are served to peers at a time.
+    pub repository_reads: usize,
+}
+
+/// `[policy]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Look anything up at all.
+    pub enabled: bool,
+    /// How long the retrieval of a stranger's reference waits.
+    pub stranger_delay: Duration,
+    /// Strangers by value are asked for a reference.
+    pub hint: bool,
+    /// What to do about what.
+    pub rules: policy::Rules,
+    /// DNS lists of clients to be refused.
+    pub block_lists: Vec<Domain>,
+    /// DNS lists of clients to be spared.
+    pub allow_lists: Vec<Domain>,
+    /// Time for the look-ups of one stage.
+    pub patience: Duration,
+    /// Most octets of headers in memory.
+    pub header_memory: u64,
+}
+
+/// `[reports]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reports {
+    /// On TLS.
+    pub tls: bool,
+    /// On mail in the name of other domains (DMARC).
+    pub dmarc: bool,
+    /// Who reports, if not postmaster of [`Config::mail_domain`].
+    pub from: Option<Address>,
+    /// In whose name.
+    pub organization: Option<String>,
 }
 
 /// `[store]`
@@ -410,6 +648,27 @@ pub struct Store {
     pub kind: StoreKind,
     /// Objects up to this size live in the ledger, octets.
     pub inline_limit: u64,
+    /// Code what is going to be served, and take what is coded.
+    pub compression: bool,
+    /// Octets that may be stored; no limit where there is none.
+    pub quota: Option<u64>,
+    /// Octets of these that new mail does not get.
+    pub reserve: u64,
+    /// Octets that may be stored for each account.
+    pub quota_per_account: Option<u64>,
+    /// How long an object that went by reference is kept after its last final receipt.
+    pub grace: Duration,
+    /// Accounts whose messages are held, and for how long.
+    pub held_accounts: BTreeMap<String, Duration>,
+    /// Domains likewise.
+    pub held_domains: BTreeMap<Domain, Duration>,
+}
+
+impl Store {
+    /// What takes a restart to change.
+    fn fixed(&self) -> (StoreKind, u64, bool) {
+        (self.kind, self.inline_limit, self.compression)
+    }
 }
 
 /// Kinds of store.
@@ -464,14 +723,17 @@ impl Config {
         let changes = [
             ("hostname", self.hostname != next.hostname),
             ("data_dir", self.data_dir != next.data_dir),
-            ("relay_from", self.relay_from != next.relay_from),
             ("[admin]", self.admin_socket != next.admin_socket),
+            ("landlock", self.landlock != next.landlock),
             ("[log]", self.log != next.log),
             ("[[listener]]", self.listeners != next.listeners),
-            ("[[certificate]]", self.tls.certificates != next.tls.certificates),
+            ("[[certificate]]", self.tls.certificates.is_empty() != next.tls.certificates.is_empty()),
+            ("[acme]", self.acme.is_some() != next.acme.is_some()),
             ("[tls]", self.tls.min_version != next.tls.min_version),
             ("[resolver]", self.resolver != next.resolver),
-            ("[outgoing]", self.outgoing != next.outgoing),
+            ("outgoing.max_connections", self.outgoing.max_connections != next.outgoing.max_connections),
+            ("outgoing.mta_sts", self.outgoing.mta_sts != next.outgoing.mta_sts),
+            ("outgoing.probe_lifetime", self.outgoing.probe_lifetime != next.outgoing.probe_lifetime),
             ("transfer.verification_budget", transfer.verification_budget != other.verification_budget),
             ("transfer.max_retrievals", transfer.max_retrievals != other.max_retrievals),
             (
@@ -480,10 +742,29 @@ impl Config {
             ),
             ("transfer.pause_retrieval", transfer.pause_retrieval != other.pause_retrieval),
             ("queue.max_per_destination", self.queue.max_per_destination != next.queue.max_per_destination),
-            ("[limits]", self.limits != next.limits),
-            ("[store]", self.store != next.store),
+            ("limits.repository_reads", self.limits.repository_reads != next.limits.repository_reads),
+            ("[reports]", self.reports != next.reports),
+            ("[store]", self.store.fixed() != next.store.fixed()),
         ];
         changes.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// Will a message from this sender that goes to such places be fetched from here, so that it is worth coding in the store?
+    pub fn is_to_be_served<'a>(
+        &self,
+        mail_from: Option<&Address>,
+        mut routes: impl Iterator<Item = &'a Route>,
+    ) -> bool {
+        let domain = mail_from.and_then(Address::domain);
+        let names = std::iter::successors(domain, Domain::parent);
+        let signs = names.filter_map(|name| self.domain(&name)).any(|domain| domain.tbr.is_some());
+        let by_reference = signs && self.transfer.policy != TransferPolicy::Never;
+        let is_served = |route: &Route| match route {
+            Route::Mx(_) => by_reference,
+            Route::Site(_) => true,
+            _ => false,
+        };
+        self.store.compression && routes.any(is_served)
     }
 
     /// Where names without a domain are at home: the local domain that this server is named in, else the first, else the
@@ -499,9 +780,58 @@ impl Config {
         self.data_dir.join("accounts")
     }
 
+    /// Where it is kept what accounts have sent lately; nowhere, where nothing outlives the process.
+    pub fn sending_file(&self) -> Option<PathBuf> {
+        self.kept_file("sending")
+    }
+
+    /// Where it is kept how mail of other domains has fared here.
+    pub fn reputation_file(&self) -> Option<PathBuf> {
+        self.kept_file("reputation")
+    }
+
+    /// Where it is kept who has been asked for a reference.
+    pub fn hints_file(&self) -> Option<PathBuf> {
+        self.kept_file("hints")
+    }
+
+    fn kept_file(&self, name: &str) -> Option<PathBuf> {
+        (self.store.kind == StoreKind::Embedded).then(|| self.data_dir.join(name))
+    }
+
     /// Where the embedded store lives.
     pub fn store_dir(&self) -> PathBuf {
         self.data_dir.join("store")
+    }
+
+    /// Where messages wait that were written while no server ran.
+    pub fn outbox_dir(&self) -> PathBuf {
+        self.data_dir.join("outbox")
+    }
+
+    /// Where the MTA-STS policies of other domains are kept.
+    pub fn mta_sts_dir(&self) -> PathBuf {
+        self.data_dir.join("mta-sts")
+    }
+
+    /// Where the documents of other domains are pinned.
+    pub fn pins_dir(&self) -> PathBuf {
+        self.data_dir.join("pins")
+    }
+
+    /// Where certificates by ACME are kept.
+    pub fn acme_dir(&self) -> PathBuf {
+        self.data_dir.join("acme")
+    }
+
+    /// Where reports are made, and kept.
+    pub fn reports_dir(&self) -> PathBuf {
+        self.data_dir.join("reports")
+    }
+
+    /// Who reports to other domains; `None` where the domain is too long for it.
+    pub fn reports_from(&self) -> Option<Address> {
+        self.reports.from.clone().or_else(|| Address::new("postmaster", self.mail_domain()).ok())
     }
 
     /// May this client relay to other domains without authentication?

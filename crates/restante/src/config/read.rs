@@ -13,13 +13,14 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ::reference::Selector;
-use mail::{Address, Domain};
+use mail::mta_sts::Pattern;
+use mail::{Address, Domain, Timestamp};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::mistake::Found;
 use super::schema::{self, Presence, Section};
-use super::values::{HostName, Network, parse_duration, parse_size};
+use super::values::{HostName, Network, parse_duration, parse_moment, parse_size};
 
 /// A place in the text: octets.
 pub(super) type Span = Range<usize>;
@@ -332,6 +333,13 @@ impl FromToml for usize {
     }
 }
 
+impl FromToml for u32 {
+    fn from_toml(value: &DeValue<'_>, base: &Path) -> Result<Self, Vec<Wrong>> {
+        let number = u64::from_toml(value, base)?;
+        Self::try_from(number).map_err(|_| vec![Wrong::new(format!("`{number}` is too large"))])
+    }
+}
+
 impl FromToml for u16 {
     fn from_toml(value: &DeValue<'_>, base: &Path) -> Result<Self, Vec<Wrong>> {
         let number = u64::from_toml(value, base)?;
@@ -357,6 +365,15 @@ impl FromToml for Duration {
     }
 }
 
+/// In UTC.
+impl FromToml for Timestamp {
+    fn from_toml(value: &DeValue<'_>, _: &Path) -> Result<Self, Vec<Wrong>> {
+        let text = text(value, "a date and time in quotes, such as \"2027-01-15 08:00\"")?;
+        let help = "is no date and time (UTC) like \"2027-01-15 08:00\"";
+        parse_moment(text).ok_or_else(|| vec![Wrong::new(format!("`{text}` {help}"))])
+    }
+}
+
 /// A number of octets.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Size(pub(super) u64);
@@ -377,6 +394,12 @@ impl FromToml for PathBuf {
             "" => Err(vec![Wrong::new("the path is empty")]),
             text => Ok(base.join(text)),
         }
+    }
+}
+
+impl FromToml for Pattern {
+    fn from_toml(value: &DeValue<'_>, _: &Path) -> Result<Self, Vec<Wrong>> {
+        parsed(value, "a host name, or `*.` and a domain,")
     }
 }
 

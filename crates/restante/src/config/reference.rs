@@ -51,9 +51,9 @@ fn sample_field(out: &mut String, section: &Section, field: &Field) {
     };
 }
 
-/// Lists, and tables below them, are examples as a whole.
+/// Lists, tables below them, and what nobody has by default, are examples as a whole.
 fn is_example(section: &Section) -> bool {
-    section.many || section.name.contains('.')
+    section.many || section.name.contains('.') || section.name == "acme"
 }
 
 fn brackets(section: &Section) -> (&'static str, &'static str) {

@@ -1,5 +1,7 @@
 //! Mistakes as their authors see them; the printed forms of the schema.
 
+use net::dns::Anchors;
+
 use super::*;
 
 const FILE: &str = "/etc/restante/restante.toml";
@@ -35,7 +37,8 @@ fn the_smallest_configuration_has_all_defaults() {
     assert_eq!(config.limits.message_size, 50_000_000);
     assert_eq!(config.transfer.claim_patience, Duration::from_secs(3600));
     assert_eq!(config.queue.report_delay_after, Some(Duration::from_secs(4 * 3600)));
-    assert_eq!(config.resolver, Resolver::System);
+    assert_eq!(config.resolver.source, Source::System);
+    assert_eq!(config.resolver.dnssec, Dnssec::Validate(Anchors::Iana));
     assert!(config.relay_from.is_empty() && config.listeners.is_empty() && config.domains.is_empty());
 }
 
@@ -105,7 +108,7 @@ fn the_marks_stand_below_what_is_wrong() {
            |\n\
          3 | kind = \"submissoin\"\n  \
            |        ^^^^^^^^^^^^\n  \
-           = help: did you mean \"submission\"? Known: \"relay\", \"submission\", \"submissions\", \"repository\"\n"
+           = help: did you mean \"submission\"? Known: \"relay\", \"submission\", \"submissions\", \"repository\", \"acme\"\n"
     );
 }
 
@@ -179,7 +182,10 @@ fn what_needs_something_else_says_so() {
         ["the password could be read or given to a stranger on the way"]
     );
     assert_eq!(with("[[lmtp]]\nname = \"d\"\nhost = \"::1\"").len(), 1);
+    assert_eq!(with("[[milter]]\ntimeout = \"5s\"").len(), 1);
+    assert_eq!(with("[[milter]]\naddress = \"127.0.0.1:1\"\nsocket = \"s\"").len(), 1);
     assert_eq!(with("[resolver]\nservers = [\"::1\"]\nzone_file = \"z\"").len(), 1);
+    assert_eq!(with("[resolver]\ndnssec = \"off\"\ntrust_anchor_file = \"k\""), ["nothing is validated here"]);
     assert_eq!(with("[transfer]\nlifetime = \"31d\""), ["`31d` is out of range"]);
     assert!(parse("hostname = \"a\"\n[[listener]]\nkind = \"relay\"\naddress = \"[::1]:0\"").is_ok());
 }
@@ -225,7 +231,29 @@ fn a_file_that_cannot_be_read_says_so() {
 #[test]
 fn what_takes_a_restart_is_named() {
     let one = parse("hostname = \"a\"").unwrap();
-    let two = parse("hostname = \"b\"\n[queue]\nretry_first = \"1m\"\n[limits]\nerrors = 7").unwrap();
+    let two =
+        parse("hostname = \"b\"\n[queue]\nretry_first = \"1m\"\n[limits]\nerrors = 7\n[store]\nkind = \"memory\"")
+            .unwrap();
     assert!(one.restart_needed(&one).is_empty());
-    assert_eq!(one.restart_needed(&two), ["hostname", "[limits]"]);
+    assert_eq!(one.restart_needed(&two), ["hostname", "[store]"]);
+}
+
+#[test]
+fn the_next_key_is_described_wholly_and_takes_over_at_its_time() {
+    let with = |rest: &str| {
+        let head = "hostname = \"a\"\n[[listener]]\nkind = \"repository\"\naddress = \"[::1]:443\"\n\
+                    [[certificate]]\ncert='c'\nkey='k'\n[[domain]]\nname = \"a.example\"\n";
+        parse(&format!("{head}[domain.tbr]\nselector = \"k1\"\nkey = \"k1.pem\"\n{rest}"))
+    };
+    let whole = "next_selector = \"k2\"\nnext_key = \"k2.pem\"\nnext_from = ";
+    let config = with(&format!("{whole}\"2027-01-15 08:00\"")).map_err(|errors| errors.to_string()).unwrap();
+    let tbr = config.domain(&"a.example".parse().unwrap()).unwrap().tbr.clone().unwrap();
+    let at = |seconds: u64| tbr.signing_at(Timestamp::from_secs(seconds)).0.to_string();
+    assert_eq!((at(1_799_999_999), at(1_800_000_000)), ("k1".to_owned(), "k2".to_owned()));
+    assert_eq!(tbr.keys().map(|(selector, ..)| selector.to_string()).collect::<Vec<_>>(), ["k1", "k2"]);
+    for wrong in ["\"2027-02-29 08:00\"", "\"2027-01-15\"", "\"2027-01-15 24:00\"", "\"1969-01-15 08:00\"", "5"] {
+        assert!(with(&format!("{whole}{wrong}")).is_err(), "{wrong}");
+    }
+    assert!(with("next_selector = \"k2\"").is_err());
+    assert!(with(&format!("{whole}\"2028-02-29 08:00:30\"").replace("\"k2\"", "\"k1\"")).is_err(), "the same name");
 }

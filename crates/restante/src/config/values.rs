@@ -6,11 +6,35 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use mail::Domain;
+use mail::{Domain, Timestamp};
 
 const DURATION_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+const DAY: u64 = 86_400;
 const SIZE_UNITS: [(&str, u64); 7] =
     [("", 1), ("B", 1), ("kB", 1_000), ("MB", 1_000_000), ("GB", 1_000_000_000), ("KiB", 1 << 10), ("MiB", 1 << 20)];
+
+/// Reads `2027-01-15 08:00`, in UTC; seconds may follow.
+pub(super) fn parse_moment(text: &str) -> Option<Timestamp> {
+    let (date, time) = text.split_once(' ')?;
+    let numbers = |text: &str, by| text.split(by).map(|part| part.parse::<u64>().ok()).collect::<Option<Vec<_>>>();
+    let [year, month, day]: [u64; 3] = numbers(date, '-')?.try_into().ok()?;
+    let (hour, minute, second) = match numbers(time, ':')?.as_slice() {
+        [hour, minute] => (*hour, *minute, 0),
+        [hour, minute, second] => (*hour, *minute, *second),
+        _ => return None,
+    };
+    let valid = (1970..=9999).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
+    if !valid || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    // Days since 1970-01-01, in years that begin in March.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days =
+        (year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1).checked_sub(719_468)?;
+    let at = Timestamp::from_secs(days * DAY + hour * 3_600 + minute * 60 + second);
+    // The 31st of a month that has none comes out as another day.
+    (at.to_rfc3339().split('T').next() == Some(date)).then_some(at)
+}
 
 /// Reads `1h`, `90s`, `1h 30m`, `500ms`, `5d`: whole numbers with units, added up.
 ///

@@ -17,11 +17,12 @@ pub(super) struct Slot {
     pub(super) name: String,
 }
 
-/// A message being written into its slot.
+/// A message being written into its slot. Dropped before [`Writer::finish`] has succeeded, it leaves nothing behind.
 #[derive(Debug)]
 pub(super) struct Writer {
     slot: Slot,
     file: BufWriter<File>,
+    is_finished: bool,
 }
 
 /// Makes the three directories where they are missing. Mail is nobody else's to read: strangers are shut out, and the
@@ -66,9 +67,13 @@ impl Slot {
     /// # Errors
     /// Those of the file system.
     pub(super) fn create(self) -> io::Result<Writer> {
-        let path = self.maildir.join("tmp").join(&self.name);
+        let path = self.temporary();
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o660).open(path)?;
-        Ok(Writer { slot: self, file: BufWriter::with_capacity(256 * 1024, file) })
+        Ok(Writer { slot: self, file: BufWriter::with_capacity(256 * 1024, file), is_finished: false })
+    }
+
+    fn temporary(&self) -> PathBuf {
+        self.maildir.join("tmp").join(&self.name)
     }
 }
 
@@ -85,14 +90,24 @@ impl Writer {
     ///
     /// # Errors
     /// Those of the file system; the message is then not in the mailbox, or is there and will be found.
-    pub(super) fn finish(self) -> io::Result<PathBuf> {
-        let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()?;
+    pub(super) fn finish(mut self) -> io::Result<PathBuf> {
+        self.file.flush()?;
+        self.file.get_ref().sync_all()?;
         let new = self.slot.maildir.join("new");
         let path = new.join(&self.slot.name);
-        fs::rename(self.slot.maildir.join("tmp").join(&self.slot.name), &path)?;
+        fs::rename(self.slot.temporary(), &path)?;
+        self.is_finished = true;
         File::open(&new)?.sync_all()?;
         Ok(path)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            // What cannot be removed now is overwritten by the next try.
+            let _ = fs::remove_file(self.slot.temporary());
+        }
     }
 }
 
@@ -156,6 +171,7 @@ mod tests {
         writer.write(b"A: b\r\n").unwrap();
         drop(writer);
         assert_eq!(slot.existing().unwrap(), None);
+        assert_eq!(fs::read_dir(slot.maildir.join("tmp")).unwrap().count(), 0, "nothing is left of it");
         assert_eq!(fs::read(deliver(slot)).unwrap(), b"A: b\r\n");
     }
 }

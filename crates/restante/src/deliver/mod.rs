@@ -2,31 +2,63 @@
 //!
 //! When, to whom and whether by reference is the queue's; here is only how.
 
+mod convert;
+mod delegate;
+mod judge;
 mod mailbox;
 mod maildir;
+mod reports;
 mod retrieve;
+mod site;
 mod smtp;
 
 use mail::ledger::Route;
 use mail::{Domain, EnhancedStatus, Timestamp};
+use net::discovery::Discovery;
 use net::{retrieval, smtp_client};
-use queue::port::{Delivery, DeliveryEnd, JobEvent, Work};
+use queue::port::{Delivery, DeliveryEnd, JobEvent, RetrieveFailure, Work};
 use store::Store;
 
-use crate::receive::LiveRouter;
+use crate::budgets::Budgets;
+use crate::live::Live;
+use crate::receive::{Filters, Gate, LiveRouter, Signers};
+use crate::reports::inbox::Archive;
+use crate::request_keys::RequestKeys;
 use crate::runtime::{Courier, JobLine, now};
 use mailbox::Mailboxes;
 
 pub(crate) use retrieve::facts;
 pub(crate) use smtp::Hosts;
 
+/// What reaches other servers.
+pub(crate) struct Outward {
+    pub(crate) smtp: Live<smtp_client::Client>,
+    pub(crate) repositories: retrieval::Client,
+    /// Which recipient domains have keys.
+    pub(crate) discovery: Discovery,
+    /// With which requests are signed.
+    pub(crate) keys: RequestKeys,
+    /// Judges what was retrieved.
+    pub(crate) gate: Gate,
+    /// Seals what is forwarded.
+    pub(crate) signers: Signers,
+    /// Where failures are counted.
+    pub(crate) budgets: Budgets,
+}
+
 /// Carries out every job of the queue.
 pub(crate) struct Couriers {
     router: LiveRouter,
     mailboxes: Mailboxes,
+    reports: reports::Intake,
     smtp: smtp::SmtpCourier,
     repositories: retrieval::Client,
+    keys: RequestKeys,
     store: Store,
+    filters: Filters,
+    gate: Gate,
+    signers: Signers,
+    budgets: Budgets,
 }
 
 impl Couriers {
@@ -36,22 +68,27 @@ impl Couriers {
         store: Store,
         router: LiveRouter,
         hosts: Hosts,
-        smtp: smtp_client::Client,
-        repositories: retrieval::Client,
+        outward: Outward,
+        filters: Filters,
+        archive: Archive,
     ) -> Self {
         let started: Timestamp = now();
         let mailboxes = Mailboxes { store: store.clone(), hostname, started };
-        let smtp = smtp::SmtpCourier { client: smtp, hosts, store: store.clone() };
-        Self { router, mailboxes, smtp, repositories, store }
+        let Outward { smtp, repositories, discovery, keys, gate, signers, budgets } = outward;
+        let smtp = smtp::SmtpCourier { client: smtp, hosts, store: store.clone(), discovery };
+        let reports = reports::Intake::new(store.clone(), archive);
+        Self { router, mailboxes, reports, smtp, repositories, keys, store, filters, gate, signers, budgets }
     }
 
     async fn deliver(&self, delivery: Delivery, line: JobLine) -> DeliveryEnd {
         match &delivery.leg.route {
             Route::Discard => mailbox::discard(&delivery),
+            Route::Reports => self.reports.take(&delivery).await,
             Route::Maildir(name) => match self.router.get().maildir(name) {
                 Some(path) => self.mailboxes.deliver(&delivery, path).await,
                 None => unreachable_mailbox(name),
             },
+            Route::Site(site) => site::keep(site, line).await,
             Route::Mx(_) | Route::Relay(_) | Route::Lmtp(_) => self.smtp.deliver(&delivery, line).await,
         }
     }
@@ -70,11 +107,32 @@ impl Courier for Couriers {
                     }),
                 }
             }
-            Work::Retrieve(retrieval) => retrieve::retrieve(&self.repositories, &self.store, &retrieval).await,
-            Work::PostClaims(post) => retrieve::post_claims(&self.repositories, post).await,
-            Work::PostReceipts(post) => retrieve::post_receipts(&self.repositories, post).await,
+            Work::Retrieve(retrieval) => {
+                if let Some(client) = retrieval.recheck
+                    && let Err(reason) = self.gate.look_again(client).await
+                {
+                    let text = format!("refused after it had waited: {reason}");
+                    return JobEvent::RetrieveFailed { failure: RetrieveFailure::Refused, text };
+                }
+                let event = retrieve::retrieve(&self.repositories, &self.keys, &self.store, &retrieval).await;
+                if is_failure(&event) {
+                    self.budgets.retrieval_failed(&retrieval.d);
+                }
+                event
+            }
+            Work::Judge(judgement) => {
+                judge::judge(&self.gate, &self.filters, &self.signers, &self.store, &judgement).await
+            }
+            Work::PostClaims(post) => retrieve::post_claims(&self.repositories, &self.keys, post).await,
+            Work::PostDelegation(post) => delegate::post(&self.repositories, &self.keys, *post).await,
+            Work::PostReceipts(post) => retrieve::post_receipts(&self.repositories, &self.keys, post).await,
         }
     }
+}
+
+/// Has a retrieval cost something and brought nothing? To be told that a reference was withdrawn is no failure.
+fn is_failure(event: &JobEvent) -> bool {
+    matches!(event, JobEvent::RetrieveFailed { failure, .. } if *failure != RetrieveFailure::Gone)
 }
 
 /// A mailbox that the configuration has no place for any more: an operator may mend that.

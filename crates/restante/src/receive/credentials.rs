@@ -16,7 +16,9 @@ impl AccountCredentials {
 impl Credentials for AccountCredentials {
     async fn verifier(&self, name: &str) -> Result<Option<ScramVerifier>, Unavailable> {
         let router = self.0.get();
-        let Some(account) = router.accounts().get(name) else { return Ok(None) };
+        // A suspended account is none: whoever knows its password learns no more than that it no longer serves.
+        let account = router.accounts().get(name).filter(|account| !account.is_suspended());
+        let Some(account) = account else { return Ok(None) };
         account.verifier().to_string().parse().map(Some).map_err(|_| Unavailable)
     }
 }

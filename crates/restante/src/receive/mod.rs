@@ -4,11 +4,19 @@
 //! stage of a transaction after the other; nothing is accepted only to be bounced later.
 
 mod credentials;
+mod filters;
+mod gate;
+mod hints;
 mod offer;
+mod pass_on;
+mod pending;
 mod probe;
+mod sending;
 mod session;
+mod signing;
+mod submission;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use mail::EnhancedStatus;
 use net::smtp_server::{Connection, Handler};
@@ -16,40 +24,53 @@ use smtp::Reply;
 use store::Store;
 
 use crate::config::Config;
+use crate::live::Live;
 use crate::routing::Router;
 use crate::runtime::Custody;
 
 pub(crate) use credentials::AccountCredentials;
-pub(crate) use offer::OfferDesk;
+pub(crate) use filters::{Caller, Filtering, Filters, Passed};
+pub(crate) use gate::{Approved, Gate, Memory, unreadable};
+pub(crate) use hints::Hints;
+pub(crate) use offer::{OfferDesk, Verdict};
+pub(crate) use pass_on::Exchangers;
+pub(crate) use pending::{Taken, size_and_end};
 pub(crate) use probe::Prober;
+pub(crate) use sending::{Booked, Sending};
 pub(crate) use session::Transactions;
+pub(crate) use signing::{NotSigned, Signers, forwarder};
 
 /// The router in force; replaced as a whole on reload.
-#[derive(Clone)]
-pub(crate) struct LiveRouter(Arc<RwLock<Arc<Router>>>);
+pub(crate) type LiveRouter = Live<Router>;
 
-impl LiveRouter {
-    pub(crate) fn new(router: Router) -> Self {
-        Self(Arc::new(RwLock::new(Arc::new(router))))
-    }
-
-    pub(crate) fn get(&self) -> Arc<Router> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    pub(crate) fn replace(&self, router: Router) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(router);
-    }
-}
+/// The configuration in force, likewise.
+pub(crate) type LiveConfig = Live<Config>;
 
 /// What all sessions share.
 pub(crate) struct Reception {
-    pub(crate) config: Arc<Config>,
+    pub(crate) config: LiveConfig,
     pub(crate) router: LiveRouter,
     pub(crate) store: Store,
     pub(crate) custody: Custody,
     pub(crate) desk: OfferDesk,
     pub(crate) prober: Prober,
+    pub(crate) filters: Filters,
+    pub(crate) gate: Gate,
+    pub(crate) memory: Memory,
+    pub(crate) signers: Signers,
+    pub(crate) sending: Sending,
+    pub(crate) hints: Hints,
+}
+
+/// What a session leaves with a reference for the judgement of its content. Plain data.
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Left {
+    /// For policy, where the session is judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) evidence: Option<policy::Evidence>,
+    /// For milters, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) caller: Option<Caller>,
 }
 
 /// One listener's decisions.

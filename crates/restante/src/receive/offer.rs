@@ -3,20 +3,27 @@
 //! Syntax and session come first and cost nothing; then the keys of the signing domain (cached), then the signature,
 //! then consent of the host. Only a verified reference reaches the queue, which commits it before anybody reads 250.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use mail::ledger::{Inbound, InboundRecipient, IndexState, Phase, Target};
+use mail::ledger::{Inbound, InboundRecipient, IndexState, Key, Owner, Phase, Target};
 use mail::trace::Reception;
 use mail::{Address, Domain, EnhancedStatus, MailParams, QueueId, Recipient, Timestamp};
-use net::discovery::{Discovery, Failure, Found};
+use net::discovery::{Failure, Found};
+use policy::budget::{Over, Scope};
+use policy::tbr::{self, TbrResult};
+use policy::{Evidence, Reason, SessionEvidence};
 use queue::port::{OfferAnswer, Reply, Request};
+use reference::Uri;
 use reference::codes::{self, Code};
 use reference::verify::{self, Matched, Outcome, Parsed, Refusal, Verified};
-use reference::{Assurance, Uri};
+use store::{Purpose, Store};
 use tracing::info;
 
-use crate::runtime::{Custody, now};
+use super::{Caller, Exchangers, Gate, Left, LiveConfig, Memory};
+use crate::budgets::{self, Asked, Budgets};
+use crate::request_keys::RequestKeys;
+use crate::runtime::now;
 
 /// The transaction in which an offer stands.
 pub(crate) struct Transaction<'a> {
@@ -30,10 +37,18 @@ pub(crate) struct Transaction<'a> {
     pub(crate) recipients: Vec<(Recipient, Vec<Target>)>,
     /// What the client called itself.
     pub(crate) helo: &'a str,
-    /// Its address.
-    pub(crate) client: IpAddr,
+    /// Its address; nothing where a custodian was asked.
+    pub(crate) client: Option<IpAddr>,
     /// The protocol keyword of RFC 3848.
     pub(crate) with: &'static str,
+    /// What milters will be told of the client, where they are asked once the object is here.
+    pub(crate) caller: Option<Caller>,
+    /// What is known of the session, where it is judged.
+    pub(crate) evidence: Option<SessionEvidence>,
+    /// There is no session: a custodian was asked what is pending, and these are the trace fields that it added.
+    pub(crate) pending: Option<String>,
+    /// The client may relay: what it sends is not judged.
+    pub(crate) is_trusted: bool,
 }
 
 /// A reply: code, enhanced code, text.
@@ -41,16 +56,32 @@ pub(crate) type Verdict = (u16, EnhancedStatus, String);
 
 /// What judging an offer needs.
 pub(crate) struct OfferDesk {
-    /// The queue.
-    pub(crate) custody: Custody,
-    /// Keys and consent.
-    pub(crate) discovery: Discovery,
+    /// The queue, keys and consent.
+    pub(crate) memory: Memory,
     /// This server's name.
     pub(crate) hostname: Domain,
-    /// Largest object in octets.
-    pub(crate) max_size: u64,
+    /// For the largest object.
+    pub(crate) config: LiveConfig,
     /// Is the mail of this domain ours?
     pub(crate) is_ours: Arc<dyn Fn(&Domain) -> bool + Send + Sync>,
+    /// The keys of our domains that are here.
+    pub(crate) keys: RequestKeys,
+    /// Other exchangers of our domains, which have the keys that are not here.
+    pub(crate) exchangers: Exchangers,
+    /// Writes results.
+    pub(crate) gate: Gate,
+    /// What senders may take.
+    pub(crate) budgets: Budgets,
+    /// Has it room?
+    pub(crate) store: Store,
+}
+
+/// What an offer is to become.
+enum Judged {
+    /// A row of ours.
+    Verified(Box<Verified>),
+    /// Another exchanger's: the relay to it.
+    PassOn(String),
 }
 
 impl OfferDesk {
@@ -58,23 +89,43 @@ impl OfferDesk {
     pub(crate) async fn judge(&self, transaction: Transaction<'_>, line: &str, block: &[u8]) -> Verdict {
         let id = transaction.queue_id.clone();
         let verdict = match self.verify(&transaction, line, block).await {
-            Ok(verified) => self.commit(transaction, &verified).await,
+            Ok(Judged::Verified(verified)) => self.commit(transaction, &verified).await,
+            Ok(Judged::PassOn(relay)) => self.exchangers.pass_on(&relay, &transaction, line, block).await,
             Err(verdict) => verdict,
         };
         info!(%id, code = verdict.0, status = %verdict.1, text = verdict.2, "offer judged");
         verdict
     }
 
-    async fn verify(&self, transaction: &Transaction<'_>, line: &str, block: &[u8]) -> Result<Verified, Verdict> {
+    async fn verify(&self, transaction: &Transaction<'_>, line: &str, block: &[u8]) -> Result<Judged, Verdict> {
         let at = now();
         let matched = self.match_session(transaction, line, block, at).map_err(refuse)?;
+        let asked = asked(transaction, &matched);
+        self.budgets.arrives(&asked).map_err(|over| over_budget(&asked, over))?;
+        if let Some(relay) = self.check_own_key(matched.to(), at).await? {
+            return Ok(Judged::PassOn(relay));
+        }
+        self.check_room(&matched)?;
+        let outcome = self.check_signatures(matched, &asked, at).await?;
+        self.budgets.is_verified(&asked).map_err(|over| over_budget(&asked, over))?;
+        self.gate.welcome(&asked.domain).map_err(|reason| unwelcome(&asked, &reason))?;
+        self.authorise_host(outcome, at).await.map(|verified| Judged::Verified(Box::new(verified)))
+    }
+
+    /// Looks the keys up, and checks the signatures. What is forged counts against where it came from.
+    async fn check_signatures(&self, matched: Matched, asked: &Asked, at: Timestamp) -> Result<Outcome, Verdict> {
         let mut known: Vec<(Domain, Found)> = Vec::new();
         for (domain, selector) in matched.needed_keys() {
-            let found = self.discovery.find(&domain, &selector, at).await.map_err(look_up_failed)?;
-            known.push((domain, found));
+            let found = self.memory.discovery.find(&domain, &selector, at).await;
+            if matches!(found, Err(Failure::NotPublished(_) | Failure::Unusable { .. })) {
+                self.budgets.is_forged(asked);
+            }
+            known.push((domain, found.map_err(look_up_failed)?));
         }
-        let outcome = check_signatures(matched, &known).map_err(refuse)?;
-        self.authorise_host(outcome, at).await
+        check_signatures(matched, &known).map_err(|refusal| {
+            self.budgets.is_forged(asked);
+            refuse(refusal)
+        })
     }
 
     /// Everything that costs no look-up.
@@ -82,8 +133,36 @@ impl OfferDesk {
         let recipients: Vec<Address> = t.recipients.iter().map(|(r, _)| r.address.clone()).collect();
         let session = verify::Session { mail_from: t.mail_from.as_ref(), recipients: &recipients };
         let is_ours = |domain: &Domain| (self.is_ours)(domain);
-        let receiver = verify::Receiver { now: at, max_size: self.max_size, is_ours: &is_ours };
-        Parsed::new(line, block)?.match_session(&session, &receiver)
+        let receiver = verify::Receiver { now: at, max_size: self.config.get().limits.message_size, is_ours: &is_ours };
+        let parsed = Parsed::new(line, block)?;
+        match t.pending {
+            None => parsed.match_session(&session, &receiver),
+            Some(_) => parsed.match_pending(&session, &receiver),
+        }
+    }
+
+    /// What could not be stored is not accepted. Its room is taken only when it comes, from what new mail does not get.
+    fn check_room(&self, matched: &Matched) -> Result<(), Verdict> {
+        let owner = Owner { account: None, domain: Some(matched.to().clone()) };
+        let room = self.store.reserve(owner, Purpose::New, matched.size());
+        room.map(drop).map_err(|full| (codes::FULL.reply, codes::FULL.status, full.to_string()))
+    }
+
+    /// A grant that is bound to our domain's keys could not be used here without one (TBR §6.2). Says to which relay such an
+    /// offer is passed on.
+    async fn check_own_key(&self, to: &Domain, at: Timestamp) -> Result<Option<String>, Verdict> {
+        if self.keys.of(to).is_some() {
+            return Ok(None);
+        }
+        if let Some(relay) = self.config.get().domain(to).and_then(|domain| domain.pass_offers_to.clone()) {
+            return Ok(Some(relay));
+        }
+        let (code, budget) = (&codes::KEY_NOT_HERE, self.config.get().transfer.verification_budget);
+        match self.memory.discovery.publishes(to, at, budget).await {
+            Ok(None) => Ok(None),
+            Ok(Some(_)) => Err((code.reply, code.status, code.text.to_owned())),
+            Err(failure) => Err(look_up_failed(failure)),
+        }
     }
 
     async fn authorise_host(&self, outcome: Outcome, at: Timestamp) -> Result<Verified, Verdict> {
@@ -92,7 +171,7 @@ impl OfferDesk {
             Outcome::NeedsConsent(consent) => consent,
         };
         let consents = match consent.name() {
-            Some(name) => self.discovery.consents(&name, at).await.map_err(look_up_failed)?,
+            Some(name) => self.memory.discovery.consents(&name, at).await.map_err(look_up_failed)?,
             None => false,
         };
         consent.answer(consents).map_err(refuse)
@@ -100,23 +179,52 @@ impl OfferDesk {
 
     async fn commit(&self, transaction: Transaction<'_>, verified: &Verified) -> Verdict {
         let queue_id = transaction.queue_id.clone();
-        let inbound = self.row(transaction, verified);
-        match self.custody.ask(Request::Offer(Box::new(inbound))).await {
+        let inbound = self.row(transaction, verified, self.results(verified).await);
+        match self.memory.custody.ask(Request::Offer(Box::new(inbound))).await {
             Reply::Offer(OfferAnswer::Pending(id) | OfferAnswer::StillPending(id)) => accept(&id, &codes::ACCEPTED),
             Reply::Offer(OfferAnswer::Claimed(id)) => accept(&id, &codes::RETRIEVED),
             Reply::Offer(OfferAnswer::Done(id)) => accept(&id, &codes::DONE),
+            Reply::Offer(OfferAnswer::Refused(id)) => {
+                (codes::REFUSED.reply, codes::REFUSED.status, format!("{id} refused after retrieval"))
+            }
             Reply::Offer(OfferAnswer::Mismatch) => refuse(Refusal::IdReused { domain: verified.signer().clone() }),
             _ => (codes::FULL.reply, codes::FULL.status, format!("{queue_id} the queue cannot take it now")),
         }
     }
 
-    fn row(&self, transaction: Transaction<'_>, verified: &Verified) -> Inbound {
+    async fn results(&self, verified: &Verified) -> Vec<TbrResult> {
+        let chain = verified.block().chain();
+        if verified.is_by_value_before() {
+            return vec![TbrResult::by_value_before(verified.signer())];
+        }
+        let origin = self.memory.origin(chain, now()).await;
+        tbr::by_reference(chain, verified.assurance(), origin, &self.gate.rules.trusted_sealers)
+    }
+
+    fn row(&self, mut transaction: Transaction<'_>, verified: &Verified, tbr: Vec<TbrResult>) -> Inbound {
         let (uri, topmost): (&Uri, _) = (verified.uri(), verified.topmost());
         let statement = verified.reference().statement();
         let accepted = now();
-        let trace = self.trace(&transaction, verified, accepted);
+        let mut trace = self.received(&transaction, accepted);
+        // Nobody is there to be told of a refused recipient: its refusal travels as a receipt.
+        let refused = if transaction.pending.is_some() { IndexState::Open } else { IndexState::Refused };
+        trace.push_str(transaction.pending.as_deref().unwrap_or_default());
+        let score = self.gate.welcome(verified.signer()).ok();
+        let evidence = transaction.evidence.take().map(|session| {
+            let session = SessionEvidence { reputation: score, ..session };
+            Evidence { session, content: None, tbr: tbr.clone() }
+        });
+        if evidence.is_none() {
+            let client = transaction.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+            trace.insert_str(0, &self.gate.bare_results(tbr, client));
+        }
+        let left = Left { evidence, caller: transaction.caller.take() };
+        let is_judged = left.evidence.is_some() || left.caller.is_some();
+        // Plain data: it always has a text.
+        let evidence = is_judged.then(|| serde_json::to_string(&left).ok()).flatten();
+        let not_before = self.not_before(&transaction, verified, accepted);
         let recipients = transaction.recipients.into_iter().map(|(recipient, targets)| {
-            let state = if targets.is_empty() { IndexState::Refused } else { IndexState::Open };
+            let state = if targets.is_empty() { refused.clone() } else { IndexState::Open };
             InboundRecipient { recipient, targets, outcomes: Vec::new(), state }
         });
         Inbound {
@@ -136,10 +244,15 @@ impl OfferDesk {
             mail_from: transaction.mail_from,
             params: transaction.params,
             trace,
+            seal: String::new(),
             accepted,
+            client: transaction.client.filter(|_| !transaction.is_trusted),
+            not_before,
             phase: Phase::Waiting,
+            hops: Vec::new(),
             object: None,
             facts: None,
+            evidence,
             refusal: None,
             legs: 0,
             attempts: 0,
@@ -149,33 +262,52 @@ impl OfferDesk {
         }
     }
 
-    /// Received and Authentication-Results, to stand above the block.
-    fn trace(&self, transaction: &Transaction<'_>, verified: &Verified, at: Timestamp) -> String {
+    /// Until when the retrieval of a stranger's reference waits; never so long that its end could come first.
+    fn not_before(&self, transaction: &Transaction<'_>, verified: &Verified, at: Timestamp) -> Option<Timestamp> {
+        let delay = self.config.get().policy.stranger_delay;
+        let waits = !delay.is_zero() && !transaction.is_trusted && self.gate.is_stranger(verified.signer());
+        waits.then(|| at.after(delay.min(verified.topmost().expires().since(at) / 2)))
+    }
+
+    /// Received, to stand above the block.
+    fn received(&self, transaction: &Transaction<'_>, at: Timestamp) -> String {
         let only_recipient = match transaction.recipients.as_slice() {
             [(recipient, _)] => Some(&recipient.address),
             _ => None,
         };
         let reception = Reception {
             helo: transaction.helo,
-            client: Some(transaction.client),
+            client: transaction.client,
             by: self.hostname.as_str(),
             with: transaction.with,
             id: &transaction.queue_id,
             only_recipient,
             at,
         };
-        format!("{}{}", reception.field(), self.authentication_results(verified))
+        reception.field()
     }
+}
 
-    /// RFC 8601 with the method `tbr` (TBR §9). The origin is named only where no relay stands between.
-    fn authentication_results(&self, verified: &Verified) -> String {
-        let level = match verified.assurance() {
-            Assurance::Dnssec => "dnssec",
-            Assurance::Webpki => "webpki",
-        };
-        let (host, signer) = (&self.hostname, verified.signer());
-        format!("Authentication-Results: {host};\r\n\ttbr=pass policy.assurance={level} header.d={signer}\r\n")
+/// What an offer asks for, of which nothing is to be believed yet.
+fn asked(transaction: &Transaction<'_>, matched: &Matched) -> Asked {
+    Asked {
+        key: Key::Inbound(matched.id(), matched.signer().clone()),
+        domain: matched.signer().clone(),
+        network: transaction.client.and_then(|client| budgets::network(client, transaction.is_trusted)),
+        octets: matched.size(),
     }
+}
+
+fn unwelcome(asked: &Asked, reason: &Reason) -> Verdict {
+    info!(domain = %asked.domain, reason = reason.name(), "refused by policy");
+    (codes::REFUSED.reply, codes::REFUSED.status, reason.to_string())
+}
+
+fn over_budget(asked: &Asked, over: Over) -> Verdict {
+    let network = asked.network.map(|network| network.to_string()).unwrap_or_default();
+    info!(domain = %asked.domain, network, reason = over.name(), "over budget");
+    let code = if over.scope == Scope::All { &codes::FULL } else { &codes::TOO_MANY_PENDING };
+    (code.reply, code.status, over.to_string())
 }
 
 fn check_signatures(matched: Matched, known: &[(Domain, Found)]) -> Result<Outcome, Refusal> {
@@ -195,8 +327,10 @@ fn accept(id: &QueueId, code: &Code) -> Verdict {
 
 fn look_up_failed(failure: Failure) -> Verdict {
     let code = match &failure {
-        Failure::NotPublished(_) | Failure::Unusable { .. } => &codes::NO_ASSURANCE,
-        Failure::Bogus { .. } => &codes::NO_ASSURANCE_NOW,
+        Failure::NotPublished(_) | Failure::Unusable { .. } | Failure::Bogus { lasting: true, .. } => {
+            &codes::NO_ASSURANCE
+        }
+        Failure::Bogus { lasting: false, .. } => &codes::NO_ASSURANCE_NOW,
         Failure::Temporary { .. } => &codes::LOOKUP_FAILED,
         Failure::StillLooking(_) => &codes::VERIFYING,
     };

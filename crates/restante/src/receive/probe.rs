@@ -1,23 +1,21 @@
 //! Asking an LMTP server or a next hop at RCPT whether it knows a recipient, and remembering the answer.
 //!
-//! The probe is a transaction with the null sender whose connection is dropped before any content: the server has
-//! nothing then (RFC 5321 §4.1.1.4).
+//! The probe is a transaction with the null sender that RSET ends after RCPT; the connection is kept for the next one
+//! or for delivery.
 
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use futures_util::stream;
 use mail::ledger::Target;
 use mail::{EnhancedStatus, Envelope, MailParams, Recipient};
 use moka::Expiry;
 use moka::future::Cache;
-use net::smtp_client::{Client, Fate, Transaction};
+use net::smtp_client::{Client, Fate};
 use smtp::Reply;
 
 use super::refusal;
 use crate::deliver::Hosts;
+use crate::live::Live;
 
 /// Most answers that are remembered.
 const CAPACITY: u64 = 100_000;
@@ -40,14 +38,14 @@ impl Expiry<Target, Answer> for Lifetime {
 /// Asks and remembers.
 #[derive(Clone)]
 pub(crate) struct Prober {
-    client: Client,
+    client: Live<Client>,
     hosts: Hosts,
     answers: Cache<Target, Answer>,
 }
 
 impl Prober {
     /// A yes counts for `lifetime`, a refusal for a sixth of it.
-    pub(crate) fn new(client: Client, hosts: Hosts, lifetime: Duration) -> Self {
+    pub(crate) fn new(client: Live<Client>, hosts: Hosts, lifetime: Duration) -> Self {
         let answers = Cache::builder().max_capacity(CAPACITY).expire_after(Lifetime(lifetime)).build();
         Self { client, hosts, answers }
     }
@@ -69,19 +67,20 @@ impl Prober {
     async fn probe(&self, target: &Target) -> Result<Result<(), Reply>, Reply> {
         let later = |text: String| refusal(451, EnhancedStatus::temporary(4, 1), text);
         let destination = self.hosts.destination(&target.route).map_err(later)?;
-        let session = self.client.connect(&destination).await;
+        let session = self.client.get().connect(&destination).await;
         let mut session = session.map_err(|_| later("the recipient cannot be checked now".to_owned()))?;
         let recipients = vec![Recipient::plain(target.address.clone())];
         let envelope = Envelope { mail_from: None, params: MailParams::default(), recipients };
-        let no_content = stream::iter([Err::<Bytes, _>(io::Error::other("a probe has no content"))]);
-        judge(session.by_value(&envelope, Bytes::new(), no_content, 1).await).map_err(later)
+        let fates = session.probe(&envelope).await;
+        session.release();
+        judge(fates).map_err(later)
     }
 }
 
 /// The outer error says why nothing is known.
-fn judge(transaction: Transaction) -> Result<Result<(), Reply>, String> {
-    match transaction.fates.into_iter().next() {
-        _ if transaction.broken_content.is_some() => Ok(Ok(())),
+fn judge(fates: Vec<Fate>) -> Result<Result<(), Reply>, String> {
+    match fates.into_iter().next() {
+        Some(Fate::Accepted(_)) => Ok(Ok(())),
         Some(Fate::Permanent(refused)) => {
             let status = refused.reply.status().unwrap_or(EnhancedStatus::permanent(1, 1));
             Ok(Err(refusal(550, status, "there is no such recipient here")))

@@ -192,6 +192,17 @@ impl Router {
         self.domains.values().flat_map(names).filter(bad).collect()
     }
 
+    /// Names in the configuration that mail is to go to and that nobody here has: domain by domain its catch-all, and the
+    /// postmaster of all; for `restante check config`.
+    pub fn nobody_at(&self) -> Vec<(&'static str, Address)> {
+        let unknown = |address: &&Address| matches!(self.resolve(address), Resolution::Unknown | Resolution::Loop);
+        let catch_alls =
+            self.domains.values().filter_map(|table| Some(("catch_all", table.domain.catch_all.as_ref()?)));
+        let postmaster = self.postmaster.as_ref().map(|address| ("postmaster", address));
+        let all = catch_alls.chain(postmaster);
+        all.filter(|(_, address)| unknown(address)).map(|(field, address)| (field, address.clone())).collect()
+    }
+
     /// The address with a domain: a bare postmaster is this server's own.
     fn placed(&self, address: &Address) -> Option<Address> {
         if address.domain().is_some() {
@@ -232,6 +243,10 @@ impl Router {
             if let Some(targets) = table.aliases.get(&local_key(candidate)).filter(|_| !visited) {
                 return self.follow(candidate, targets, path, found);
             }
+            if takes_reports(table, candidate) && !self.is_somebody(table, candidate) {
+                found.add(Target { route: Route::Reports, address: address.clone() });
+                return Ok(());
+            }
             if self.is_known(table, candidate) {
                 self.deliver(table, address, candidate, found);
                 return Ok(());
@@ -261,6 +276,14 @@ impl Router {
             Known::Accounts => self.owner(address).is_some(),
             Known::Names(names) => names.contains(&local_key(address)),
             Known::Probe | Known::Any => true,
+        }
+    }
+
+    /// Is it known to be somebody's own name?
+    fn is_somebody(&self, table: &Table, address: &Address) -> bool {
+        match &table.known {
+            Known::Probe | Known::Any => false,
+            Known::Accounts | Known::Names(_) => self.is_known(table, address),
         }
     }
 
@@ -312,6 +335,11 @@ impl Router {
     }
 }
 
+/// Is it the domain's address for reports?
+fn takes_reports(table: &Table, address: &Address) -> bool {
+    table.domain.report_address.as_ref().is_some_and(|name| *name == local_key(address))
+}
+
 /// The destination of mail for a recipient of a local domain.
 fn mailbox(table: &Table, address: &Address, known: &Address) -> Target {
     let route = match &table.domain.deliver {
@@ -323,6 +351,7 @@ fn mailbox(table: &Table, address: &Address, known: &Address) -> Target {
         }
         Deliver::Lmtp(name) => Route::Lmtp(name.clone()),
         Deliver::Relay(name) => Route::Relay(name.clone()),
+        Deliver::Site => Route::Site(table.domain.name.clone()),
         Deliver::Discard => Route::Discard,
     };
     Target { route, address: address.clone() }

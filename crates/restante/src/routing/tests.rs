@@ -100,6 +100,7 @@ fn circles_are_found_and_an_alias_of_itself_is_its_mailbox() {
     assert_eq!(router.resolve(&a("x@a.example")), Resolution::Loop);
     assert_eq!(router.resolve(&a("lost@a.example")), Resolution::Unknown);
     assert_eq!(to(&router, "half@a.example").len(), 2);
+    assert!(router.nobody_at().is_empty());
     assert_eq!(router.dangling(), [a("lost@a.example"), a("x@a.example"), a("y@a.example")]);
     let chain: String = (0..40).map(|n| format!("a{n} = \"a{}\", ", n + 1)).collect();
     let deep = format!(
@@ -191,4 +192,17 @@ fn accounts_send_as_themselves() {
     let alice = router.accounts().get("alice").unwrap();
     assert!(router.may_send_as(alice, &a("alice+x@a.example")));
     assert!(!router.may_send_as(alice, &a("info@a.example")));
+}
+
+#[test]
+fn fallbacks_that_name_nobody_are_found() {
+    let text = |postmaster: &str, catch_all: &str| {
+        format!("postmaster = \"{postmaster}\"\n[[domain]]\nname = \"a.example\"\ncatch_all = \"{catch_all}\"\n")
+    };
+    let accounts = [("alice", "alice@a.example")];
+    let nobody = router(&text("root@b.example", "alise@a.example"), &accounts).nobody_at();
+    assert_eq!(nobody, [("catch_all", a("alise@a.example"))], "what is elsewhere is not known here");
+    let nobody = router(&text("root@a.example", "root@a.example"), &accounts).nobody_at();
+    assert_eq!(nobody.len(), 2, "{nobody:?}");
+    assert!(router(&text("alice@a.example", "alice@a.example"), &accounts).nobody_at().is_empty());
 }

@@ -19,10 +19,25 @@ pub(super) enum Step {
     Rcpt(usize),
     Data,
     Offer,
-    /// The final dot of DATA, for everybody.
+    /// BDAT with the whole content behind it (RFC 3030 §2). No reply is due before the content's end.
+    Chunk,
+    /// The content's end, for everybody.
     End,
-    /// The final dot of DATA, for this recipient (LMTP).
+    /// The content's end, for this recipient (LMTP).
     EndFor(usize),
+}
+
+/// How a transaction ends: what it hands over.
+#[derive(Debug)]
+pub(super) enum Handover {
+    /// The content behind DATA.
+    Lines,
+    /// The content behind BDAT: so many octets.
+    Chunk(u64),
+    /// A reference (TBR §3).
+    Offer(OfferText),
+    /// Nothing: RSET follows on the last RCPT.
+    Nothing,
 }
 
 /// What an offer hands over.
@@ -36,12 +51,12 @@ pub(super) struct OfferText {
 #[derive(Debug)]
 pub(super) struct Exchange {
     pub(super) envelope: Envelope,
-    pub(super) offer: Option<OfferText>,
+    pub(super) handover: Handover,
     to_send: VecDeque<Step>,
     due: VecDeque<Step>,
     mail_refused: Option<Reply>,
     heard: Vec<Heard>,
-    /// Has the final dot been sent?
+    /// Has the last octet been sent?
     complete: bool,
 }
 
@@ -66,14 +81,19 @@ pub(super) enum Then {
 }
 
 impl Exchange {
-    pub(super) fn new(envelope: Envelope, offer: Option<OfferText>, reset_first: bool) -> Self {
+    pub(super) fn new(envelope: Envelope, handover: Handover, reset_first: bool) -> Self {
         let count = envelope.recipients.len();
-        let last = if offer.is_some() { Step::Offer } else { Step::Data };
+        let last = match handover {
+            Handover::Lines => Step::Data,
+            Handover::Chunk(_) => Step::Chunk,
+            Handover::Offer(_) => Step::Offer,
+            Handover::Nothing => Step::Reset,
+        };
         let reset = reset_first.then_some(Step::Reset);
         let to_send = reset.into_iter().chain([Step::Mail]).chain((0..count).map(Step::Rcpt)).chain([last]).collect();
         Self {
             envelope,
-            offer,
+            handover,
             to_send,
             due: VecDeque::new(),
             mail_refused: None,
@@ -87,11 +107,18 @@ impl Exchange {
     pub(super) fn next_to_send(&mut self, window: usize) -> Option<Step> {
         while self.due.len() < window {
             let step = self.to_send.pop_front()?;
+            if step == Step::Chunk && !self.due.is_empty() {
+                // Where nobody is accepted, no content has to be sent.
+                self.to_send.push_front(step);
+                return None;
+            }
             if self.is_pointless(step) {
                 continue;
             }
             self.complete |= step == Step::Offer;
-            self.due.push_back(step);
+            if step != Step::Chunk {
+                self.due.push_back(step);
+            }
             return Some(step);
         }
         None
@@ -101,7 +128,7 @@ impl Exchange {
         match step {
             Step::Rcpt(_) => self.mail_refused.is_some(),
             // While a RCPT is unanswered there is hope.
-            Step::Data | Step::Offer => {
+            Step::Data | Step::Chunk | Step::Offer => {
                 self.mail_refused.is_some() || (self.due.is_empty() && !self.anybody_accepted())
             }
             _ => false,
@@ -112,7 +139,12 @@ impl Exchange {
         self.heard.iter().any(|heard| matches!(heard, Heard::Recipient))
     }
 
-    /// The content's final dot goes out: one reply is due, or in LMTP one for each accepted recipient.
+    /// From here on the peer may have the whole content.
+    pub(super) fn last_octet_sent(&mut self) {
+        self.complete = true;
+    }
+
+    /// The content's end goes out: one reply is due, or in LMTP one for each accepted recipient.
     pub(super) fn content_sent(&mut self, lmtp: bool) {
         self.complete = true;
         if !lmtp || !self.anybody_accepted() {
@@ -139,11 +171,11 @@ impl Exchange {
         };
         match (step, reply.severity()) {
             (Step::Data, Intermediate) if reply.code() == 354 => return Then::Content,
-            (_, Intermediate) | (Step::Data, Success) => return Then::OutOfTurn,
+            (_, Intermediate) | (Step::Data, Success) | (Step::Chunk, _) => return Then::OutOfTurn,
             (Step::Reset | Step::Mail, Success) => {}
             (Step::Reset, _) => return Then::OutOfTurn,
             (Step::Mail, _) => self.mail_refused = Some(reply),
-            (Step::Rcpt(index), Success) if self.mail_refused.is_none() => self.heard[index] = Heard::Recipient,
+            (Step::Rcpt(index), Success) if self.mail_refused.is_none() => self.heard[index] = self.known(reply),
             (Step::Rcpt(index), _) => self.refuse_recipient(index, reply),
             (Step::Data, _) => self.settle(|| Fate::refused(Stage::Data, reply.clone())),
             (Step::Offer | Step::End, Success) => self.settle(|| Fate::Accepted(reply.clone())),
@@ -152,6 +184,14 @@ impl Exchange {
             (Step::EndFor(index), _) => self.heard[index] = Heard::Fate(Fate::refused(Stage::Content, reply)),
         }
         Then::Go
+    }
+
+    /// What an accepted recipient has heard: in a probe that was all.
+    fn known(&self, reply: Reply) -> Heard {
+        match self.handover {
+            Handover::Nothing => Heard::Fate(Fate::Accepted(reply)),
+            Handover::Lines | Handover::Chunk(_) | Handover::Offer(_) => Heard::Recipient,
+        }
     }
 
     /// Where MAIL was refused, a refused RCPT says nothing of the recipient.
@@ -184,7 +224,8 @@ impl Exchange {
             Heard::Fate(Fate::Temporary(refusal) | Fate::Permanent(refusal)) => refusal.stage == Stage::Content,
             _ => false,
         };
-        self.mail_refused.is_none() && !self.heard.iter().any(finished)
+        let is_reset = matches!(self.handover, Handover::Nothing);
+        !is_reset && self.mail_refused.is_none() && !self.heard.iter().any(finished)
     }
 
     /// The transaction is over.
@@ -223,7 +264,7 @@ impl Step {
             Self::Rcpt(_) => Stage::Rcpt,
             Self::Data => Stage::Data,
             Self::Offer => Stage::Offer,
-            Self::End | Self::EndFor(_) => Stage::Content,
+            Self::Chunk | Self::End | Self::EndFor(_) => Stage::Content,
         }
     }
 }

@@ -96,6 +96,9 @@ pub enum Transfer {
         /// The block: lines with CR LF, without the dot.
         block: Bytes,
     },
+    /// Nothing: only whether sender and recipients would be accepted. RSET follows on the last RCPT, and a recipient's
+    /// fate is the reply to it.
+    Probe,
 }
 
 /// What became of the recipients, in the order of the envelope.
@@ -108,7 +111,7 @@ pub struct Outcome {
 /// What became of one recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
-    /// Accepted, with the reply to the content or the offer.
+    /// Accepted, with the reply to the content or the offer; in a probe, to RCPT.
     Accepted(Reply),
     /// Refused with 4yz: to be tried again.
     Temporary(Refusal),
@@ -194,7 +197,7 @@ pub enum CannotSend {
     /// An address or header in UTF-8, and the peer lacks SMTPUTF8.
     #[error("the message needs SMTPUTF8, which the next hop does not offer")]
     SmtpUtf8,
-    /// REQUIRETLS, and the peer does not offer it.
+    /// REQUIRETLS, and the peer does not offer it inside TLS.
     #[error("the message needs REQUIRETLS, which the next hop does not offer")]
     RequireTls,
     /// Over the SIZE that the peer announced.

@@ -27,8 +27,9 @@ struct Link {
 }
 
 impl Link {
-    fn new(cut: usize) -> Self {
-        let config = server::Config::relay(mail::Domain::parse("mx.example").unwrap());
+    fn new(cut: usize, chunking: bool) -> Self {
+        let mut config = server::Config::relay(mail::Domain::parse("mx.example").unwrap());
+        config.chunking = chunking;
         let name = HelloName::new("a.example").unwrap();
         Self {
             client: Client::new(Config::new(name, Protocol::Smtp), true, now()),
@@ -132,8 +133,12 @@ fn lines() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn any_message_passes_unchanged(messages in proptest::collection::vec(lines(), 1..4), cut in 1usize..50) {
-        let mut link = Link::new(cut);
+    fn any_message_passes_unchanged(
+        messages in proptest::collection::vec(lines(), 1..4),
+        cut in 1usize..50,
+        chunking: bool,
+    ) {
+        let mut link = Link::new(cut, chunking);
         for message in &messages {
             prop_assert!(link.send(message).fates[0].is_accepted());
         }
@@ -143,7 +148,7 @@ proptest! {
 
 #[test]
 fn an_offer_passes_unchanged() {
-    let mut link = Link::new(usize::MAX);
+    let mut link = Link::new(usize::MAX, false);
     link.run();
     let line = Tbr::parse("0 https://tbr.a.example/.well-known/tbr/m?XUID=x&RCPT=y").unwrap();
     let block = Bytes::from_static(b"TBR-Reference: v=1;\r\n b=x\r\n");
@@ -158,7 +163,7 @@ fn an_offer_passes_unchanged() {
 
 #[test]
 fn an_offer_is_one_write() {
-    let mut link = Link::new(usize::MAX);
+    let mut link = Link::new(usize::MAX, false);
     link.run();
     let line = Tbr::parse("0 https://tbr.a.example/.well-known/tbr/m?XUID=x&RCPT=y").unwrap();
     let block = Bytes::from_static(b"TBR-Reference: v=1\r\n");
@@ -170,12 +175,16 @@ fn an_offer_is_one_write() {
     assert!(matches!(link.client.next_action(now()), Action::Idle { .. }));
 }
 
+fn begin_value(link: &mut Link, octets: u64) {
+    link.run();
+    link.client.begin(now(), &envelope(1), Transfer::Value { octets }).unwrap();
+    assert_eq!(link.run(), Action::Content);
+}
+
 #[test]
 fn a_small_message_ends_in_one_write_with_its_dot() {
-    let mut link = Link::new(usize::MAX);
-    link.run();
-    link.client.begin(now(), &envelope(1), Transfer::Value { octets: 8 }).unwrap();
-    link.run();
+    let mut link = Link::new(usize::MAX, false);
+    begin_value(&mut link, 8);
     link.client.content(Bytes::from_static(b"a: "));
     link.client.content(Bytes::from_static(b"b\r\n\r\n"));
     link.client.content_end(now());
@@ -183,15 +192,51 @@ fn a_small_message_ends_in_one_write_with_its_dot() {
 }
 
 #[test]
+fn a_small_message_is_one_write_with_its_bdat() {
+    let mut link = Link::new(usize::MAX, true);
+    begin_value(&mut link, 8);
+    link.client.content(Bytes::from_static(b"a: b\r\n\r\n"));
+    link.client.content_end(now());
+    assert_eq!(link.client.next_action(now()), Action::Write(Bytes::from_static(b"BDAT 8 LAST\r\na: b\r\n\r\n")));
+}
+
+#[test]
 fn a_large_message_is_not_copied() {
-    let mut link = Link::new(usize::MAX);
-    link.run();
-    link.client.begin(now(), &envelope(1), Transfer::Value { octets: 8 }).unwrap();
-    link.run();
+    for chunking in [false, true] {
+        let mut link = Link::new(usize::MAX, chunking);
+        let chunk = Bytes::from(b"0123456789\r\n".repeat(10_000));
+        begin_value(&mut link, chunk.len() as u64);
+        link.client.content(chunk.clone());
+        let written = std::iter::repeat_with(|| link.client.next_action(now()));
+        let whole = written.take(2).any(|a| matches!(a, Action::Write(octets) if octets.as_ptr() == chunk.as_ptr()));
+        assert!(whole, "chunking: {chunking}");
+    }
+}
+
+#[test]
+fn a_count_that_does_not_hold_loses_the_session_and_nothing_else() {
+    let text = Bytes::from_static(b"a: b\r\n\r\n");
+    for (announced, fate) in [(9, Fate::NotSent(Lost::Closed)), (7, Fate::NotSent(Lost::Closed))] {
+        let mut link = Link::new(usize::MAX, true);
+        begin_value(&mut link, announced);
+        link.client.content(text.clone());
+        link.client.content_end(now());
+        assert_eq!(link.run(), Action::Close);
+        assert!(link.events.contains(&Event::Done(Outcome { fates: vec![fate] })));
+        assert!(link.contents.is_empty());
+    }
+}
+
+#[test]
+fn once_the_last_counted_octet_is_out_nobody_knows() {
     let chunk = Bytes::from(b"0123456789\r\n".repeat(10_000));
-    link.client.content(chunk.clone());
-    match link.client.next_action(now()) {
-        Action::Write(octets) => assert_eq!(octets.as_ptr(), chunk.as_ptr()),
-        other => panic!("{other:?}"),
+    for (held_back, fate) in [(0, Fate::Unknown(Lost::Closed)), (1, Fate::NotSent(Lost::Closed))] {
+        let mut link = Link::new(usize::MAX, true);
+        begin_value(&mut link, chunk.len() as u64);
+        link.client.content(chunk.slice(..chunk.len() - held_back));
+        while matches!(link.client.next_action(now()), Action::Write(_)) {}
+        link.client.lost();
+        assert_eq!(link.run(), Action::Close);
+        assert!(link.events.contains(&Event::Done(Outcome { fates: vec![fate] })));
     }
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use ::mail::{Address, Body, Envelope, MailParams, Timestamp};
 use bytes::Bytes;
 
-use super::exchange::{Exchange, OfferText, Step, Then};
+use super::exchange::{Exchange, Handover, OfferText, Step, Then};
+use super::framing::Framing;
 use super::outcome::{CannotSend, End, Event, Lost, Transfer};
 use super::{Client, FLUSH, Protocol, State};
-use crate::command::{Command, mail, rcpt};
-use crate::content::Stuffer;
+use crate::command::{Bdat, Command, mail, rcpt};
 use crate::content::block::{BlockReader, BlockStep};
 use crate::reply::Reply;
 
@@ -22,31 +22,45 @@ const MAX_BLOCK: usize = 64 << 10;
 
 impl Client {
     /// Begins a transaction. Parameters for which the peer lacks the extension, but which do not change
-    /// what is delivered (SIZE, DSN), are left out.
+    /// what is delivered (SIZE, DSN), are left out; so is REQUIRETLS where that loses no protection that was asked for:
+    /// with reports, which should rather arrive (RFC 8689 §5), and in LMTP, which ends at a mailbox of ours.
     ///
     /// # Errors
     /// [`CannotSend`]; nothing was sent.
     pub fn begin(&mut self, now: Timestamp, envelope: &Envelope, transfer: Transfer) -> Result<(), CannotSend> {
         self.check_ready()?;
         let params = self.fitting_params(envelope, &transfer)?;
-        let offer = match transfer {
-            Transfer::Value { .. } => None,
-            Transfer::Offer { line, block } => Some(OfferText { line, block }),
+        let handover = match transfer {
+            Transfer::Offer { line, block } => Handover::Offer(OfferText { line, block }),
+            Transfer::Probe => Handover::Nothing,
+            Transfer::Value { octets } if self.speaks_bdat() => Handover::Chunk(octets),
+            Transfer::Value { .. } => Handover::Lines,
         };
         self.now = now;
         let envelope = Envelope { params, ..envelope.clone() };
-        let exchange = Exchange::new(envelope, offer, std::mem::take(&mut self.dirty));
+        let exchange = Exchange::new(envelope, handover, std::mem::take(&mut self.dirty));
         self.go_on(exchange);
         Ok(())
     }
 
+    /// In LMTP each recipient answers after the last chunk, which RFC 3030 says nothing of: DATA serves there.
+    fn speaks_bdat(&self) -> bool {
+        self.capabilities.chunking && self.config.protocol == Protocol::Smtp
+    }
+
     /// Hands in the next octets of the content, after [`Action::Content`](super::Action::Content). They go out
-    /// as they are, but for the dots; they should be an object: lines with CR LF.
+    /// as they are, but for the dots that DATA needs; they should be an object: lines with CR LF. More octets than
+    /// were announced lose the session.
     pub fn content(&mut self, chunk: Bytes) {
-        let State::Content(_, stuffer) = &mut self.state else {
+        let State::Content(exchange, framing) = &mut self.state else {
             return;
         };
-        let chunk = stuffer.stuff(chunk);
+        let Some(chunk) = framing.frame(chunk) else {
+            return self.end(End::Lost(Lost::Closed));
+        };
+        if framing.is_whole() {
+            exchange.last_octet_sent();
+        }
         if self.gathered.len() + chunk.len() <= FLUSH {
             self.gathered.extend_from_slice(&chunk);
             return;
@@ -58,17 +72,21 @@ impl Client {
     }
 
     /// The content is complete. Where it can't be completed, drop the connection instead: the peer then
-    /// has nothing.
+    /// has nothing. Fewer octets than were announced lose the session for the same reason.
     pub fn content_end(&mut self, now: Timestamp) {
         self.now = now;
         match std::mem::replace(&mut self.state, State::Closed) {
-            State::Content(exchange, stuffer) => self.end_content(exchange, *stuffer),
+            State::Content(exchange, framing) => self.end_content(exchange, framing),
             state => self.state = state,
         }
     }
 
-    fn end_content(&mut self, mut exchange: Exchange, stuffer: Stuffer) {
-        self.gathered.extend_from_slice(&stuffer.end());
+    fn end_content(&mut self, mut exchange: Exchange, framing: Framing) {
+        let Some(end) = framing.end() else {
+            self.state = State::Exchange(exchange);
+            return self.end(End::Lost(Lost::Closed));
+        };
+        self.gathered.extend_from_slice(&end);
         exchange.content_sent(self.config.protocol == Protocol::Lmtp);
         self.go_on(exchange);
     }
@@ -87,8 +105,11 @@ impl Client {
         if params.smtputf8 && !peer.smtputf8 {
             return Err(CannotSend::SmtpUtf8);
         }
-        if params.requiretls && !peer.requiretls {
-            return Err(CannotSend::RequireTls);
+        if params.requiretls && !(peer.requiretls && self.tls) {
+            if envelope.mail_from.is_some() && self.config.protocol == Protocol::Smtp {
+                return Err(CannotSend::RequireTls);
+            }
+            params.requiretls = false;
         }
         params.size = match (transfer, peer.size) {
             (Transfer::Value { octets }, Some(limit)) if limit > 0 && *octets > limit => {
@@ -127,10 +148,10 @@ impl Client {
         match exchange.take(reply.clone()) {
             Then::Go => self.go_on(exchange),
             Then::Content if exchange.anybody_accepted() => {
-                self.state = State::Content(exchange, Box::default());
+                self.state = State::Content(exchange, Framing::dots());
             }
             // The peer wants a content for nobody: an empty one ends it (RFC 2920 §3.1).
-            Then::Content => self.end_content(exchange, Stuffer::default()),
+            Then::Content => self.end_content(exchange, Framing::dots()),
             Then::OutOfTurn => {
                 self.state = State::Exchange(exchange);
                 self.end(End::Lost(Lost::OutOfTurn(reply)));
@@ -149,6 +170,10 @@ impl Client {
         let window = if self.capabilities.pipelining { WINDOW } else { 1 };
         while let Some(step) = exchange.next_to_send(window) {
             self.send_step(&exchange, step);
+            if let (Step::Chunk, &Handover::Chunk(octets)) = (step, &exchange.handover) {
+                self.state = State::Content(exchange, Framing::Counted { left: octets });
+                return;
+            }
         }
         if exchange.is_over() {
             self.dirty = exchange.leaves_open();
@@ -167,11 +192,17 @@ impl Client {
             Step::Mail => mail::write(envelope.mail_from.as_ref(), &envelope.params, &mut self.gathered),
             Step::Rcpt(index) => rcpt::write(&envelope.recipients[index], self.capabilities.dsn, &mut self.gathered),
             Step::Offer => {
-                if let Some(offer) = &exchange.offer {
+                if let Handover::Offer(offer) = &exchange.handover {
                     self.send(&Command::Tbr(offer.line.clone()));
                     self.gathered.extend_from_slice(&offer.block);
                     self.gathered.push(b'.');
                 }
+            }
+            Step::Chunk => {
+                if let &Handover::Chunk(size) = &exchange.handover {
+                    self.send(&Command::Bdat(Bdat { size, last: true }));
+                }
+                return;
             }
             // Sent with the content.
             Step::End | Step::EndFor(_) => return,
@@ -187,7 +218,7 @@ impl Client {
             Some(Step::Rcpt(_)) => timeouts.rcpt,
             Some(Step::Data) => timeouts.data_start,
             Some(Step::Offer) => timeouts.offer,
-            Some(Step::End | Step::EndFor(_)) => timeouts.data_end,
+            Some(Step::Chunk | Step::End | Step::EndFor(_)) => timeouts.data_end,
         }
     }
 }

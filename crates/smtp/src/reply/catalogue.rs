@@ -108,6 +108,11 @@ pub fn too_many_commands() -> Reply {
     Reply::new(421, later(7, 0), "too many commands, closing")
 }
 
+/// 421: an HTTP request.
+pub fn not_http() -> Reply {
+    Reply::new(421, later(7, 0), "this is a mail server and speaks no HTTP, closing")
+}
+
 /// 421: a line that does not end.
 pub fn endless_line() -> Reply {
     Reply::new(421, later(5, 2), "endless line, closing")
@@ -131,6 +136,11 @@ pub fn unknown_chunk() -> Reply {
 /// 452: the recipient limit is reached (RFC 5321 §4.5.3.1.10).
 pub fn too_many_recipients() -> Reply {
     Reply::new(452, later(5, 3), "too many recipients, send the rest in another transaction")
+}
+
+/// 421: as many messages as a connection may bring (RFC 9422 §4.1).
+pub fn too_many_transactions() -> Reply {
+    Reply::new(421, later(5, 3), "too many messages in one session, send the rest in another")
 }
 
 /// 451: something of ours failed.

@@ -144,6 +144,9 @@ mod tests {
             assert_eq!(read(bad), Err(ReplyError::Malformed), "{bad:?}");
         }
         assert_eq!(read(&[b'2'; MAX_LINE]), Err(ReplyError::LongLine));
+        let line = |octets: usize| format!("250 {}\r\n", "x".repeat(octets - 6)).into_bytes();
+        assert!(read(&line(MAX_LINE)).is_ok());
+        assert_eq!(read(&line(MAX_LINE + 1)), Err(ReplyError::LongLine));
         assert_eq!(read(&b"250-a\r\n".repeat(101)), Err(ReplyError::ManyLines));
     }
 }

@@ -4,7 +4,7 @@ use mail::{Address, Recipient};
 
 use super::event::{AuthStep, Event, OfferedRecipient};
 use super::{OfferTbr, Question, Role, Server, State};
-use crate::capability::Capabilities;
+use crate::capability::{Announced, Capabilities, MAX_LIMIT};
 use crate::command::{Auth, Command, HelloName, Mail, Rcpt, SyntaxError, Verb, auth};
 use crate::reply::{Reply, catalogue};
 
@@ -41,6 +41,11 @@ impl Server {
             smtputf8: config.smtputf8,
             requiretls: config.requiretls && tls,
             auth: if auth_possible { config.mechanisms.clone() } else { Vec::new() },
+            limits: Announced {
+                transactions: config.limits.transactions.map(|most| most.clamp(1, MAX_LIMIT)),
+                recipients: u32::try_from(config.limits.recipients).ok().filter(|most| (1..=MAX_LIMIT).contains(most)),
+                domains: None,
+            },
             tbr: tbr_possible && config.role == Role::Relay,
         }
     }
@@ -124,9 +129,14 @@ impl Server {
     }
 
     fn mail(&mut self, mail: Mail) {
+        let most = self.config.limits.transactions.map_or(u32::MAX, |most| most.clamp(1, MAX_LIMIT));
         match self.mail_refusal(&mail) {
             Some(reply) => self.answer(reply),
-            None => self.ask(Question::Mail { smtputf8: mail.params.smtputf8 }, Event::Mail(mail)),
+            None if self.transactions >= most => self.say(&catalogue::too_many_transactions()),
+            None => {
+                self.transactions += 1;
+                self.ask(Question::Mail { smtputf8: mail.params.smtputf8 }, Event::Mail(mail));
+            }
         }
     }
 

@@ -68,8 +68,10 @@ pub struct Limits {
     pub block: usize,
     /// Input that is kept while a decision is outstanding; see `Server::wants_input`.
     pub input: usize,
-    /// Accepted recipients of one transaction (RFC 5321 §4.5.3.1.8).
+    /// Accepted recipients of one transaction (RFC 5321 §4.5.3.1.8); announced as RCPTMAX (RFC 9422), at most 999,999.
     pub recipients: usize,
+    /// Transactions of one connection, announced as MAILMAX (RFC 9422); `None`: as many as the client likes.
+    pub transactions: Option<u32>,
     /// Refused commands since the start or the last accepted message.
     pub errors: u32,
     /// Commands since the start or the last accepted message.
@@ -118,6 +120,7 @@ impl Default for Limits {
             block: 64 << 10,
             input: 64 << 10,
             recipients: 1000,
+            transactions: None,
             errors: 20,
             commands: 5000,
             idle: Duration::from_secs(300),

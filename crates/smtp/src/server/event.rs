@@ -1,5 +1,7 @@
 //! What a server session tells its driver, and what it is told.
 
+use std::fmt;
+
 use bytes::Bytes;
 use mail::{Address, EnhancedStatus, QueueId, Recipient, Timestamp};
 
@@ -30,8 +32,8 @@ pub enum Action {
     Close,
 }
 
-/// Something that happened in the session.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Something that happened in the session. `Debug` counts content instead of showing it.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Event {
     /// The client is here. *Decide*: greeted with 220, or turned away: a refusal closes the connection.
     Connect,
@@ -139,6 +141,26 @@ impl Decision {
     /// A refusal, or an acceptance, in one line.
     pub fn reply(code: u16, status: EnhancedStatus, text: impl Into<std::borrow::Cow<'static, str>>) -> Self {
         Self::Reply(Reply::new(code, status, text))
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect => f.write_str("Connect"),
+            Self::Hello { name, extended } => write!(f, "Hello {{ name: {name:?}, extended: {extended} }}"),
+            Self::Auth(step) => f.debug_tuple("Auth").field(step).finish(),
+            Self::AuthCancelled => f.write_str("AuthCancelled"),
+            Self::Mail(mail) => f.debug_tuple("Mail").field(mail).finish(),
+            Self::Rcpt(recipient) => f.debug_tuple("Rcpt").field(recipient).finish(),
+            Self::ContentStart => f.write_str("ContentStart"),
+            Self::Content(octets) => write!(f, "Content({} octets)", octets.len()),
+            Self::ContentDropped(why) => f.debug_tuple("ContentDropped").field(why).finish(),
+            Self::ContentEnd { octets } => write!(f, "ContentEnd {{ octets: {octets} }}"),
+            Self::Offer(offer) => f.debug_tuple("Offer").field(offer).finish(),
+            Self::Reset => f.write_str("Reset"),
+            Self::Quit => f.write_str("Quit"),
+        }
     }
 }
 

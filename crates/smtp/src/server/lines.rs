@@ -1,7 +1,7 @@
 //! From octets to lines: command lines, the lines of a SASL exchange, and lines without end.
 
 use super::{Event, Server, State};
-use crate::command::{Command, SyntaxError, Verb};
+use crate::command::{Command, SyntaxError, Verb, is_http_request};
 use crate::line::find_crlf;
 use crate::reply::catalogue;
 
@@ -104,6 +104,9 @@ impl Server {
                 Command::Tbr(tbr) => Ok(tbr),
                 _ => Err(SyntaxError::Unrecognised),
             }));
+        }
+        if verb.is_none() && is_http_request(line) {
+            return self.answer(catalogue::not_http());
         }
         self.tally.commands = self.tally.commands.saturating_add(1);
         if self.tally.commands > self.config.limits.commands {

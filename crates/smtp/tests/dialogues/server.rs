@@ -100,6 +100,7 @@ fn config(script: &Script) -> Config {
     let set = |place: &mut usize, key| *place = script.number(key).unwrap_or(*place);
     set(&mut limits.recipients, "max-recipients");
     set(&mut limits.block, "max-block");
+    limits.transactions = script.number("max-transactions").map(|most| u32::try_from(most).unwrap());
     if let Some(errors) = script.number("max-errors") {
         limits.errors = u32::try_from(errors).unwrap();
     }

@@ -48,9 +48,9 @@ impl Embedded {
         self.visit("read an object", move |ledger| ledger.blob(&key)).await
     }
 
-    pub(crate) async fn is_named(&self, key: &ObjectKey) -> Result<bool, StoreError> {
+    pub(crate) async fn is_kept(&self, key: &ObjectKey) -> Result<bool, StoreError> {
         let key = key.clone();
-        self.visit("look for an object's rows", move |ledger| ledger.is_named(&key)).await
+        self.visit("look for an object's rows", move |ledger| ledger.is_kept(&key)).await
     }
 
     /// Was this file begun since the store was opened? Then its writer removes it.
@@ -99,7 +99,8 @@ impl Embedded {
     /// Small objects that no row names.
     pub(crate) async fn orphan_blobs(&self, repair: bool, limit: usize) -> Result<Vec<String>, StoreError> {
         const ORPHANS: &str =
-            "SELECT key FROM blobs WHERE NOT EXISTS (SELECT 1 FROM rows WHERE rows.object = blobs.key)";
+            "SELECT key FROM blobs WHERE NOT EXISTS (SELECT 1 FROM rows WHERE rows.object = blobs.key)
+                AND NOT EXISTS (SELECT 1 FROM holds WHERE holds.object = blobs.key)";
         let disk = self.disk.clone();
         let find = move |ledger: &mut Ledger| {
             let keys = strings(&ledger.conn, &format!("{ORPHANS} LIMIT {limit}"))?;

@@ -6,13 +6,16 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mail::ledger::{Key, ObjectKey};
+use mail::ledger::{Key, ObjectKey, Owner};
+use mail::{Domain, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 
-use crate::batch::{Delete, Prepared, Put, RawRow, millis, split, timestamp};
+use super::holds;
+use crate::batch::{Delete, Prepared, Put, RawRow, millis, number, split, timestamp};
 use crate::disk::Disk;
 use crate::error::{CommitError, StoreError};
 use crate::files::is_file_key;
+use crate::hold::Hold;
 use crate::object::Objects;
 use crate::schedule::Schedule;
 use crate::staged::Content;
@@ -38,6 +41,9 @@ struct Group {
     /// Objects that left the stage because a row names them.
     taken: Vec<(ObjectKey, Content)>,
     dropped: Vec<ObjectKey>,
+    /// Octets that are stored from now on, and those that are no more.
+    gained: Vec<(Owner, u64)>,
+    lost: Vec<(Owner, u64)>,
     moved: Vec<Moved>,
 }
 
@@ -64,6 +70,7 @@ impl Ledger {
     pub(super) fn new(conn: Connection, disk: Arc<Disk>, objects: Arc<Objects>) -> Result<Self, StoreError> {
         let mut ledger = Self { conn, schedule: Schedule::default(), legs: 0, inbound: 0, batches: 0, disk, objects };
         ledger.fill_schedule().map_err(StoreError::ledger("read the due times"))?;
+        ledger.count_octets().map_err(StoreError::ledger("count the octets"))?;
         Ok(ledger)
     }
 
@@ -74,6 +81,16 @@ impl Ledger {
             let (id, due) = (row.get(0)?, row.get::<_, Option<i64>>(1)?);
             self.schedule.moved(id, None, due.map(timestamp));
             if row.get(2)? { self.legs += 1 } else { self.inbound += 1 }
+        }
+        Ok(())
+    }
+
+    fn count_octets(&self) -> rusqlite::Result<()> {
+        let sql = "SELECT account, domain, sum(octets) FROM objects GROUP BY account, domain";
+        let mut statement = self.conn.prepare(sql)?;
+        for sum in statement.query_map([], owned)? {
+            let (owner, octets) = sum?;
+            self.objects.usage.add(&owner, octets);
         }
         Ok(())
     }
@@ -122,6 +139,8 @@ impl Ledger {
             let count = if moved.is_leg { &mut self.legs } else { &mut self.inbound };
             *count = *count + u64::from(moved.new.is_some()) - u64::from(moved.old.is_some());
         }
+        group.gained.iter().for_each(|(owner, octets)| self.objects.usage.add(owner, *octets));
+        group.lost.iter().for_each(|(owner, octets)| self.objects.usage.remove(owner, *octets));
         for (key, content) in group.taken {
             if let Content::Inline(octets) = content {
                 self.objects.staged.remember(key, octets);
@@ -148,12 +167,22 @@ impl Ledger {
                 return Ok(Err(missing.into()));
             }
         }
+        for order in &batch.holds {
+            let object = &order.object.key;
+            // What no row names may be gone any moment.
+            if !batch.put.iter().any(|row| row.object.as_ref() == Some(object)) && !self.is_named(object)? {
+                return Ok(Err(StoreError::MissingObject(object.clone()).into()));
+            }
+        }
         let mut candidates = Vec::new();
         for (row, old) in batch.put.iter().zip(put) {
             candidates.extend(self.put(row, old, group)?);
         }
         for (row, old) in batch.delete.iter().zip(delete) {
             candidates.extend(self.delete(row, old, group)?);
+        }
+        for order in &batch.holds {
+            holds::put(&self.conn, order)?;
         }
         for object in candidates {
             self.drop_unless_named(object, group)?;
@@ -188,7 +217,7 @@ impl Ledger {
 
     fn put(&self, row: &Put, old: Option<Standing>, group: &mut Group) -> rusqlite::Result<Option<ObjectKey>> {
         if let Some(object) = &row.object {
-            self.bring_in(object, group)?;
+            self.bring_in(object, row, group)?;
         }
         let object = row.object.as_ref().map(|object| object.0.as_str());
         let (id, old_due, old_object, old_alternates) = match old {
@@ -235,25 +264,67 @@ impl Ledger {
     }
 
     /// Takes an object off the stage, into this transaction.
-    fn bring_in(&self, object: &ObjectKey, group: &mut Group) -> rusqlite::Result<()> {
+    fn bring_in(&self, object: &ObjectKey, row: &Put, group: &mut Group) -> rusqlite::Result<()> {
         let Some(content) = self.objects.staged.take(object) else { return Ok(()) };
         group.taken.push((object.clone(), content.clone()));
-        if let Content::Inline(octets) = content {
-            let sql = "INSERT INTO blobs (key, octets) VALUES (?1, ?2)";
-            self.conn.prepare_cached(sql)?.execute(params![object.0, &octets[..]])?;
+        let domain = row.owner.domain.as_ref().map(Domain::as_str);
+        let sql = "INSERT OR REPLACE INTO objects (key, account, domain, octets) VALUES (?1, ?2, ?3, ?4)";
+        self.conn.prepare_cached(sql)?.execute(params![object.0, row.owner.account, domain, number(row.octets)])?;
+        group.gained.push((row.owner.clone(), row.octets));
+        match content {
+            Content::Inline(octets) => {
+                let sql = "INSERT INTO blobs (key, octets) VALUES (?1, ?2)";
+                self.conn.prepare_cached(sql)?.execute(params![object.0, &octets[..]])?;
+            }
+            // No retrieval needs to go on with it any more.
+            Content::File(_) => {
+                self.conn.prepare_cached("DELETE FROM partials WHERE object = ?1")?.execute([&object.0])?;
+            }
         }
         Ok(())
     }
 
     fn drop_unless_named(&self, object: ObjectKey, group: &mut Group) -> rusqlite::Result<()> {
-        if self.is_named(&object)? {
+        if self.is_named(&object)? || holds::is_held(&self.conn, &object)? {
             return Ok(());
         }
         if !is_file_key(&object) {
             self.conn.prepare_cached("DELETE FROM blobs WHERE key = ?1")?.execute([&object.0])?;
         }
+        let sql = "DELETE FROM objects WHERE key = ?1 RETURNING account, domain, octets";
+        group.lost.extend(self.conn.prepare_cached(sql)?.query_row([&object.0], owned).optional()?);
         group.dropped.push(object);
         Ok(())
+    }
+
+    /// Writes the ends of holds, and removes what nobody needs then.
+    pub(super) fn end_holds(&mut self, holds: &[Hold], why: &str, now: Timestamp) -> rusqlite::Result<()> {
+        let mut group = Group::default();
+        self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let written = holds.iter().try_for_each(|hold| {
+            holds::end(&self.conn, hold, why, now)?;
+            self.drop_unless_named(hold.object.key.clone(), &mut group)
+        });
+        let ended = written.and_then(|()| self.disk.commit(|| self.conn.execute_batch("COMMIT")));
+        match ended {
+            Ok(()) => self.committed(group),
+            Err(_) => self.conn.execute_batch("ROLLBACK")?,
+        }
+        ended
+    }
+
+    /// Legs whose content is still needed.
+    pub(super) fn legs_under_way(&self) -> rusqlite::Result<u64> {
+        let sql = "SELECT count(*) FROM rows WHERE object IS NOT NULL AND key >= 'leg/'";
+        Ok(self.conn.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0))?.unsigned_abs())
+    }
+
+    /// Does anything need this file: a row, or a retrieval that may go on?
+    pub(super) fn is_kept(&self, object: &ObjectKey) -> rusqlite::Result<bool> {
+        let is_partial = "SELECT 1 FROM partials WHERE object = ?1";
+        Ok(self.is_named(object)?
+            || holds::is_held(&self.conn, object)?
+            || self.conn.prepare_cached(is_partial)?.exists([&object.0])?)
     }
 
     /// Does any row name this object?
@@ -274,6 +345,13 @@ impl Ledger {
         let sql = "SELECT key, version, due, body FROM alternates JOIN rows ON rows.id = alternates.row
                    WHERE alternate = ?1 LIMIT ?2";
         self.conn.prepare_cached(sql)?.query_map(params![alternate, rows_at_most(limit)], raw_row)?.collect()
+    }
+
+    pub(super) fn find_after(&self, alternate: &str, after: &str, limit: usize) -> rusqlite::Result<Vec<RawRow>> {
+        let sql = "SELECT key, version, due, body FROM alternates JOIN rows ON rows.id = alternates.row
+                   WHERE alternate = ?1 AND key > ?2 ORDER BY key LIMIT ?3";
+        let parameters = params![alternate, after, rows_at_most(limit)];
+        self.conn.prepare_cached(sql)?.query_map(parameters, raw_row)?.collect()
     }
 
     pub(super) fn list(&self, prefix: &str, after: &str, limit: usize) -> rusqlite::Result<Vec<RawRow>> {
@@ -306,6 +384,12 @@ fn conflicts(batch: &Prepared, put: &[Option<Standing>], delete: &[Option<Standi
     let stands = |old: &Option<Standing>| old.as_ref().map_or(0, |old| old.version);
     let other = put.chain(delete).filter(|((_, read_at), old)| stands(old) != *read_at);
     other.map(|((key, _), _)| key.clone()).collect()
+}
+
+/// Account, domain, octets.
+fn owned(row: &SqlRow<'_>) -> rusqlite::Result<(Owner, u64)> {
+    let domain = row.get::<_, Option<String>>(1)?.and_then(|name| Domain::parse(&name).ok());
+    Ok((Owner { account: row.get(0)?, domain }, row.get::<_, i64>(2)?.unsigned_abs()))
 }
 
 fn is_leg(key: &Key) -> bool {

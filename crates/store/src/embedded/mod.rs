@@ -28,12 +28,15 @@ use crate::batch::{self, Prepared, RawRow, millis, timestamp};
 use crate::disk::Disk;
 use crate::error::{CommitError, StoreError};
 use crate::files::{Files, blocking, create_directory, is_file_key};
-use crate::object::{ObjectReader, Objects};
+use crate::object::{ObjectReader, Objects, Octets};
+use crate::partials::PartialLimits;
 use crate::staged::{Content, Staged};
 use crate::{Counts, Leased};
 
 pub(crate) mod examine;
+mod holds;
 mod ledger;
+mod partials;
 mod schema;
 mod writer;
 
@@ -48,6 +51,11 @@ pub struct EmbeddedConfig {
     pub staged_limit: u64,
     /// Octets of small objects kept in memory after their commit. 4 MiB.
     pub recent_limit: usize,
+    /// What is kept of retrievals that broke off.
+    pub partials: PartialLimits,
+    /// Octets that nothing uses any more, beyond which the database is written anew when it is opened, if they are the
+    /// greater part of it. 64 MiB.
+    pub slack: u64,
     /// For tests: the process aborts at this kill point. With the cargo feature `faults`, `RESTANTE_KILL_AT`
     /// in the environment does the same.
     pub kill_at: Option<u64>,
@@ -61,6 +69,8 @@ impl EmbeddedConfig {
             inline_limit: 64 << 10,
             staged_limit: 128 << 20,
             recent_limit: 4 << 20,
+            partials: PartialLimits::default(),
+            slack: 64 << 20,
             kill_at: None,
         }
     }
@@ -72,6 +82,7 @@ pub(crate) struct Embedded {
     pub(crate) instance: InstanceId,
     pub(crate) objects: Arc<Objects>,
     disk: Arc<Disk>,
+    partials: PartialLimits,
     orders: mpsc::Sender<Order>,
 }
 
@@ -80,18 +91,23 @@ impl Embedded {
         blocking(move || open(&config)).await?
     }
 
-    pub(crate) async fn read(&self, object: &ObjectRef, range: Range<u64>) -> Result<ObjectReader, StoreError> {
-        if let Some(Content::Inline(octets)) = self.objects.staged.content(&object.key) {
-            return ObjectReader::of_octets(object, octets, range);
-        }
+    pub(crate) async fn read(
+        &self,
+        object: &ObjectRef,
+        octets: Octets,
+        range: Range<u64>,
+    ) -> Result<ObjectReader, StoreError> {
         if is_file_key(&object.key) {
             let file = self.files()?.open_object(&object.key).await?;
-            return Ok(ObjectReader::of_file(object, file, range));
+            return Ok(ObjectReader::of_file(object, file, &self.objects, octets, range));
         }
         let key = object.key.clone();
-        let octets = self.visit("read an object", move |ledger| ledger.blob(&key)).await?;
-        let octets = octets.ok_or_else(|| StoreError::MissingObject(object.key.clone()))?;
-        ObjectReader::of_octets(object, octets, range)
+        let stored = match self.objects.staged.content(&key) {
+            Some(Content::Inline(stored)) => Some(stored),
+            _ => self.visit("read an object", move |ledger| ledger.blob(&key)).await?,
+        };
+        let stored = stored.ok_or_else(|| StoreError::MissingObject(object.key.clone()))?;
+        ObjectReader::of_octets(object, stored, &self.objects.coders, octets, range)
     }
 
     pub(crate) async fn load(&self, keys: Vec<Key>) -> Result<Vec<Row>, StoreError> {
@@ -101,6 +117,11 @@ impl Embedded {
     pub(crate) async fn find(&self, alternate: &str, limit: usize) -> Result<Vec<Row>, StoreError> {
         let alternate = alternate.to_owned();
         rows(&self.visit("find rows", move |ledger| ledger.find(&alternate, limit)).await?)
+    }
+
+    pub(crate) async fn find_after(&self, alternate: &str, after: &str, limit: usize) -> Result<Vec<Row>, StoreError> {
+        let (alternate, after) = (alternate.to_owned(), after.to_owned());
+        rows(&self.visit("find rows", move |ledger| ledger.find_after(&alternate, &after, limit)).await?)
     }
 
     pub(crate) async fn list(&self, prefix: &str, after: String, limit: usize) -> Result<Vec<Row>, StoreError> {
@@ -133,11 +154,13 @@ impl Embedded {
         let read = |ledger: &mut Ledger| {
             let (scheduled, leased) = (ledger.schedule.len() as u64, ledger.schedule.leased() as u64);
             let (legs, inbound, batches) = (ledger.legs, ledger.inbound, ledger.batches);
-            Ok(Counts { legs, inbound, scheduled, leased, batches, ..Counts::default() })
+            let under_way = ledger.legs_under_way()?;
+            Ok(Counts { legs, under_way, inbound, scheduled, leased, batches, ..Counts::default() })
         };
         let counts = self.visit("count", read).await?;
         let (staged, staged_octets) = self.objects.staged.size();
-        Ok(Counts { staged: staged as u64, staged_octets, disk: self.disk.counts(), ..counts })
+        let octets = self.objects.usage.octets().0;
+        Ok(Counts { staged: staged as u64, staged_octets, octets, disk: self.disk.counts(), ..counts })
     }
 
     pub(crate) async fn close(&self) {
@@ -182,6 +205,7 @@ fn open(config: &EmbeddedConfig) -> Result<Embedded, StoreError> {
     let lock = Arc::new(lock(directory)?);
     let mut conn = open_database(&directory.join("ledger.sqlite"))?;
     schema::migrate(&mut conn)?;
+    shrink(&conn, config.slack)?;
     let (instance, epoch) = disk.commit(|| begin(&mut conn)).map_err(StoreError::ledger("begin"))?;
     let files = Files::open(directory, disk.clone(), lock.clone())?;
     // The names of the database, its directories and the lock.
@@ -191,7 +215,7 @@ fn open(config: &EmbeddedConfig) -> Result<Embedded, StoreError> {
     let ledger = Ledger::new(conn, disk.clone(), objects.clone())?;
     remove_orphans(&ledger, &objects)?;
     let orders = writer::start(ledger, lock)?;
-    Ok(Embedded { instance, objects, disk, orders })
+    Ok(Embedded { instance, objects, disk, partials: config.partials, orders })
 }
 
 fn lock(directory: &Path) -> Result<File, StoreError> {
@@ -227,6 +251,21 @@ fn open_database(path: &Path) -> Result<Connection, StoreError> {
     Ok(conn)
 }
 
+/// Space that was used once is used again, but never given back while the store is open: a peak of mail would leave its
+/// size behind. What is written anew here is the smaller part. It takes as much room again meanwhile, in SQLite's
+/// temporary directory and in the log.
+fn shrink(conn: &Connection, slack: u64) -> Result<(), StoreError> {
+    let failed = || StoreError::ledger("give back the space that nothing uses");
+    let pragma = |name| conn.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0)).map_err(failed());
+    let (page, all, free) = (pragma("page_size")?, pragma("page_count")?, pragma("freelist_count")?);
+    if (free * page).unsigned_abs() <= slack || free * 2 <= all {
+        return Ok(());
+    }
+    tracing::info!(octets = free * page, "giving back the space of the ledger that nothing uses");
+    let vacuum = "PRAGMA temp_store = FILE; VACUUM; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA temp_store = MEMORY;";
+    conn.execute_batch(vacuum).map_err(failed())
+}
+
 /// The store's name, drawn when it is opened for the first time, and how often it has been opened.
 fn begin(conn: &mut Connection) -> rusqlite::Result<(InstanceId, u64)> {
     let transaction = conn.transaction()?;
@@ -253,7 +292,7 @@ fn draw_instance() -> Option<[u8; 16]> {
 fn remove_orphans(ledger: &Ledger, objects: &Objects) -> Result<(), StoreError> {
     let Some(files) = &objects.files else { return Ok(()) };
     for key in files.list()? {
-        if !ledger.is_named(&key).map_err(StoreError::ledger("look for orphans"))? {
+        if !ledger.is_kept(&key).map_err(StoreError::ledger("look for orphans"))? {
             files.remove_now(&key)?;
             tracing::info!(object = key.0, "removed an object that no row names");
         }

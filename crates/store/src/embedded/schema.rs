@@ -8,7 +8,8 @@ use rusqlite::Connection;
 use crate::error::StoreError;
 
 /// Every step from nothing to now.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
     CREATE TABLE facts (
         name TEXT PRIMARY KEY,
         value ANY NOT NULL
@@ -38,7 +39,45 @@ const STEPS: &[&str] = &["
         key TEXT PRIMARY KEY,
         octets BLOB NOT NULL
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    -- Retrievals that broke off: as many octets of the file as are surely there, times in milliseconds.
+    CREATE TABLE partials (
+        name TEXT PRIMARY KEY,
+        origin TEXT NOT NULL,
+        object TEXT NOT NULL UNIQUE,
+        octets INTEGER NOT NULL,
+        since INTEGER NOT NULL,
+        until INTEGER NOT NULL,
+        representation TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+",
+    "
+    -- Objects that some row names: on whose account, and how many octets are stored of each.
+    CREATE TABLE objects (
+        key TEXT PRIMARY KEY,
+        account TEXT,
+        domain TEXT,
+        octets INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    INSERT OR IGNORE INTO objects (key, account, domain, octets)
+    SELECT object,
+        json_extract(body, '$.leg.source.submission'),
+        json_extract(body, '$.inbound.to'),
+        coalesce(json_extract(body, '$.leg.object.size'), json_extract(body, '$.inbound.object.size'), 0)
+    FROM rows WHERE object IS NOT NULL AND json_valid(body);
+",
+    "
+    -- Legal holds and their ends, a chain of digests. `object` while the hold is in force.
+    CREATE TABLE holds (
+        number INTEGER PRIMARY KEY,
+        object TEXT,
+        record TEXT NOT NULL,
+        digest TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX holds_object ON holds (object) WHERE object IS NOT NULL;
+",
+];
 
 /// Takes the steps that are missing, in one transaction.
 pub(super) fn migrate(conn: &mut Connection) -> Result<(), StoreError> {

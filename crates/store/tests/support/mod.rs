@@ -6,7 +6,7 @@ use std::path::Path;
 use mail::ledger::*;
 use mail::{EnhancedStatus, Grant, InstanceId, QueueId, ReferenceId, Timestamp};
 use serde_json::json;
-use store::{EmbeddedConfig, Store};
+use store::{EmbeddedConfig, ObjectWriter, Store};
 
 pub(crate) fn at(millis: u64) -> Timestamp {
     Timestamp::from_millis(millis)
@@ -52,6 +52,21 @@ pub(crate) fn with_reference(mut row: Row, id: u8) -> Row {
     row
 }
 
+/// The row on its way to a site, its first recipient offered.
+pub(crate) fn waiting_for(site: &mail::Domain, mut row: Row) -> Row {
+    let leg = leg_of(&mut row);
+    leg.route = Route::Site(site.clone());
+    let reference = leg.issued[0].id;
+    leg.recipients[0].state = RecipientState::Offered(Offered {
+        reference,
+        index: 0,
+        accepted: None,
+        closed: false,
+        delegations: Vec::new(),
+    });
+    row
+}
+
 pub(crate) fn leg_of(row: &mut Row) -> &mut Leg {
     match &mut row.body {
         RowBody::Leg(leg) => leg,
@@ -73,7 +88,7 @@ pub(crate) fn finished(mut row: Row) -> Row {
 
 pub(crate) fn put(rows: impl IntoIterator<Item = Row>) -> Batch {
     let put = rows.into_iter().collect::<Vec<_>>();
-    Batch { objects: put.iter().filter_map(Row::object).cloned().collect(), put, delete: vec![] }
+    Batch { objects: put.iter().filter_map(Row::object).cloned().collect(), put, ..Batch::default() }
 }
 
 pub(crate) fn delete(row: &Row) -> Batch {
@@ -90,7 +105,15 @@ pub(crate) fn content(octets: usize, seed: u8) -> Vec<u8> {
 }
 
 pub(crate) async fn object(store: &Store, octets: &[u8]) -> ObjectRef {
-    let mut writer = store.create();
+    written(store.create(), octets).await
+}
+
+/// The same, coded.
+pub(crate) async fn coded(store: &Store, octets: &[u8]) -> ObjectRef {
+    written(store.create_coded(), octets).await
+}
+
+async fn written(mut writer: ObjectWriter, octets: &[u8]) -> ObjectRef {
     for chunk in octets.chunks(10_000) {
         writer.write(chunk).await.unwrap();
     }

@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 
 use crate::block::Block;
 use crate::claims::{ClaimsAnswer, ClaimsRequest, ReceiptsAnswer, ReceiptsRequest};
+use crate::delegate::{DelegateAnswer, DelegateRequest};
 use crate::hop::{Hop, HopMode, Link};
 use crate::keys::{DomainFacts, DomainRecord, KeyRecord, KeyState};
+use crate::message_signature::{self, Presented, Request, content_digest};
 use crate::recipients::RecipientsHash;
 use crate::reference::{Reference, signature_input};
 use crate::sign::{SigningKey, VerifyingKey};
@@ -227,19 +229,56 @@ fn show_key(record: &KeyRecord) -> Value {
     }
 }
 
-/// `claims.json` and `receipts.json`
+/// `claims.json`, `receipts.json` and `delegations.json`
 pub(super) fn body(input: &Value) -> Value {
     let body = text(input, "body").as_bytes();
     let written = match text(input, "kind") {
         "claims request" => ClaimsRequest::parse(body).and_then(|b| b.encode()),
         "claims answer" => ClaimsAnswer::parse(body).and_then(|b| b.encode()),
         "receipts request" => ReceiptsRequest::parse(body).and_then(|b| b.encode()),
+        "delegate request" => DelegateRequest::parse(body).and_then(|b| b.encode()),
+        "delegate answer" => DelegateAnswer::parse(body).and_then(|b| b.encode()),
         _ => ReceiptsAnswer::parse(body).and_then(|b| b.encode()),
     };
     match written {
         Ok(octets) => json!({ "verdict": "valid", "understood_as": String::from_utf8(octets).unwrap() }),
         Err(error) => invalid(error),
     }
+}
+
+/// `requests.json`
+pub(super) fn request(input: &Value) -> Value {
+    let (host, digest) = (domain(text(input, "host")), input["fields"]["content-digest"].as_str());
+    if input["body"].as_str().is_some_and(|body| digest != Some(content_digest(body.as_bytes()).as_str())) {
+        return invalid("the digest is not that of the body");
+    }
+    let request = Request {
+        method: text(input, "method"),
+        host: &host,
+        path_and_query: text(input, "path_and_query"),
+        content_digest: input["body"].as_str().and(digest),
+    };
+    let fields = &input["fields"];
+    let presented = match message_signature::parse(text(fields, "signature-input"), text(fields, "signature")) {
+        Ok(presented) if presented.is_empty() => return invalid("there is no signature"),
+        Ok(presented) => presented,
+        Err(error) => return invalid(error),
+    };
+    match presented.iter().map(|one| judge_signature(input, &request, one)).collect::<Result<Vec<_>, _>>() {
+        Ok(signed_by) => json!({ "verdict": "valid", "signed_by": signed_by }),
+        Err(reason) => invalid(reason),
+    }
+}
+
+fn judge_signature(input: &Value, request: &Request<'_>, one: &Presented) -> Result<Value, String> {
+    one.check(request, secs(input["now"].as_u64().unwrap())).map_err(|refusal| refusal.to_string())?;
+    let record = input["txt"][one.id.to_string()].as_str().ok_or("the key is not known")?;
+    let record = KeyRecord::from_txt(&one.id.selector, [record]).unwrap().unwrap();
+    one.verify(request, &record).map_err(|refusal| refusal.to_string())?;
+    Ok(json!({
+        "domain": one.id.domain.as_str(), "selector": one.id.selector.as_str(), "nonce": one.nonce.to_string(),
+        "created": one.created.as_secs(), "signature_base": request.signature_base(one.parameters()),
+    }))
 }
 
 /// `stored.json`

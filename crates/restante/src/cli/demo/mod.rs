@@ -13,19 +13,20 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
-use futures_util::{Stream, stream};
-use mail::{Address, Body, Envelope, MailParams, QueueId, Recipient};
-use net::dns::{Resolver, Source};
+use futures_util::stream;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::Method;
+use hyper::body::Frame;
+use mail::{Address, Envelope, MailParams, QueueId, Recipient};
 use net::sasl::ScramVerifier;
-use net::smtp_client::{Client, Destination, Fate, Login, Protocol, Route, Settings, TlsPolicy};
-use net::tls::{ClientTls, Trust};
-use smtp::Secret;
 use tokio::io::AsyncReadExt as _;
 
+use super::client::{self, Body, Client};
+use super::output::Failure;
 use crate::Server;
 use crate::accounts::{Account, Accounts, Sender};
-use crate::admin::api::{EntryKind, Message as Traced};
-use crate::config::{Config, ListenerKind};
+use crate::admin::api::{self, Accepted, EntryKind, Message as Traced};
+use crate::config::Config;
 use message::Message;
 pub use story::Story;
 use world::{Site, World};
@@ -63,13 +64,15 @@ pub async fn run(options: &Options) -> Result<Story> {
 
 async fn play(world: &World, message: &Message) -> Result<Story> {
     let (alice, bob) = ("alice@a.example".parse()?, "bob@b.example".parse()?);
-    let password = add_account(&world.origin, &alice)?;
+    add_account(&world.origin, &alice)?;
     add_account(&world.receiver, &bob)?;
-    let origin = Server::start(Config::load(&world.origin.config)?).await.context("a.example does not start")?;
+    let config = Config::load(&world.origin.config)?;
+    let door = Client::at(&config.admin_socket);
+    let origin = Server::start(config).await.context("a.example does not start")?;
     let receiver = Server::start(Config::load(&world.receiver.config)?).await.context("b.example does not start")?;
     let told = async {
         let begun = Instant::now();
-        let id = submit(world, &origin, message, (&alice, &password), &bob).await?;
+        let id = hand_in(&door, message, alice, bob).await?;
         let (sent, received) = wait(&origin, &receiver, &id, message).await?;
         Story::tell(world, message, &sent, &received, begun.elapsed())
     };
@@ -80,65 +83,39 @@ async fn play(world: &World, message: &Message) -> Result<Story> {
 }
 
 /// Adds an account with a password that nobody has chosen.
-fn add_account(site: &Site, address: &Address) -> Result<String> {
+fn add_account(site: &Site, address: &Address) -> Result<()> {
     let mut random = [0; 18];
     queue::Entropy::fill(&mut crate::runtime::SystemEntropy::default(), &mut random);
     let password = mail::base64url::encode(&random);
     let verifier = ScramVerifier::new(&password)?;
     let account = Account::new(address.local(), verifier, vec![Sender::Address(address.clone())])?;
     let config = Config::load(&site.config)?;
-    Accounts::edit(&config.accounts_file(), |accounts| accounts.add(account))?;
-    Ok(password)
+    Ok(Accounts::edit(&config.accounts_file(), |accounts| accounts.add(account))?)
 }
 
-/// Submits as a mail program would: TLS from the first octet, AUTH, and the message by value.
-async fn submit(
-    world: &World,
-    origin: &Server,
-    message: &Message,
-    (alice, password): (&Address, &str),
-    bob: &Address,
-) -> Result<QueueId> {
-    let listening = origin.listening().iter().find(|(kind, _)| *kind == ListenerKind::Submissions);
-    let (_, address) = listening.context("a.example has no submission listener")?;
-    let resolver = Resolver::new(&Source::ZoneFile(world.directory.join("zone")))?;
-    let tls = ClientTls::new(&Trust::CaFile(world.ca.clone()))?;
-    let client = Client::new(Settings::new("laptop.a.example".parse()?, tls), resolver);
-    let destination = Destination {
-        route: Route::Host("mx.a.example".parse()?, address.port()),
-        protocol: Protocol::Smtp,
-        tls: TlsPolicy::Implicit,
-        login: Some(Login { user: alice.local().to_owned(), password: Secret::new(password.as_bytes()) }),
+/// Hands the message in as `restante send` does, and octet for octet: what a mail program submits must come from its own
+/// account, and has missing fields added.
+async fn hand_in(door: &Client, message: &Message, alice: Address, bob: Address) -> Result<QueueId> {
+    let envelope =
+        Envelope { mail_from: Some(alice), params: MailParams::default(), recipients: vec![Recipient::plain(bob)] };
+    let header = (api::ENVELOPE, api::encode_envelope(&envelope)?);
+    let body = content(tokio::fs::File::open(&message.path).await?);
+    let accepted = async {
+        let response = door.send(Method::POST, api::MESSAGES, Some(header), body).await?;
+        client::answer::<Accepted>(response).await
     };
-    let mut session = client.connect(&destination).await?;
-    let body = if message.checked.eight_bit { Body::EightBit } else { Body::SevenBit };
-    let envelope = Envelope {
-        mail_from: Some(alice.clone()),
-        params: MailParams { body, ..MailParams::default() },
-        recipients: vec![Recipient::plain(bob.clone())],
-    };
-    let file = tokio::fs::File::open(&message.path).await?;
-    let transaction = session.by_value(&envelope, Bytes::new(), chunks(file), message.checked.size).await;
-    match transaction.fates.into_iter().next() {
-        Some(Fate::Accepted(reply)) => queue_id(&reply.to_string()),
-        Some(fate) => bail!("a.example did not take the message: {fate:?}"),
-        None => bail!("a.example said nothing"),
-    }
+    let refused = |failure: Failure| anyhow::anyhow!("a.example did not take the message: {}", failure.message);
+    Ok(accepted.await.map_err(refused)?.id)
 }
 
-/// The queue id stands behind the enhanced code of the 250.
-fn queue_id(reply: &str) -> Result<QueueId> {
-    let id = reply.split_whitespace().find_map(|word| word.parse().ok().filter(|id: &QueueId| id.as_str().len() == 16));
-    id.with_context(|| format!("the reply names no queue id: {reply}"))
-}
-
-fn chunks(file: tokio::fs::File) -> impl Stream<Item = io::Result<Bytes>> + Send + Unpin {
-    Box::pin(stream::try_unfold(file, |mut file| async move {
+fn content(file: tokio::fs::File) -> Body {
+    let chunks = stream::try_unfold(file, |mut file| async move {
         let mut chunk = vec![0; 256 * 1024];
         let read = file.read(&mut chunk).await?;
         chunk.truncate(read);
-        Ok((read > 0).then(|| (Bytes::from(chunk), file)))
-    }))
+        Ok::<_, io::Error>((read > 0).then(|| (Frame::data(Bytes::from(chunk)), file)))
+    });
+    BodyExt::boxed(StreamBody::new(Box::pin(chunks)))
 }
 
 /// Waits until the origin knows the outcome and the receiver has nothing left to do.

@@ -40,10 +40,6 @@ pub(super) struct World {
     pub(super) origin: Site,
     /// The receiving domain.
     pub(super) receiver: Site,
-    /// The directory.
-    pub(super) directory: PathBuf,
-    /// PEM of the authority.
-    pub(super) ca: PathBuf,
 }
 
 impl World {
@@ -67,7 +63,7 @@ impl World {
         }
         fs::write(zone_file, zone)?;
         let [origin, receiver] = <[Site; 2]>::try_from(sites).map_err(|_| anyhow::anyhow!("two sites"))?;
-        Ok(Self { origin, receiver, directory: directory.to_owned(), ca: ca_file })
+        Ok(Self { origin, receiver })
     }
 }
 
@@ -137,8 +133,8 @@ impl Site {
 
     /// What the server will say of its domain, for later.
     fn write_document(&self) -> Result<()> {
-        let signers = crate::settings::signers(&Config::load(&self.config)?)?;
-        let facts = crate::settings::facts(&signers, crate::runtime::now());
+        let config = Config::load(&self.config)?;
+        let facts = crate::settings::facts(&config, crate::runtime::now())?;
         let facts = facts.get(&self.domain).context("the domain does not sign")?;
         Ok(fs::write(&self.document, facts.to_document()?)?)
     }

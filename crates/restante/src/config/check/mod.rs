@@ -4,23 +4,34 @@
 
 mod peers;
 mod raw;
+mod sites;
 mod tuning;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use ::reference::Selector;
+use mail::mta_sts::{self, Mode, Pattern, Policy};
 use mail::{Address, Domain};
 use toml::de::{DeTable, Error};
 
 use super::mistake::Found;
-use super::read::{At, Cursor, Reading};
+use super::read::{At, Cursor, Reading, Size};
 use super::values::MaildirPattern;
 use super::{
-    CertificateFiles, Config, ConfigErrors, Deliver, DomainTbr, Listener, ListenerKind, Lmtp, LocalDomain, Log,
-    Recipients, Relay, Tls, TlsVersion,
+    Acme, CertificateFiles, Config, ConfigErrors, Deliver, DomainDkim, DomainTbr, Landlock, Listener, ListenerKind,
+    Lmtp, LocalDomain, Log, NextKey, Recipients, Relay, Tls, TlsVersion,
 };
 use raw::{AliasTargets, RawDeliver, RawRecipients, TrustedNetwork};
+
+const LANDLOCK: [(&str, Landlock); 3] =
+    [("try", Landlock::Try), ("required", Landlock::Required), ("off", Landlock::Off)];
+/// Shortest age of a policy of ours.
+/// Most repositories of a domain (TBR §5.2).
+const MAX_HOSTS: usize = 8;
+const SHORTEST_POLICY: Duration = Duration::from_secs(3600);
 
 /// Checks a text.
 ///
@@ -55,7 +66,7 @@ fn syntax_mistake(text: &str, error: &Error) -> Found {
 }
 
 fn whole(root: Cursor<'_>, origin: &Path) -> Option<Config> {
-    let hostname = root.get("hostname");
+    let hostname: Option<Domain> = root.get("hostname");
     let data_dir: Option<PathBuf> = root.get("data_dir");
     let relay_from: Option<Vec<TrustedNetwork>> = root.get("relay_from");
     let smart_host: Option<At<String>> = root.at("smart_host");
@@ -63,16 +74,25 @@ fn whole(root: Cursor<'_>, origin: &Path) -> Option<Config> {
     let admin = root.child("admin");
     let admin_socket: Option<PathBuf> = admin.get("socket");
     admin.finish();
+    let landlock = root.choice("landlock", &LANDLOCK);
     let log = log(root.child("log"));
     let (relays, lmtp) = (peers::relays(&root), peers::lmtp(&root));
+    let milters = peers::milters(&root);
     let listeners = listeners(&root);
     let tls = tls(&root);
-    let domains = domains(&root, data_dir.as_deref());
+    let acme = root.optional_child("acme").map(acme);
+    let domains = domains(&root, data_dir.as_deref(), hostname.as_ref());
     let (resolver, outgoing) = (peers::resolver(root.child("resolver")), peers::outgoing(root.child("outgoing")));
     let (transfer, queue) = (tuning::transfer(root.child("transfer")), tuning::queue(root.child("queue")));
+    let policy = tuning::policy(root.child("policy"));
+    let submission = tuning::submission(root.child("submission"));
+    let reports = tuning::reports(root.child("reports"));
+    let budgets = tuning::budgets(root.child("budgets"));
     let (limits, store) = (tuning::limits(root.child("limits")), tuning::store(root.child("store")));
 
-    check_listeners(&listeners, tls.as_ref());
+    let custodians = sites::custodians(&root, &domains);
+
+    check_listeners(&listeners, tls.as_ref(), acme.is_some());
     check_repository(&listeners, &domains);
     check_routes(&domains, &relays, &lmtp);
     check_postmaster(&domains, postmaster.is_some());
@@ -87,12 +107,19 @@ fn whole(root: Cursor<'_>, origin: &Path) -> Option<Config> {
         hostname: hostname?,
         admin_socket: admin_socket.unwrap_or_else(|| data_dir.join("admin.sock")),
         data_dir,
+        landlock: landlock?,
         log: log?,
         listeners,
         tls: tls?,
+        acme: match acme {
+            Some(acme) => Some(acme?),
+            None => None,
+        },
         domains: domains.into_iter().map(|domain| (domain.name.clone(), domain)).collect(),
         relays,
         lmtp,
+        custodians,
+        milters,
         smart_host: smart_host.map(|name| name.value),
         relay_from: relay_from?.into_iter().map(|network| network.0).collect(),
         postmaster,
@@ -101,6 +128,10 @@ fn whole(root: Cursor<'_>, origin: &Path) -> Option<Config> {
         transfer: transfer?,
         queue: queue?,
         limits: limits?,
+        submission: submission?,
+        budgets: budgets?,
+        policy: policy?,
+        reports: reports?,
         store: store?,
     })
 }
@@ -133,6 +164,24 @@ fn tls(root: &Cursor<'_>) -> Option<Tls> {
     Some(Tls { certificates, min_version: min_version? })
 }
 
+fn acme(table: Cursor<'_>) -> Option<Acme> {
+    let (directory, contact) = (table.get::<String>("directory"), table.get("contact"));
+    let (names, ca_file) = (table.get("names"), table.get("ca_file"));
+    let terms: Option<bool> = table.get("accept_terms");
+    if directory.as_ref().is_some_and(|url| !url.starts_with("https://")) {
+        table.mistake(
+            "directory",
+            "an authority is reached by https only",
+            "write it like \"https://acme.example/directory\"",
+        );
+    }
+    if terms == Some(false) {
+        table.mistake("accept_terms", "the authority issues nothing without", "read its terms, then set it to true");
+    }
+    table.finish();
+    Some(Acme { directory: directory?, contact, names: names?, ca_file })
+}
+
 /// What was read, with its table for mistakes that show later.
 type Read<'a, T> = Vec<(Cursor<'a>, T)>;
 
@@ -162,11 +211,12 @@ fn listeners<'a>(root: &Cursor<'a>) -> Read<'a, Listener> {
 }
 
 fn listener(table: &Cursor<'_>) -> Option<Listener> {
-    const KINDS: [(&str, ListenerKind); 4] = [
+    const KINDS: [(&str, ListenerKind); 5] = [
         ("relay", ListenerKind::Relay),
         ("submission", ListenerKind::Submission),
         ("submissions", ListenerKind::Submissions),
         ("repository", ListenerKind::Repository),
+        ("acme", ListenerKind::Acme),
     ];
     let kind = table.choice("kind", &KINDS);
     let address = table.get("address");
@@ -200,18 +250,21 @@ fn listener(table: &Cursor<'_>) -> Option<Listener> {
 }
 
 /// What listeners need of each other and of the certificates.
-fn check_listeners(listeners: &Read<'_, Listener>, tls: Option<&Tls>) {
-    let certified = tls.is_none_or(|tls| !tls.certificates.is_empty());
+fn check_listeners(listeners: &Read<'_, Listener>, tls: Option<&Tls>, acme: bool) {
+    let certified = acme || tls.is_none_or(|tls| !tls.certificates.is_empty());
     let mut seen = BTreeSet::new();
     for (table, listener) in listeners {
         let needs = match listener.kind {
             ListenerKind::Submissions | ListenerKind::Repository => true,
             ListenerKind::Submission => !listener.auth_without_tls,
-            ListenerKind::Relay => false,
+            ListenerKind::Relay | ListenerKind::Acme => false,
         };
+        if listener.kind == ListenerKind::Acme && !acme {
+            table.mistake("kind", "there is nothing to answer for", "add [acme], or leave this listener out");
+        }
         if needs && !certified {
             let message = format!("a {} listener needs a certificate", listener.kind.as_str());
-            table.mistake("kind", message, "add [[certificate]] with `cert` and `key`");
+            table.mistake("kind", message, "add [[certificate]] with `cert` and `key`, or [acme]");
         }
         if listener.address.port() != 0 && !seen.insert(listener.address) {
             table.mistake("address", "another listener has this address", "give each its own port");
@@ -224,14 +277,18 @@ fn check_repository(listeners: &Read<'_, Listener>, domains: &Read<'_, LocalDoma
     if listeners.iter().any(|(_, listener)| listener.kind == ListenerKind::Repository) {
         return;
     }
-    for (table, _) in domains.iter().filter(|(_, domain)| domain.tbr.is_some()) {
+    for (table, _) in domains.iter().filter(|(_, domain)| domain.tbr.as_ref().is_some_and(|tbr| tbr.offers)) {
         let message = "this domain sends by reference, but nobody could fetch its messages";
         table.mistake("tbr", message, "add [[listener]] with kind = \"repository\", or leave [domain.tbr] out");
     }
+    for (table, _) in domains.iter().filter(|(_, domain)| domain.mta_sts.is_some()) {
+        let help = "add [[listener]] with kind = \"repository\", or leave [domain.mta_sts] out";
+        table.mistake("mta_sts", "this domain has an MTA-STS policy that nobody could fetch", help);
+    }
 }
 
-fn domains<'a>(root: &Cursor<'a>, data_dir: Option<&Path>) -> Read<'a, LocalDomain> {
-    let domains = read_all(root.children("domain"), |table| domain(table, data_dir));
+fn domains<'a>(root: &Cursor<'a>, data_dir: Option<&Path>, hostname: Option<&Domain>) -> Read<'a, LocalDomain> {
+    let domains = read_all(root.children("domain"), |table| domain(table, data_dir, hostname));
     let mut seen = BTreeSet::new();
     for (table, domain) in &domains {
         if !seen.insert(&domain.name) {
@@ -245,7 +302,7 @@ fn domains<'a>(root: &Cursor<'a>, data_dir: Option<&Path>) -> Read<'a, LocalDoma
     domains
 }
 
-fn domain(table: &Cursor<'_>, data_dir: Option<&Path>) -> Option<LocalDomain> {
+fn domain(table: &Cursor<'_>, data_dir: Option<&Path>, hostname: Option<&Domain>) -> Option<LocalDomain> {
     let name: Option<Domain> = table.get("name");
     let deliver: Option<RawDeliver> = table.get("deliver");
     let maildir = maildir(table, data_dir);
@@ -253,9 +310,15 @@ fn domain(table: &Cursor<'_>, data_dir: Option<&Path>) -> Option<LocalDomain> {
     let aliases: Option<BTreeMap<String, AliasTargets>> = table.get("aliases");
     let alias_file = table.get("alias_file");
     let catch_all = table.get("catch_all");
+    let report_address = report_address(table);
+    let quota = table.get("quota").map(|Size(octets)| octets);
     let separator = separator(table);
+    let pass_offers_to = table.get("pass_offers_to");
     let tbr = table.optional_child("tbr");
     let tbr = tbr.map(|table| domain_tbr(table, name.as_ref()));
+    let mta_sts = table.optional_child("mta_sts").map(|table| domain_mta_sts(table, hostname));
+    let dkim = table.optional_child("dkim").map(domain_dkim);
+    let site = sites::of_domain(table, deliver.as_ref(), recipients.as_ref(), tbr.is_some());
     let name = name?;
     let (deliver, recipients) = (deliver?, recipients?);
     if recipients == RawRecipients::Probe && !matches!(deliver, RawDeliver::Lmtp(_) | RawDeliver::Relay(_)) {
@@ -270,19 +333,32 @@ fn domain(table: &Cursor<'_>, data_dir: Option<&Path>) -> Option<LocalDomain> {
         );
     }
     Some(LocalDomain {
+        dkim: match dkim {
+            Some(dkim) => Some(dkim?),
+            None => None,
+        },
         deliver: match deliver {
             RawDeliver::Maildir => Deliver::Maildir(maildir?),
             RawDeliver::Lmtp(name) => Deliver::Lmtp(name),
             RawDeliver::Relay(name) => Deliver::Relay(name),
+            RawDeliver::Site => Deliver::Site,
             RawDeliver::Discard => Deliver::Discard,
         },
         recipients: known_recipients(table, recipients, &name),
+        site: site?,
         aliases: complete_aliases(table, aliases?, &name),
         alias_file,
         catch_all,
+        report_address,
+        quota,
         subaddress_separator: separator?,
+        pass_offers_to,
         tbr: match tbr {
             Some(tbr) => Some(tbr?),
+            None => None,
+        },
+        mta_sts: match mta_sts {
+            Some(policy) => Some(policy?),
             None => None,
         },
         name,
@@ -296,6 +372,21 @@ fn maildir(table: &Cursor<'_>, data_dir: Option<&Path>) -> Option<MaildirPattern
     let path = written.unwrap_or_else(|| base.join("mail/{domain}/{user}"));
     let pattern = MaildirPattern::parse(&path.to_string_lossy(), base);
     pattern.map_err(|message| table.mistake("maildir", message, "{user} and {domain} stand for the mailbox")).ok()
+}
+
+/// A local part without quotes; an address of another domain is none.
+fn report_address(table: &Cursor<'_>) -> Option<String> {
+    let name: String = table.get("report_address")?;
+    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-_.+=".contains(&octet);
+    if name.is_empty() || name.len() > 64 || name.starts_with('.') || name.ends_with('.') || !name.bytes().all(plain) {
+        table.mistake(
+            "report_address",
+            format!("`{name}` cannot be a name"),
+            "what stands before the @, such as \"reports\"",
+        );
+        return None;
+    }
+    Some(name.to_ascii_lowercase())
 }
 
 fn separator(table: &Cursor<'_>) -> Option<Option<char>> {
@@ -315,13 +406,77 @@ fn separator(table: &Cursor<'_>) -> Option<Option<char>> {
     }
 }
 
+fn domain_dkim(table: Cursor<'_>) -> Option<DomainDkim> {
+    let keys: Option<BTreeMap<String, PathBuf>> = table.get("keys");
+    let mut checked = BTreeMap::new();
+    for (name, path) in keys.iter().flatten() {
+        match name.parse() {
+            Ok(selector) => drop(checked.insert(selector, path.clone())),
+            Err(error) => table.mistake("keys", format!("`{name}` is no selector: {error}"), "write it like s1"),
+        }
+    }
+    table.finish();
+    keys.map(|_| DomainDkim { keys: checked })
+}
+
 fn domain_tbr(table: Cursor<'_>, domain: Option<&Domain>) -> Option<DomainTbr> {
     let (selector, key) = (table.get("selector"), table.get("key"));
     let repository: Option<Domain> = table.get("repository");
-    let subdomains = table.get("subdomains");
+    let (subdomains, offers) = (table.get("subdomains"), table.get("offers"));
+    let other_repositories: Option<Vec<Domain>> = table.get("other_repositories");
+    if other_repositories.as_ref().is_some_and(|others| others.len() >= MAX_HOSTS) {
+        table.mistake("other_repositories", "a domain has at most 8 repositories", "leave some of them out");
+    }
     let repository = repository.or_else(|| ::reference::keys::default_host(domain?).ok());
+    let next = next_key(&table, selector.as_ref());
+    let revoked: Option<Vec<Selector>> = table.get("revoked");
+    let signs =
+        |name: &Selector| selector.as_ref() == Some(name) || next.as_ref().is_some_and(|next| next.selector == *name);
+    if revoked.iter().flatten().any(signs) {
+        table.mistake("revoked", "a key that signs is not revoked", "make another the domain's key first");
+    }
     table.finish();
-    Some(DomainTbr { selector: selector?, key: key?, repository: repository?, subdomains: subdomains? })
+    Some(DomainTbr {
+        selector: selector?,
+        key: key?,
+        next,
+        revoked: revoked?,
+        repository: repository?,
+        other_repositories: other_repositories?,
+        subdomains: subdomains?,
+        offers: offers?,
+    })
+}
+
+/// All of it, or nothing.
+fn next_key(table: &Cursor<'_>, selector: Option<&Selector>) -> Option<NextKey> {
+    let (next, key, from) = (table.get("next_selector"), table.get("next_key"), table.get("next_from"));
+    let written = ["next_selector", "next_key", "next_from"].map(|name| table.has(name));
+    if written.contains(&true) && written.contains(&false) {
+        let help = "`restante keys rotate` prints next_selector, next_key and next_from: set all of them, or none";
+        table.mistake("next_selector", "the key after this one is not wholly described", help);
+    }
+    if next.is_some() && next.as_ref() == selector {
+        table.mistake("next_selector", "the key after this one has the same name", "every key has a name of its own");
+    }
+    Some(NextKey { selector: next?, key: key?, from: from? })
+}
+
+/// Without hosts, this server is the only one.
+fn domain_mta_sts(table: Cursor<'_>, hostname: Option<&Domain>) -> Option<Policy> {
+    let mode = table.choice("mode", &[("enforce", Mode::Enforce), ("testing", Mode::Testing), ("none", Mode::None)]);
+    let hosts: Option<Vec<Pattern>> = table.get("mx");
+    let max_age: Option<Duration> = table.get("max_age");
+    if let Some(age) = max_age.filter(|age| !(SHORTEST_POLICY..=mta_sts::MAX_AGE).contains(age)) {
+        let message = format!("a policy of {} serves nobody", super::format_duration(age));
+        table.mistake("max_age", message, "an hour to a year; weeks are usual");
+    }
+    if hosts.as_ref().is_some_and(|hosts| hosts.is_empty() || hosts.len() > mta_sts::MAX_PATTERNS) {
+        table.mistake("mx", "1 to 64 hosts make a policy", "name every mail exchanger of the domain");
+    }
+    table.finish();
+    let hosts = hosts.or_else(|| Some(vec![Pattern::host(hostname?.clone())]));
+    Some(Policy::new(mode?, hosts?, max_age?))
 }
 
 /// Local parts in lower case; an address of another domain is a mistake.
@@ -371,6 +526,9 @@ fn check_routes(domains: &Read<'_, LocalDomain>, relays: &BTreeMap<String, Relay
         if let Some((kind, name, help)) = missing {
             table.mistake("deliver", format!("there is no [[{kind}]] named `{name}`"), &help);
         }
+        if let Some(name) = domain.pass_offers_to.as_ref().filter(|name| !relays.contains_key(*name)) {
+            table.mistake("pass_offers_to", format!("there is no [[relay]] named `{name}`"), &names_of(relays));
+        }
     }
 }
 
@@ -389,7 +547,7 @@ fn check_postmaster(domains: &Read<'_, LocalDomain>, fallback: bool) {
             // The LMTP server or the next hop gets it then, whatever they hold.
             Recipients::Probe | Recipients::Any | Recipients::Accounts | Recipients::File(_) => true,
         };
-        let on_demand = matches!(domain.deliver, Deliver::Maildir(_) | Deliver::Discard);
+        let on_demand = matches!(domain.deliver, Deliver::Maildir(_) | Deliver::Site | Deliver::Discard);
         let aliased = domain.aliases.contains_key("postmaster") || domain.catch_all.is_some();
         let by_file = domain.alias_file.is_some();
         if !(listed || on_demand || aliased || by_file || fallback) {

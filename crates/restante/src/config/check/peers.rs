@@ -1,12 +1,16 @@
 //! Whom this server connects to: next hops, LMTP servers, resolvers, and how.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+
+use net::dns::{Anchors, Dnssec, Source};
+use net::milter::Endpoint;
 
 use super::tuning::at_least;
 use crate::config::read::{Cursor, Server};
 use crate::config::values::HostName;
-use crate::config::{Lmtp, LmtpEndpoint, Login, Outgoing, Relay, RelayTls, Resolver};
+use crate::config::{Lmtp, LmtpEndpoint, Login, Milter, Outgoing, Relay, RelayTls, Resolver, WithoutVerdict};
 
 /// `[[relay]]`, by name.
 pub(super) fn relays(root: &Cursor<'_>) -> BTreeMap<String, Relay> {
@@ -85,6 +89,29 @@ fn lmtp_server(table: &Cursor<'_>) -> Option<Lmtp> {
     Some(Lmtp { name: name?, endpoint: endpoint? })
 }
 
+/// `[[milter]]`, in order.
+pub(super) fn milters(root: &Cursor<'_>) -> Vec<Milter> {
+    let tables = root.children("milter").into_iter();
+    let milters = tables.filter_map(|table| {
+        let milter = milter(&table);
+        table.finish();
+        milter
+    });
+    milters.collect()
+}
+
+fn milter(table: &Cursor<'_>) -> Option<Milter> {
+    const WITHOUT: [(&str, WithoutVerdict); 2] = [("defer", WithoutVerdict::Defer), ("accept", WithoutVerdict::Accept)];
+    let address: Option<SocketAddr> = table.get("address");
+    let socket: Option<PathBuf> = table.get("socket");
+    let (timeout, without_verdict) = (table.get("timeout"), table.choice("without_verdict", &WITHOUT));
+    if table.has("address") == table.has("socket") {
+        table.mistake("address", "it is not clear where this milter listens", "set `address` or `socket`");
+    }
+    let endpoint = address.map(Endpoint::Tcp).or(socket.map(Endpoint::Unix));
+    Some(Milter { endpoint: endpoint?, timeout: timeout?, without_verdict: without_verdict? })
+}
+
 /// `[resolver]`
 pub(super) fn resolver(table: Cursor<'_>) -> Option<Resolver> {
     let servers: Option<Vec<Server>> = table.get("servers");
@@ -95,11 +122,32 @@ pub(super) fn resolver(table: Cursor<'_>) -> Option<Resolver> {
     if servers.as_ref().is_some_and(Vec::is_empty) {
         table.mistake("servers", "there is no server to ask", "leave `servers` out to use /etc/resolv.conf");
     }
+    let dnssec = dnssec(&table);
     table.finish();
-    Some(match (servers, zone_file) {
-        (_, Some(path)) => Resolver::ZoneFile(path),
-        (Some(servers), None) => Resolver::Servers(servers.into_iter().map(|server| server.0).collect()),
-        (None, None) => Resolver::System,
+    let source = match (servers, zone_file) {
+        (_, Some(path)) => Source::ZoneFile(path),
+        (Some(servers), None) => Source::NameServers(servers.into_iter().map(|server| server.0).collect()),
+        (None, None) => Source::System,
+    };
+    Some(Resolver { source, dnssec: dnssec? })
+}
+
+fn dnssec(table: &Cursor<'_>) -> Option<Dnssec> {
+    const WAYS: [(&str, Way); 3] = [("validate", Way::Validate), ("trust", Way::Trust), ("off", Way::Off)];
+    #[derive(Clone, Copy, PartialEq)]
+    enum Way {
+        Validate,
+        Trust,
+        Off,
+    }
+    let (way, anchors): (_, Option<PathBuf>) = (table.choice("dnssec", &WAYS), table.get("trust_anchor_file"));
+    if table.has("trust_anchor_file") && way.is_some_and(|way| way != Way::Validate) {
+        table.mistake("trust_anchor_file", "nothing is validated here", "set dnssec = \"validate\", or leave it out");
+    }
+    Some(match way? {
+        Way::Validate => Dnssec::Validate(anchors.map_or(Anchors::Iana, Anchors::File)),
+        Way::Trust => Dnssec::Trust,
+        Way::Off => Dnssec::Off,
     })
 }
 
@@ -108,7 +156,7 @@ pub(super) fn outgoing(table: Cursor<'_>) -> Option<Outgoing> {
     let (smtp_port, https_port) = (table.get("smtp_port"), table.get("https_port"));
     let (bind_ipv4, bind_ipv6) = (table.get("bind_ipv4"), table.get("bind_ipv6"));
     let allow_private_addresses = table.get("allow_private_addresses");
-    let ca_file = table.get("ca_file");
+    let (dane, mta_sts, ca_file) = (table.get("dane"), table.get("mta_sts"), table.get("ca_file"));
     let max_connections = at_least(&table, "max_connections", 1);
     let (idle_timeout, probe_lifetime) = (table.get("idle_timeout"), table.get("probe_lifetime"));
     table.finish();
@@ -118,6 +166,8 @@ pub(super) fn outgoing(table: Cursor<'_>) -> Option<Outgoing> {
         bind_ipv4,
         bind_ipv6,
         allow_private_addresses: allow_private_addresses?,
+        dane: dane?,
+        mta_sts: mta_sts?,
         ca_file,
         max_connections: max_connections?,
         idle_timeout: idle_timeout?,

@@ -14,6 +14,7 @@ pub(super) enum RawDeliver {
     Maildir,
     Lmtp(String),
     Relay(String),
+    Site,
     Discard,
 }
 
@@ -22,11 +23,12 @@ impl FromToml for RawDeliver {
         let text = String::from_toml(value, base)?;
         match text.split_once(':') {
             None if text == "maildir" => Ok(Self::Maildir),
+            None if text == "site" => Ok(Self::Site),
             None if text == "discard" => Ok(Self::Discard),
             Some(("lmtp", name)) => Ok(Self::Lmtp(name.to_owned())),
             Some(("relay", name)) => Ok(Self::Relay(name.to_owned())),
             _ => {
-                let known = one_of(&text, &["maildir", "lmtp:<name>", "relay:<name>", "discard"]);
+                let known = one_of(&text, &["maildir", "lmtp:<name>", "relay:<name>", "site", "discard"]);
                 Err(vec![Wrong::new(format!("`{text}` is no way to deliver; {known}"))])
             }
         }

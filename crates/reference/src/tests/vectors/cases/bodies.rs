@@ -118,6 +118,49 @@ pub(super) fn receipts() -> File {
     }
 }
 
+pub(super) fn delegations() -> File {
+    let text = |mode: HopMode| relayed(mode).hops()[0].canonical();
+    let hop = text(HopMode::Reference);
+    let of = |hop: &str, map: &str| {
+        let (id, grant) = (ReferenceId([0x49; 16]), grant().reveal());
+        let body = format!(
+            "{{\"v\":1,\"instance\":\"AQEBAQEBAQEBAQEBAQEBAQ\",\"to\":\"b.example\",\"i\":\"{id}\",\"grant\":\"{grant}\",\
+             \"hop\":\"{hop}\",\"hop_grant\":\"{}\",\"map\":[{map}]}}",
+            mail::Grant::new(&[4; 16]).unwrap().reveal()
+        );
+        json!({ "kind": "delegate request", "body": body })
+    };
+    let answer = |text: &str| json!({ "kind": "delegate answer", "body": text });
+    File {
+        name: "delegations.json",
+        title: "Delegations and their answers",
+        about: &[
+            "input.body is the body of POST /.well-known/tbr/delegate, or of the answer.",
+            "outcome.understood_as is what is left of it: unknown members dropped.",
+            "That the hop continues the field below, and its signature, are not judged here.",
+            "Invalid requests are answered 400, over 256 KiB 413; invalid answers are no answer.",
+        ],
+        judge: judge::body,
+        cases: vec![
+            ok("one recipient", of(&hop, "0")),
+            ok("several, in the order of the hop", of(&hop, "2,0")),
+            bad("no recipient", "indexes", of(&hop, "")),
+            bad("recipient repeated", "indexes", of(&hop, "1,0,1")),
+            bad("index over 999", "indexes", of(&hop, "1000")),
+            bad("a hop by custody", "well-formed", of(&text(HopMode::Custody("tbr.b.example".parse().unwrap())), "0")),
+            bad("a hop by value", "well-formed", of(&text(HopMode::Value([9; 16])), "0")),
+            bad("a hop with a space", "well-formed", of(&hop.replace(";n=", "; n="), "0")),
+            bad("a hop without signature", "well-formed", of(hop.split(";b=").next().unwrap(), "0")),
+            bad("no hop", "well-formed", of("", "0")),
+            ok("granted", answer("{\"v\":1,\"is\":\"granted\"}")),
+            ok("taken", answer("{\"v\":1,\"is\":\"taken\"}")),
+            ok("gone", answer("{\"v\":1,\"is\":\"gone\"}")),
+            bad("a word of the future is no answer", "well-formed", answer("{\"v\":1,\"is\":\"later\"}")),
+            bad("no word", "well-formed", answer("{\"v\":1}")),
+        ],
+    }
+}
+
 pub(super) fn stored() -> File {
     let trace = "Return-Path: <alice@a.example>\r\nReceived: from a.example\r\n\tby b.example; Fri, 15 Jan 2027\r\n";
     let message = format!("{trace}{}{OBJECT}", reference().encode());

@@ -4,6 +4,7 @@ mod bodies;
 mod fields;
 mod offers;
 mod published;
+mod requests;
 
 use serde_json::Value;
 
@@ -23,6 +24,8 @@ pub(super) fn files() -> Vec<File> {
         published::keys(),
         bodies::claims(),
         bodies::receipts(),
+        bodies::delegations(),
+        requests::requests(),
         bodies::stored(),
         published::reply_codes(),
     ]

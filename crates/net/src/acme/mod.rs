@@ -1,0 +1,124 @@
+//! Certificates by ACME (RFC 8555): an account, orders, and the answers to http-01 challenges (§8.3).
+//!
+//! The protocol's messages are instant-acme's; over which connections they go is [`http`]'s, and [`challenges`] answers the
+//! server's questions. When to order what, and where keys are kept, is the caller's.
+
+pub mod challenges;
+mod http;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use instant_acme::{
+    Account, AccountCredentials, AuthorizationStatus, ChallengeType, Identifier, NewAccount, NewOrder, Order,
+    OrderStatus, RetryPolicy,
+};
+use mail::Domain;
+use rustls::ClientConfig;
+
+use crate::lookup::Lookup;
+use challenges::Challenges;
+
+/// An account with its key: a secret.
+pub use instant_acme::AccountCredentials as Credentials;
+
+/// Longest wait for the server to look at the challenges, and for the certificate.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Why there is no certificate: one plain sentence. All of it may be better later.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct AcmeError(String);
+
+impl From<instant_acme::Error> for AcmeError {
+    fn from(error: instant_acme::Error) -> Self {
+        Self(printable(&error.to_string()))
+    }
+}
+
+/// A certification authority.
+#[derive(Clone)]
+pub struct Authority {
+    directory: String,
+    http: http::Client,
+    challenges: Challenges,
+}
+
+impl Authority {
+    /// The one with this directory, an https URL. Its names are resolved with `lookup`; `tls` says whose certificate it must
+    /// have. Questions about names are answered by `challenges`.
+    pub fn new(directory: &str, lookup: Arc<dyn Lookup>, tls: Arc<ClientConfig>, challenges: Challenges) -> Self {
+        Self { directory: directory.to_owned(), http: http::Client::new(lookup, tls), challenges }
+    }
+
+    /// Makes an account, and agrees to the terms: what comes back is a secret, to be kept.
+    ///
+    /// # Errors
+    /// [`AcmeError`].
+    pub async fn new_account(&self, contact: Option<&str>) -> Result<AccountCredentials, AcmeError> {
+        let contact: Vec<&str> = contact.into_iter().collect();
+        let account = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
+        let builder = Account::builder_with_http(Box::new(self.http.clone()));
+        let (_, credentials) = builder.create(&account, self.directory.clone(), None).await?;
+        Ok(credentials)
+    }
+
+    /// Orders a certificate for these names and answers what is asked about them; `csr` is the request, in DER, for the same
+    /// names. Answers the chain, PEM.
+    ///
+    /// # Errors
+    /// [`AcmeError`].
+    pub async fn issue(&self, account: AccountCredentials, names: &[Domain], csr: &[u8]) -> Result<String, AcmeError> {
+        let account = Account::builder_with_http(Box::new(self.http.clone())).from_credentials(account).await?;
+        let identifiers: Vec<_> = names.iter().map(|name| Identifier::Dns(name.to_string())).collect();
+        let mut order = account.new_order(&NewOrder::new(&identifiers)).await?;
+        // They are taken back at the end, however it comes.
+        let _answers = self.answer(&mut order).await?;
+        let patience = RetryPolicy::default().timeout(PATIENCE);
+        if !matches!(order.state().status, OrderStatus::Ready | OrderStatus::Valid) {
+            let status = order.poll_ready(&patience).await?;
+            if status != OrderStatus::Ready {
+                return Err(AcmeError(self.refusal(&mut order).await));
+            }
+        }
+        order.finalize_csr(csr).await?;
+        Ok(order.poll_certificate(&patience).await?)
+    }
+
+    async fn answer(&self, order: &mut Order) -> Result<Vec<challenges::Answer>, AcmeError> {
+        let mut answers = Vec::new();
+        let mut authorizations = order.authorizations();
+        while let Some(authorization) = authorizations.next().await {
+            let mut authorization = authorization?;
+            if authorization.status == AuthorizationStatus::Valid {
+                continue;
+            }
+            let challenge = authorization.challenge(ChallengeType::Http01);
+            let mut challenge =
+                challenge.ok_or_else(|| AcmeError("the authority does not offer http-01".to_owned()))?;
+            answers.push(self.challenges.answer(&challenge.token, challenge.key_authorization().as_str()));
+            challenge.set_ready().await?;
+        }
+        Ok(answers)
+    }
+
+    /// Why it refuses: it says so with the challenge that failed.
+    async fn refusal(&self, order: &mut Order) -> String {
+        let mut authorizations = order.authorizations();
+        while let Some(Ok(mut authorization)) = authorizations.next().await {
+            let _ = authorization.refresh().await;
+            let failed = authorization.challenges.iter().find_map(|challenge| challenge.error.as_ref());
+            if let Some(problem) = failed {
+                return printable(&format!("the authority refuses {}: {problem}", authorization.identifier()));
+            }
+        }
+        "the authority refuses the order".to_owned()
+    }
+}
+
+/// What a server says goes into logs.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(500).collect()
+}

@@ -1,0 +1,320 @@
+//! The last word on one name and type: from what the validator says of every record to secure, insecure or bogus. Pure.
+//!
+//! Three things are checked here again, because an answer is a stranger's: that an *insecure* denial is about a zone
+//! above the name, that a secure wildcard comes with the proof that nothing closer exists (RFC 4035 §5.3.4), and that a
+//! denial by opt-out (RFC 5155 §9.2) is no secure one.
+
+use std::time::Duration;
+
+use hickory_resolver::net::{DnsError as Semantic, NetError};
+use hickory_resolver::proto::dnssec::Proof;
+use hickory_resolver::proto::dnssec::rdata::{DNSSECRData, NSEC, NSEC3, SigInput};
+use hickory_resolver::proto::op::{DnsResponse, Message, ResponseCode};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+
+use super::NO_RECORDS_TTL;
+use super::servers::{absence, of};
+
+/// What is known of a name and a type.
+pub(super) enum Verdict {
+    Proven(Proven),
+    Bogus,
+    /// Nobody could say.
+    Unknown(String),
+}
+
+/// Records or their absence, in a signed zone or in an unsigned one.
+pub(super) struct Proven {
+    pub(super) records: Vec<Record>,
+    /// Does the name exist?
+    pub(super) exists: bool,
+    pub(super) secure: bool,
+    pub(super) ttl: Duration,
+}
+
+pub(super) fn judge(name: &Name, kind: RecordType, answer: Result<DnsResponse, NetError>) -> Verdict {
+    match answer {
+        Ok(response) => of_answer(name, kind, &response, true),
+        Err(NetError::Dns(Semantic::Nsec { response, proof, .. })) => match proof {
+            Proof::Insecure if denied_from_above(name, &response) => of_answer(name, kind, &response, false),
+            // The validator knows no wildcard right below a name that exists.
+            Proof::Bogus if is_proven_wildcard(name, kind, &response) => of_answer(name, kind, &response, true),
+            _ => Verdict::Bogus,
+        },
+        Err(NetError::Dns(Semantic::DnssecBogus)) => Verdict::Bogus,
+        Err(error) => Verdict::Unknown(error.to_string()),
+    }
+}
+
+fn of_answer(name: &Name, kind: RecordType, message: &Message, may_be_secure: bool) -> Verdict {
+    let records: Vec<Record> = of(&message.answers, name, kind).cloned().collect();
+    if records.is_empty() {
+        let alias = of(&message.answers, name, RecordType::CNAME).next();
+        // Whoever asks for this type here was told before that there is none: it proves nothing about the type.
+        return match alias {
+            Some(_) => Verdict::Unknown(format!("the CNAME at {name} comes and goes")),
+            None => of_denial(name, message, may_be_secure),
+        };
+    }
+    let all = |proof| records.iter().all(|record| record.proof == proof);
+    let secure = match () {
+        () if all(Proof::Secure) => may_be_secure,
+        () if all(Proof::Insecure) => false,
+        () => return Verdict::Bogus,
+    };
+    let wild = secure && is_from_wildcard(name, kind, message);
+    if wild && !has_proven_denial(message) {
+        return Verdict::Bogus;
+    }
+    let ttl = Duration::from_secs(records.iter().map(|record| record.ttl).min().unwrap_or(0).into());
+    Verdict::Proven(Proven { records, exists: true, secure: secure && !(wild && opts_out(name, message)), ttl })
+}
+
+fn of_denial(name: &Name, message: &Message, may_be_secure: bool) -> Verdict {
+    let exists = match message.metadata.response_code {
+        ResponseCode::NoError => true,
+        ResponseCode::NXDomain => false,
+        code => return Verdict::Unknown(format!("the name server says {code}")),
+    };
+    let proven = has_proven_denial(message);
+    if !proven && !is_insecure_above(name, message) {
+        return Verdict::Bogus;
+    }
+    let secure = proven && may_be_secure && !opts_out(name, message);
+    let ttl = absence(&message.authorities).min(NO_RECORDS_TTL);
+    Verdict::Proven(Proven { records: Vec::new(), exists, secure, ttl })
+}
+
+/// Was the signature made for a wildcard?
+fn is_from_wildcard(name: &Name, kind: RecordType, message: &Message) -> bool {
+    signatures(&message.answers, name, kind).any(|signature| signature.num_labels < name.num_labels())
+}
+
+fn signatures<'a>(records: &'a [Record], name: &'a Name, kind: RecordType) -> impl Iterator<Item = &'a SigInput> {
+    records.iter().filter_map(move |record| match &record.data {
+        RData::DNSSEC(DNSSECRData::RRSIG(signature)) if record.name == *name => {
+            Some(signature.input()).filter(|input| input.type_covered == kind)
+        }
+        _ => None,
+    })
+}
+
+/// Does an NSEC record of the same zone say that there is nothing between the wildcard and the name (RFC 4035 §5.3.4)?
+fn is_proven_wildcard(name: &Name, kind: RecordType, message: &Message) -> bool {
+    let wild = |signature: &&SigInput| signature.num_labels < name.num_labels();
+    let mut signatures = signatures(&message.answers, name, kind).filter(wild).peekable();
+    let is_covered = |signature: &SigInput| {
+        let next_closer = name.trim_to(usize::from(signature.num_labels) + 1);
+        proven_nsec(message, &signature.signer_name).any(|(owner, nsec)| covers(owner, nsec, &next_closer))
+    };
+    signatures.peek().is_some() && signatures.all(is_covered)
+}
+
+/// NSEC records that this zone signed.
+fn proven_nsec<'a>(message: &'a Message, zone: &'a Name) -> impl Iterator<Item = (&'a Name, &'a NSEC)> {
+    message.authorities.iter().filter_map(move |record| match &record.data {
+        RData::DNSSEC(DNSSECRData::NSEC(nsec)) if record.proof == Proof::Secure => {
+            let mut signers = signatures(&message.authorities, &record.name, RecordType::NSEC);
+            signers.any(|signature| signature.signer_name == *zone).then_some((&record.name, nsec))
+        }
+        _ => None,
+    })
+}
+
+/// RFC 4034 §4.1.1, RFC 6840 §4.1. The last record of a zone leads to its apex. A name that others are below exists.
+fn covers(owner: &Name, nsec: &NSEC, name: &Name) -> bool {
+    let next = nsec.next_domain_name();
+    let is_last = next <= owner && next.zone_of(name);
+    let is_cut = nsec.is_ancestor_delegation() && owner.zone_of(name);
+    owner < name && (name < next || is_last) && !is_cut && (is_last || !name.zone_of(next))
+}
+
+fn has_proven_denial(message: &Message) -> bool {
+    let denies = |record: &Record| matches!(record.record_type(), RecordType::NSEC | RecordType::NSEC3);
+    message.authorities.iter().any(|record| record.proof == Proof::Secure && denies(record))
+}
+
+/// The validator takes any insecure record in an answer for a reason to believe its absences. Only one of a zone that the
+/// name is in can be. An answer with nothing in it was asked about by its name.
+fn is_insecure_above(name: &Name, message: &Message) -> bool {
+    let mut insecure = message.authorities.iter().filter(|record| record.proof == Proof::Insecure).peekable();
+    insecure.peek().is_none() || insecure.any(|record| record.name.zone_of(name))
+}
+
+fn proven_nsec3(message: &Message) -> impl Iterator<Item = (&Name, &NSEC3)> {
+    message.authorities.iter().filter_map(|record| match &record.data {
+        RData::DNSSEC(DNSSECRData::NSEC3(nsec3)) if record.proof == Proof::Secure => Some((&record.name, nsec3)),
+        _ => None,
+    })
+}
+
+fn denied_from_above(name: &Name, message: &Message) -> bool {
+    proven_nsec3(message).all(|(owner, _)| owner.base_name().zone_of(name))
+}
+
+/// Is the absence only one of signed names? Not if the name itself is there, without the type.
+fn opts_out(name: &Name, message: &Message) -> bool {
+    proven_nsec3(message).any(|(_, nsec3)| nsec3.opt_out())
+        && !proven_nsec3(message).any(|(owner, nsec3)| is_hash_of(owner, nsec3, name))
+}
+
+fn is_hash_of(owner: &Name, nsec3: &NSEC3, name: &Name) -> bool {
+    let hash = nsec3.hash_algorithm().hash(nsec3.salt(), name, nsec3.iterations());
+    let label = hash.map(|hash| base32_hex(hash.as_ref()));
+    let first = owner.iter().next().map(<[u8]>::to_ascii_lowercase);
+    label.ok() == first
+}
+
+/// RFC 4648 §7, in lower case; the 20 octets of a SHA-1 need no padding.
+fn base32_hex(octets: &[u8]) -> Vec<u8> {
+    const DIGITS: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
+    let groups = octets.chunks(5).flat_map(|group| {
+        let bits = group.iter().chain(&[0; 5]).take(5).fold(0_u64, |bits, octet| bits << 8 | u64::from(*octet));
+        (0..8).rev().map(move |digit| DIGITS[(bits >> (5 * digit) & 31) as usize])
+    });
+    groups.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use hickory_resolver::proto::dnssec::rdata::RRSIG;
+    use hickory_resolver::proto::dnssec::{Algorithm, Nsec3HashAlgorithm};
+    use hickory_resolver::proto::op::{MessageType, OpCode};
+    use hickory_resolver::proto::rr::SerialNumber;
+    use hickory_resolver::proto::rr::rdata::{CNAME, SOA, TXT};
+
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::from_ascii(text).unwrap()
+    }
+
+    fn record(owner: &str, data: RData, proof: Proof) -> Record {
+        let mut record = Record::from_rdata(name(owner), 60, data);
+        record.proof = proof;
+        record
+    }
+
+    fn soa(owner: &str, proof: Proof) -> Record {
+        record(owner, RData::SOA(SOA::new(name("ns."), name("h."), 1, 1, 1, 1, 60)), proof)
+    }
+
+    fn text(owner: &str, proof: Proof) -> Record {
+        record(owner, RData::TXT(TXT::new(vec!["v=TBR1".to_owned()])), proof)
+    }
+
+    fn signature(owner: &str, kind: RecordType, labels: u8) -> Record {
+        let input = SigInput {
+            type_covered: kind,
+            algorithm: Algorithm::ECDSAP256SHA256,
+            num_labels: labels,
+            original_ttl: 60,
+            sig_expiration: SerialNumber::new(2),
+            sig_inception: SerialNumber::new(1),
+            key_tag: 1,
+            signer_name: name("a.example."),
+        };
+        record(owner, RData::DNSSEC(DNSSECRData::RRSIG(RRSIG::from_sig(input, Vec::new()))), Proof::Secure)
+    }
+
+    fn nsec(owner: &str, next: &str) -> Record {
+        let data = NSEC::new(name(next), [RecordType::TXT]);
+        record(owner, RData::DNSSEC(DNSSECRData::NSEC(data)), Proof::Secure)
+    }
+
+    fn opt_out(owner: &str) -> Record {
+        let data = NSEC3::new(Nsec3HashAlgorithm::SHA1, true, 0, Vec::new(), vec![0; 20], [RecordType::NS]);
+        record(owner, RData::DNSSEC(DNSSECRData::NSEC3(data)), Proof::Secure)
+    }
+
+    fn message(code: ResponseCode, answers: Vec<Record>, authorities: Vec<Record>) -> Message {
+        let mut message = Message::new(1, MessageType::Response, OpCode::Query);
+        message.metadata.response_code = code;
+        message.insert_answers(answers);
+        message.insert_authorities(authorities);
+        message
+    }
+
+    /// `(exists, secure)`; `None`: bogus.
+    fn judged(owner: &str, message: Message) -> Option<(bool, bool)> {
+        match judge(&name(owner), RecordType::TXT, Ok(DnsResponse::from_message(message).unwrap())) {
+            Verdict::Proven(proven) => Some((proven.exists, proven.secure)),
+            Verdict::Bogus => None,
+            Verdict::Unknown(why) => panic!("{why}"),
+        }
+    }
+
+    #[test]
+    fn a_zone_that_a_name_is_not_in_says_nothing_about_it() {
+        let denied_by = |zone| message(ResponseCode::NXDomain, Vec::new(), vec![soa(zone, Proof::Insecure)]);
+        assert_eq!(judged("_tbr.a.example.", denied_by("a.example.")), Some((false, false)));
+        assert_eq!(judged("_tbr.a.example.", denied_by("unsigned.example.")), None);
+    }
+
+    #[test]
+    fn a_wildcard_comes_with_the_proof_that_nothing_is_closer() {
+        let owner = "x.wild.a.example.";
+        let wild = |authorities| {
+            let answers = vec![text(owner, Proof::Secure), signature(owner, RecordType::TXT, 3)];
+            message(ResponseCode::NoError, answers, authorities)
+        };
+        let signed = || signature("*.wild.a.example.", RecordType::NSEC, 3);
+        assert_eq!(judged(owner, wild(Vec::new())), None);
+        assert_eq!(judged(owner, wild(vec![soa("unsigned.example.", Proof::Insecure)])), None);
+        assert_eq!(judged(owner, wild(vec![nsec("*.wild.a.example.", "z.a.example."), signed()])), Some((true, true)));
+        // The same where the validator gives up: one of the zone's records must cover the next closer name.
+        let proven = |next: &str, more| {
+            let message = wild(vec![nsec("*.wild.a.example.", next), more]);
+            is_proven_wildcard(&name(owner), RecordType::TXT, &message)
+        };
+        assert!(proven("z.a.example.", signed()));
+        assert!(proven("a.example.", signed()));
+        assert!(!proven("b.wild.a.example.", signed()), "it ends before");
+        assert!(!proven("b.x.wild.a.example.", signed()), "the name is above another");
+        assert!(!proven("z.a.example.", soa("a.example.", Proof::Secure)), "signed by nobody");
+    }
+
+    #[test]
+    fn a_denial_by_opt_out_is_not_secure() {
+        let denied = |by| message(ResponseCode::NXDomain, Vec::new(), vec![soa("example.", Proof::Secure), by]);
+        assert_eq!(
+            judged("a.example.", denied(opt_out("0123456789abcdefghijklmnopqrstuv.example."))),
+            Some((false, false))
+        );
+        assert_eq!(judged("a.example.", denied(nsec("0.example.", "b.example."))), Some((false, true)));
+        // RFC 5155, Appendix A: H(example) without salt and iterations is another; compared with itself it matches.
+        let hash = Nsec3HashAlgorithm::SHA1.hash(&[], &name("a.example."), 0).unwrap();
+        let label = String::from_utf8(base32_hex(hash.as_ref())).unwrap();
+        let itself = message(ResponseCode::NoError, Vec::new(), vec![opt_out(&format!("{label}.example."))]);
+        assert_eq!(judged("a.example.", itself), Some((true, true)), "there, without such records");
+    }
+
+    #[test]
+    fn one_record_that_is_not_proven_spoils_all() {
+        let both = |second| {
+            message(
+                ResponseCode::NoError,
+                vec![text("a.example.", Proof::Secure), text("a.example.", second)],
+                Vec::new(),
+            )
+        };
+        assert_eq!(judged("a.example.", both(Proof::Secure)), Some((true, true)));
+        for proof in [Proof::Bogus, Proof::Indeterminate, Proof::Insecure] {
+            assert_eq!(judged("a.example.", both(proof)), None);
+        }
+    }
+
+    #[test]
+    fn an_alias_that_comes_and_goes_proves_nothing() {
+        let alias = record("a.example.", RData::CNAME(CNAME(name("b.example."))), Proof::Secure);
+        let message = message(ResponseCode::NoError, vec![alias], Vec::new());
+        let verdict = judge(&name("a.example."), RecordType::TXT, Ok(DnsResponse::from_message(message).unwrap()));
+        assert!(matches!(verdict, Verdict::Unknown(_)));
+    }
+
+    #[test]
+    fn base32_is_that_of_nsec3() {
+        assert_eq!(base32_hex(b"foobar")[..10], *b"cpnmuoj1e8");
+        assert_eq!(base32_hex(&[0xff; 20]), [b'v'; 32]);
+    }
+}

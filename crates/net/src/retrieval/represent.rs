@@ -1,0 +1,84 @@
+//! What a response says of the representation that its body is, or is a part of: coding, strong ETag, length (RFC 9110 §8).
+//!
+//! Decoding is the sink's, asking again `fetch`'s.
+
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap};
+use mail::ledger::{Coding, Representation};
+
+/// Longest strong ETag that is kept and sent back.
+const MAX_TAG: usize = 256;
+
+/// Why a body is not taken.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unfit {
+    /// It is under a coding that was not asked for.
+    Unasked(String),
+    /// It cannot be the object.
+    Wrong(String),
+}
+
+/// Most octets that an object of this size takes under a coding: one that does not shrink takes a little more than it is.
+pub(super) fn most_coded(size: u64) -> u64 {
+    size.saturating_add(size / 128).saturating_add(1024)
+}
+
+/// Of a 200 to a request for an object of this size.
+pub(super) fn whole(headers: &HeaderMap, size: u64, takes_codings: bool) -> Result<Representation, Unfit> {
+    let coding = coding(headers)?;
+    if coding.is_some() && !takes_codings {
+        return Err(unasked());
+    }
+    let length = length(headers);
+    match (coding, length) {
+        (None, Some(length)) if length != size => {
+            Err(Unfit::Wrong(format!("the repository has {length} octets for an object of {size}")))
+        }
+        (Some(_), Some(length)) if length > most_coded(size) => {
+            Err(Unfit::Wrong(format!("the repository has {length} coded octets for an object of {size}")))
+        }
+        (None, _) => Ok(Representation { coding, tag: strong_tag(headers), size: Some(size) }),
+        (Some(_), size) => Ok(Representation { coding, tag: strong_tag(headers), size }),
+    }
+}
+
+/// Of a 206 to a request for what stands behind `held`: the length of the whole representation; `None` where it is not what
+/// was asked for. It need not repeat its coding (RFC 9110 §15.3.7).
+pub(super) fn part(headers: &HeaderMap, asked: &Representation, held: u64, size: u64) -> Option<u64> {
+    let is_same_coding = !headers.contains_key(CONTENT_ENCODING) || coding(headers) == Ok(asked.coding);
+    let all = match asked.size {
+        Some(all) => all,
+        None => total(headers).filter(|all| (held..=most_coded(size)).contains(all))?,
+    };
+    let wanted = format!("bytes {held}-{}/{all}", all.checked_sub(1)?);
+    let is_right_range = headers.get(CONTENT_RANGE).is_some_and(|v| v.as_bytes() == wanted.as_bytes());
+    let is_right_length = length(headers).is_none_or(|length| length == all - held);
+    let is_right = is_right_range && is_right_length && is_same_coding && strong_tag(headers) == asked.tag;
+    is_right.then_some(all)
+}
+
+fn coding(headers: &HeaderMap) -> Result<Option<Coding>, Unfit> {
+    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
+    match (codings.next().map(|value| value.as_bytes().to_ascii_lowercase()).as_deref(), codings.next()) {
+        (None | Some(b"identity"), None) => Ok(None),
+        (Some(b"zstd"), None) => Ok(Some(Coding::Zstd)),
+        _ => Err(unasked()),
+    }
+}
+
+fn unasked() -> Unfit {
+    Unfit::Unasked("the repository uses a content coding that was not asked for".to_owned())
+}
+
+fn strong_tag(headers: &HeaderMap) -> Option<String> {
+    let tag = headers.get(ETAG)?.to_str().ok()?;
+    (tag.starts_with('"') && tag.len() <= MAX_TAG).then(|| tag.to_owned())
+}
+
+fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// The number behind the slash of Content-Range.
+fn total(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_RANGE)?.to_str().ok()?.rsplit_once('/')?.1.parse().ok()
+}

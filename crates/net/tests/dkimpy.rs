@@ -1,0 +1,265 @@
+//! Verdicts on DKIM and ARC equal those of dkimpy, which runs as a process of its own: on the messages of its own test suite, on
+//! chains of its making that are damaged in every part, and on real messages from the sources of mail-auth and mail-parser, which are
+//! changed in every way that a signature must notice, or must not.
+//!
+//! Where we differ on purpose, [`believed`] says so.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use mail::Timestamp;
+use net::authentication::signer::{self, Signer};
+use net::authentication::{Authenticator, Settings};
+use net::dns::{Dnssec, Resolver, Source};
+use policy::ContentEvidence;
+use policy::evidence::Verdict;
+use serde::Deserialize;
+use serde_json::json;
+use tempfile::TempDir;
+use testbed::{PackageSet, Sandbox, Sdist};
+
+/// A message that dkimpy has judged.
+#[derive(Debug, Deserialize)]
+struct Case {
+    name: String,
+    /// Base64.
+    message: String,
+    /// TXT records by name.
+    zone: BTreeMap<String, String>,
+    dkim: Vec<Option<Signature>>,
+    arc: String,
+}
+
+/// A signature that holds.
+#[derive(Debug, Deserialize)]
+struct Signature {
+    domain: String,
+    selector: String,
+    algorithm: String,
+    /// It covers only part of the body.
+    length: bool,
+}
+
+/// What dkimpy believes that we do not: RFC 8301 §3.1, and text added below what is signed (RFC 6376 §8.2).
+fn believed(signature: &Signature) -> bool {
+    signature.algorithm != "rsa-sha1" && !signature.length
+}
+
+#[tokio::test]
+async fn verdicts_are_those_of_dkimpy() {
+    let mut messages = real_messages();
+    messages.extend(sealed_here().await);
+    let cases = judged(&messages);
+    let (mut differences, mut passed, mut sealed, mut own) = (Vec::new(), 0, 0, 0);
+    for case in &cases {
+        let wanted = wanted(case);
+        let found = said(&judge(case).await);
+        passed += wanted.0.len();
+        sealed += usize::from(wanted.1 == "pass");
+        own += usize::from(case.name.starts_with("dkimpy"));
+        if wanted != found {
+            differences.push(format!("{}: dkimpy says {wanted:?}, we say {found:?}", case.name));
+        }
+    }
+    let count = cases.len();
+    assert!(differences.is_empty(), "{} of {count}:\n{}", differences.len(), differences.join("\n"));
+    assert!(own > 200 && count > 500, "the suites are not whole: {own} of {count}");
+    assert!(passed > 100 && sealed > 20, "hardly any signature holds: {passed}, {sealed} chains");
+}
+
+/// Signatures that hold, sorted, and the state of the chain.
+type Verdicts = (Vec<(String, String)>, String);
+
+fn wanted(case: &Case) -> Verdicts {
+    let holding = case.dkim.iter().flatten().filter(|signature| believed(signature));
+    let mut holding: Vec<_> = holding.map(|s| (s.domain.to_ascii_lowercase(), s.selector.clone())).collect();
+    holding.sort();
+    (holding, chain(case).unwrap_or(&case.arc).to_owned())
+}
+
+/// What we say of a chain that dkimpy cannot judge: it takes fields of one name by their position where RFC 8617 §5.1.1.1 goes by
+/// their instance, and knows no Ed25519 (RFC 8463).
+fn chain(case: &Case) -> Option<&'static str> {
+    const BREAKING: [&str; 8] =
+        ["line more", "cut short", "without", "another subject", "author", "another selector", "by another", "part of"];
+    let message = STANDARD.decode(&case.message).unwrap();
+    let fields = String::from_utf8_lossy(&message);
+    let is_known = !fields.lines().any(|line| line.starts_with("ARC-") && line.contains("ed25519"));
+    let holds = !BREAKING.iter().any(|change| case.name.contains(change));
+    match (case.name.ends_with(" last"), is_known) {
+        (true, _) => Some("pass"),
+        (false, false) => Some(if holds { "pass" } else { "fail" }),
+        (false, true) => None,
+    }
+}
+
+fn said(evidence: &ContentEvidence) -> Verdicts {
+    let holding = evidence.dkim.iter().filter(|dkim| dkim.verdict == Verdict::Pass);
+    let mut holding: Vec<_> = holding.map(|dkim| (dkim.domain.to_ascii_lowercase(), dkim.selector.clone())).collect();
+    holding.sort();
+    let chain = match evidence.arc.verdict {
+        Verdict::Pass => "pass",
+        Verdict::None => "none",
+        _ => "fail",
+    };
+    (holding, chain.to_owned())
+}
+
+async fn judge(case: &Case) -> ContentEvidence {
+    let folder = tempfile::tempdir().unwrap();
+    let authenticator = authenticator(&folder, &case.zone);
+    let mut reader = authenticator.content();
+    STANDARD.decode(&case.message).unwrap().chunks(1000).for_each(|chunk| reader.push(chunk));
+    authenticator.judge(&reader.finish().unwrap(), None).await
+}
+
+/// Over these records, in a folder that must be there until they are read.
+fn authenticator(folder: &TempDir, records: &BTreeMap<String, String>) -> Authenticator {
+    let zone = folder.path().join("zone");
+    let records: String = records.iter().filter_map(|(name, text)| record(name, text)).collect();
+    fs::write(&zone, format!("a.example. A 192.0.2.1\n{records}")).unwrap();
+    let settings = Settings {
+        hostname: "mx.b.example".parse().unwrap(),
+        block_lists: Vec::new(),
+        allow_lists: Vec::new(),
+        header_octets: 1 << 20,
+        patience: Duration::from_secs(60),
+    };
+    Authenticator::new(settings, Resolver::new(&Source::ZoneFile(zone), &Dnssec::Off).unwrap()).unwrap()
+}
+
+/// A line of a zone file; nothing for what is no name.
+fn record(name: &str, text: &str) -> Option<String> {
+    let name = name.trim_end_matches('.');
+    if !name.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_.".contains(&octet)) {
+        return None;
+    }
+    // White space means nothing there, and a zone file has no way to write every kind of it.
+    let text = text.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+    let strings: Vec<String> =
+        text.as_bytes().chunks(200).map(|part| format!("{:?}", String::from_utf8_lossy(part))).collect();
+    Some(format!("{name}. TXT {}\n", strings.join(" ")))
+}
+
+/// Asks dkimpy.
+fn judged(messages: &[(String, Vec<u8>, BTreeMap<String, String>)]) -> Vec<Case> {
+    let sandbox = Sandbox::new().unwrap();
+    let host = sandbox.host("oracle.example", &[PackageSet::Dkim]).unwrap();
+    let lines = messages.iter().map(|(name, message, zone)| {
+        json!({ "name": name, "message": STANDARD.encode(message), "zone": zone }).to_string() + "\n"
+    });
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dkimpy/judge.py");
+    let source = Sdist::Dkimpy.unpacked().unwrap();
+    let argv = ["python3", program.to_str().unwrap(), source.to_str().unwrap()];
+    let output = host.output(&argv, lines.collect::<String>().as_bytes()).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Real messages, as they are and changed, with the keys of those who signed them.
+fn real_messages() -> Vec<(String, Vec<u8>, BTreeMap<String, String>)> {
+    let mut messages = Vec::new();
+    let auth = source("mail-auth");
+    for path in files(&auth.join("resources/dkim")).into_iter().chain(files(&auth.join("resources/arc"))) {
+        let text = fs::read_to_string(&path).unwrap();
+        let (records, message) = text.split_once("\n\n").unwrap();
+        let zone: BTreeMap<String, String> = records
+            .lines()
+            .map(|line| line.split_once(' ').unwrap())
+            .map(|(name, text)| (format!("{name}."), text.to_owned()))
+            .collect();
+        for (change, changed) in changed(&message.replace("\r\n", "\n").replace('\n', "\r\n")) {
+            messages.push((format!("{} {change}", path.display()), changed.into_bytes(), zone.clone()));
+        }
+    }
+    for path in files(&source("mail-parser").join("resources/eml")) {
+        messages.push((path.display().to_string(), fs::read(&path).unwrap(), BTreeMap::new()));
+    }
+    messages
+}
+
+/// A message that this server has sealed once, twice and three times, whole and changed.
+async fn sealed_here() -> Vec<(String, Vec<u8>, BTreeMap<String, String>)> {
+    let key = signer::generate_rsa().unwrap();
+    let zone = BTreeMap::from([("s1._domainkey.f.example.".to_owned(), signer::record(&key).unwrap())]);
+    let signer = Signer::new(&"f.example".parse().unwrap(), &[("s1".parse().unwrap(), key)]).unwrap();
+    let results = "Authentication-Results: mx.f.example;\r\n\tspf=pass smtp.mailfrom=a.example;\r\n\tdmarc=pass\r\n";
+    let mut message = "From: Alice <a@a.example>\r\nTo: b@f.example\r\nSubject: a  long\r\n\tsubject\r\n\
+                       DKIM-Signature: v=1; x\r\nDKIM-Signature: v=1; y\r\n\r\nHello \r\n  world\r\n\r\n"
+        .to_owned();
+    let mut messages = Vec::new();
+    for count in 1..=3 {
+        let folder = tempfile::tempdir().unwrap();
+        let authenticator = authenticator(&folder, &zone);
+        let mut reader = authenticator.content().to_be_sealed();
+        reader.push(message.as_bytes());
+        let content = reader.finish().unwrap();
+        let chain = authenticator.judge(&content, None).await.arc.verdict;
+        assert_eq!(chain, if count == 1 { Verdict::None } else { Verdict::Pass });
+        let seal = signer.seal(&content, results, chain, Timestamp::from_secs(1_700_000_000)).unwrap();
+        assert!(seal.starts_with("ARC-Seal: ") && seal.lines().all(|line| line.len() <= 100), "{seal}");
+        message = format!("{seal}{results}Received: from x by y\r\n{message}");
+        messages.push((format!("ours, {count} sets"), message.clone().into_bytes(), zone.clone()));
+        let other = message.replace("world", "World").into_bytes();
+        messages.push((format!("ours, {count} sets, changed"), other, zone.clone()));
+    }
+    messages
+}
+
+/// What may happen to a message on its way.
+fn changed(message: &str) -> Vec<(&'static str, String)> {
+    let (head, body) = message.split_once("\r\n\r\n").unwrap();
+    let with_body = |body: &str| format!("{head}\r\n\r\n{body}");
+    let before = |name: &str, more: &str| message.replacen(&format!("\r\n{name}"), &format!("\r\n{more}{name}"), 1);
+    vec![
+        ("as it is", message.to_owned()),
+        ("with a line more", with_body(&format!("{body}x\r\n"))),
+        ("with empty lines at its end", with_body(&format!("{body}\r\n\r\n"))),
+        ("with spaces at the end of lines", with_body(&body.replace("\r\n", " \r\n"))),
+        ("cut short", with_body(&body[..body.floor_char_boundary(body.len() / 2)])),
+        ("without a body", with_body("")),
+        (
+            "with another subject",
+            before("Subject: ", "Subject: x\r\n").replacen("Subject: x\r\nSubject:", "Subject: x", 1),
+        ),
+        ("with a second subject", before("Subject: ", "Subject: x\r\n")),
+        ("with a second author", before("From: ", "From: x@attacker.example\r\n")),
+        ("with a second author on top", format!("From: x@attacker.example\r\n{message}")),
+        ("without its author", message.replacen("\r\nFrom:", "\r\nX-From:", 1)),
+        ("with fields on top", format!("Received: from x by y\r\nX-Field: y\r\n{message}")),
+        ("folded", message.replacen("Subject: ", "Subject:\r\n ", 1)),
+        ("in another case", message.replacen("Subject: ", "SUBJECT: ", 1)),
+        ("signed with another selector", message.replacen(" s=", " s=x", 1)),
+        ("signed by another", message.replacen(" d=", " d=x.", 1)),
+        ("with part of the body signed", message.replacen(" v=1;", " v=1; l=10;", 1)),
+    ]
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found.sort();
+    found
+}
+
+/// Where cargo keeps the sources of a package that is built here.
+fn source(package: &str) -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let arguments = ["metadata", "--format-version", "1", "--locked", "--filter-platform", "x86_64-unknown-linux-gnu"];
+    let output = Command::new(cargo).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let found = metadata["packages"].as_array().unwrap().iter().find(|found| found["name"] == package);
+    let manifest = Path::new(found.unwrap()["manifest_path"].as_str().unwrap());
+    manifest.parent().unwrap().to_owned()
+}

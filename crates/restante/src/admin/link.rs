@@ -1,0 +1,147 @@
+//! What sites need that are connected some of the time: ask custodians now, try everything again, see what is left.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use mail::ledger::{Inbound, IndexState, Key, Leg, Phase, RecipientState, Route, Row, RowBody};
+use mail::{Domain, QueueId, Timestamp};
+use queue::port::{Command, Request, Selection};
+use serde::Deserialize;
+use store::{Store, StoreError};
+use tokio::sync::oneshot;
+
+use super::api::{Fetched, LinkUp, UnderWay};
+use super::server::{Office, PAGE, Refused};
+use super::submit::{self, OutboxNews};
+use crate::custodians::Wish;
+use crate::runtime::now;
+
+/// What is due this soon anyway is not hurried.
+const SOON: Duration = Duration::from_millis(500);
+
+#[derive(Deserialize)]
+pub(super) struct FetchQuery {
+    custodian: Option<Domain>,
+}
+
+pub(super) async fn fetch(
+    State(office): State<Office>,
+    Query(query): Query<FetchQuery>,
+) -> Result<Json<Vec<Fetched>>, Refused> {
+    let config = office.config.get();
+    if let Some(host) = query.custodian.as_ref().filter(|host| config.custodians.iter().all(|c| c.host != **host)) {
+        return Err(Refused::new(StatusCode::NOT_FOUND, format!("the configuration has no [[custodian]] {host}")));
+    }
+    Ok(Json(ask(&office, query.custodian).await?))
+}
+
+/// The link is up: retries first, so that what was fetched before is claimed and reported over the same connections.
+pub(super) async fn up(State(office): State<Office>) -> Result<Json<LinkUp>, Refused> {
+    let OutboxNews { taken, refused } = submit::take_outbox(&office).await?;
+    let retried = retry_all(&office).await.map_err(|error| Refused::failed(&error))?;
+    let fetched = ask(&office, None).await?;
+    Ok(Json(LinkUp { taken, refused, retried, fetched }))
+}
+
+pub(super) async fn under_way(State(office): State<Office>) -> Result<Json<UnderWay>, Refused> {
+    let mut found = UnderWay::default();
+    let counted = each(&office.store, |row| count(row, &mut found)).await;
+    counted.map_err(|error| Refused::failed(&error))?;
+    Ok(Json(found))
+}
+
+async fn ask(office: &Office, host: Option<Domain>) -> Result<Vec<Fetched>, Refused> {
+    let stopping = || Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping");
+    let (answer, outcome) = oneshot::channel();
+    office.wishes.send(Wish { host, answer }).await.map_err(|_| stopping())?;
+    outcome.await.map_err(|_| stopping())
+}
+
+/// Tries everything now that waits for its next attempt.
+async fn retry_all(office: &Office) -> Result<u64, StoreError> {
+    let soon = now().after(SOON);
+    let (mut legs, mut others): (Vec<(QueueId, u32)>, BTreeSet<QueueId>) = Default::default();
+    each(&office.store, |row| match (&row.key, &row.body) {
+        (Key::Leg(id, number), RowBody::Leg(leg)) if waits(leg, soon) => legs.push((id.clone(), *number)),
+        (_, RowBody::Inbound(inbound)) if owes(inbound) && inbound.next_attempt > soon => {
+            others.insert(inbound.queue_id.clone());
+        }
+        _ => {}
+    })
+    .await?;
+    let retried = legs.len() + others.len();
+    let selections = legs.into_iter().map(|(id, number)| Selection::Leg(id, number));
+    for selection in selections.chain(others.into_iter().map(Selection::Message)) {
+        office.custody.ask(Request::Command(Command::Retry(selection))).await;
+    }
+    Ok(u64::try_from(retried).unwrap_or(u64::MAX))
+}
+
+/// An attempt has failed, and the next one is not due yet.
+fn waits(leg: &Leg, soon: Timestamp) -> bool {
+    let is_open = |state: &RecipientState| match state {
+        RecipientState::Queued => true,
+        RecipientState::Offered(offered) => offered.accepted.is_none() || offered.closed,
+        RecipientState::Claimed(_) | RecipientState::Done { .. } => false,
+    };
+    !leg.held && leg.next_attempt > soon && leg.recipients.iter().any(|recipient| is_open(&recipient.state))
+}
+
+/// Something is still to be fetched, claimed or reported.
+fn owes(inbound: &Inbound) -> bool {
+    matches!(inbound.phase, Phase::Waiting | Phase::Held | Phase::Delegating | Phase::Claiming { .. })
+        || owes_report(inbound)
+}
+
+fn owes_report(inbound: &Inbound) -> bool {
+    let unsaid = |state: &IndexState| {
+        matches!(state, IndexState::Mine { acted: true } | IndexState::Final { acknowledged: false, .. })
+    };
+    inbound.phase == Phase::Working && inbound.recipients.iter().any(|recipient| unsaid(&recipient.state))
+}
+
+fn count(row: &Row, found: &mut UnderWay) {
+    match &row.body {
+        RowBody::Inbound(inbound) => match inbound.phase {
+            Phase::Waiting => {
+                found.to_retrieve += 1;
+                found.octets_to_retrieve += inbound.size;
+            }
+            Phase::Held | Phase::Delegating | Phase::Claiming { .. } => found.to_claim += 1,
+            Phase::Working | Phase::Closed => found.to_report += u64::from(owes_report(inbound)),
+        },
+        RowBody::Leg(leg) => count_leg(leg, found),
+    }
+}
+
+/// What waits for a site, or for somebody to claim it, is out of this server's hands.
+fn count_leg(leg: &Leg, found: &mut UnderWay) {
+    if leg.held || !leg.recipients.iter().any(|recipient| recipient.state == RecipientState::Queued) {
+        return;
+    }
+    match leg.route {
+        Route::Maildir(_) | Route::Lmtp(_) | Route::Reports | Route::Discard => found.to_deliver += 1,
+        Route::Site(_) => {}
+        Route::Mx(_) | Route::Relay(_) => {
+            found.to_send += 1;
+            found.octets_to_send += leg.object.as_ref().map_or(0, |object| object.size);
+        }
+    }
+}
+
+/// Looks at every row of the ledger, a page at a time.
+async fn each(store: &Store, mut look: impl FnMut(&Row)) -> Result<(), StoreError> {
+    for prefix in ["leg/", "in/"] {
+        let mut after: Option<Key> = None;
+        loop {
+            let rows = store.list(prefix, after.as_ref(), PAGE).await?;
+            let Some(last) = rows.last() else { break };
+            after = Some(last.key.clone());
+            rows.iter().for_each(&mut look);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,258 @@
+//! Hostile peers, among real servers: one who sits on the path and changes what is said, one who makes references up. What comes of it is
+//! counted: forgeries accepted 0, messages lost 0, connections to third parties on behalf of an unverified reference 0, and to a host
+//! that has not consented 0. `docs/spec/attacker-matrix.md` has the whole matrix.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use mail::{Address, Domain, Grant, ReferenceId, Timestamp, Xuid};
+use reference::{RecipientsHash, SigningKey, Statement, Uri};
+use testbed::peers::restante::{object, references};
+use testbed::peers::{Middlebox, Restante, RestanteConfig};
+use testbed::samples::{awkward, crlf};
+use testbed::{Host, Record, Sandbox, wait};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_restante");
+
+fn config(domains: &[&str]) -> RestanteConfig {
+    RestanteConfig::new(PROGRAM, &format!("mx.{}", domains[0]), domains).users(&["alice", "bob"])
+}
+
+/// Somebody who has nothing to do with any of it, and counts who knocks.
+struct Innocent {
+    host: Host,
+    knocks: Arc<AtomicUsize>,
+}
+
+impl Innocent {
+    fn new(sandbox: &Sandbox) -> Self {
+        let host = sandbox.host("innocent.example", &[]).unwrap();
+        let knocks = Arc::new(AtomicUsize::new(0));
+        for port in [25, 443] {
+            let (listener, knocks) = (host.listen(port).unwrap(), Arc::clone(&knocks));
+            thread::spawn(move || {
+                for _ in listener.incoming() {
+                    knocks.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        Self { host, knocks }
+    }
+
+    /// Makes a name lead here.
+    fn answers_to(&self, sandbox: &Sandbox, name: &str) {
+        sandbox.publish(&[Record::Host(name.to_owned(), self.host.ipv4(), self.host.ipv6())]).unwrap();
+    }
+
+    fn assert_left_alone(&self) {
+        assert_eq!(self.knocks.load(Ordering::SeqCst), 0, "connections to somebody who has not consented");
+    }
+}
+
+/// The third party in the place of the origin's repository.
+fn redirect(line: Vec<u8>) -> Vec<u8> {
+    replace(line, "https://tbr.a.example/", "https://innocent.example/")
+}
+
+/// Another size than was signed.
+fn tamper(line: Vec<u8>) -> Vec<u8> {
+    replace(line, "; l=", "; l=1")
+}
+
+/// Somebody else gets it.
+fn readdress(line: Vec<u8>) -> Vec<u8> {
+    replace(line, "RCPT TO:<bob@", "RCPT TO:<alice@")
+}
+
+fn replace(line: Vec<u8>, what: &str, with: &str) -> Vec<u8> {
+    String::from_utf8(line).map_or_else(|error| error.into_bytes(), |text| text.replace(what, with).into_bytes())
+}
+
+#[test]
+fn who_sits_on_the_path_of_offers_in_clear_gains_nothing_and_nothing_is_lost() {
+    let sandbox = Sandbox::new().unwrap();
+    let innocent = Innocent::new(&sandbox);
+    let required = "[[transfer.peer]]\ndomain = \"q.example\"\npolicy = \"require\"";
+    let origin = Restante::start(&sandbox, config(&["a.example"]).tables(required)).unwrap();
+    let domains = ["c.example", "r.example", "t.example", "q.example"];
+    // He sees and changes everything: the worst that a receiver can configure.
+    let receiver = config(&domains).with("relay listener", "tbr_without_tls", "true").preference(20);
+    let receiver = Restante::start(&sandbox, receiver).unwrap();
+    let server = (receiver.host().ipv4(), 25).into();
+    let _boxes = [("r", redirect as fn(Vec<u8>) -> Vec<u8>), ("t", tamper), ("q", readdress)].map(|(label, change)| {
+        let middlebox = Middlebox::start(&sandbox, &format!("between.{label}.example"), server, change).unwrap();
+        sandbox.publish_mx(&format!("{label}.example"), middlebox.host().name()).unwrap();
+        middlebox
+    });
+
+    let message = awkward("on its way");
+    origin.send("alice@a.example", &["bob@r.example", "bob@t.example", "bob@q.example"], &message).unwrap();
+    for mailbox in ["bob@r.example", "bob@t.example"] {
+        let copy = receiver.maildir(mailbox).wait_for(1, wait::LONG).unwrap().remove(0);
+        assert!(copy.ends_with(&crlf(&message)), "{}", String::from_utf8_lossy(&copy));
+        assert_eq!(object(&copy), None, "by value, after the offer was refused");
+    }
+    // Who insists on references is told: nothing went to the wrong person, and nothing is lost.
+    let report = origin.maildir("alice@a.example").wait_for_text("message/delivery-status", wait::LONG).unwrap();
+    let report = String::from_utf8_lossy(&report).replace("\r\n ", " ");
+    assert!(report.contains("bob@q.example") && report.contains("made for other recipients"), "{report}");
+    assert_eq!(receiver.maildir("alice@q.example").messages().len(), 0);
+    assert_eq!(receiver.maildir("bob@q.example").messages().len(), 0);
+    innocent.assert_left_alone();
+}
+
+/// Who makes references up: what they say, and whose key signs.
+struct Forger<'a> {
+    host: Host,
+    server: &'a Restante,
+}
+
+/// One made-up reference.
+struct Forgery<'a> {
+    domain: &'a str,
+    selector: &'a str,
+    key: &'a SigningKey,
+    host: &'a str,
+    /// Whom it was signed for.
+    signed_for: &'a str,
+    /// Whom it is sent to.
+    sent_to: &'a str,
+    /// When it was signed, before now.
+    age: Duration,
+}
+
+impl Forger<'_> {
+    /// The reply to the offer.
+    fn offer(&self, forgery: &Forgery<'_>) -> String {
+        let (sender, block) = (format!("alice@{}", forgery.domain), offer(forgery));
+        let mut stream = self.host.connect((self.server.host().ipv4(), 25)).unwrap();
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        let mut reply = || loop {
+            let line = lines.next().unwrap().unwrap();
+            if line.as_bytes().get(3) == Some(&b' ') {
+                return line;
+            }
+        };
+        reply();
+        let mut said = String::new();
+        let rcpt = format!("RCPT TO:<{}>\r\n", forgery.sent_to);
+        for command in ["EHLO mx.x.example\r\n".to_owned(), format!("MAIL FROM:<{sender}>\r\n"), rcpt, block] {
+            stream.write_all(command.as_bytes()).unwrap();
+            said = reply();
+        }
+        said
+    }
+}
+
+/// The TBR line with its block.
+fn offer(forgery: &Forgery<'_>) -> String {
+    let (id, grant) = (ReferenceId(rand()), Grant::new(&rand()).unwrap());
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let issued = Timestamp::from_secs(since.as_secs()).before(forgery.age);
+    let recipient: Address = forgery.signed_for.parse().unwrap();
+    let xuid = Xuid::of(b"From: x\r\n\r\nforged\r\n");
+    let statement = Statement {
+        domain: forgery.domain.parse().unwrap(),
+        selector: forgery.selector.parse().unwrap(),
+        algorithm: forgery.key.algorithm(),
+        id,
+        xuid,
+        size: 19,
+        issued,
+        expires: issued.after(Duration::from_secs(24 * 3600)),
+        to: recipient.domain().unwrap(),
+        mail_from: Some(format!("alice@{}", forgery.domain).parse().unwrap()),
+        recipients: RecipientsHash::compute(&grant, &id, &[recipient]),
+    };
+    let uri = Uri { host: Domain::parse(forgery.host).unwrap(), xuid, grant };
+    format!("TBR 0 {}\r\n{}.\r\n", uri.reveal(), statement.sign(forgery.key).unwrap().encode())
+}
+
+fn rand() -> [u8; 16] {
+    let mut octets = [0; 16];
+    aws_lc_rs::rand::fill(&mut octets).unwrap();
+    octets
+}
+
+fn key(path: &Path) -> SigningKey {
+    let pem = fs::read_to_string(path).unwrap();
+    let base64: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+    SigningKey::from_pkcs8(&STANDARD.decode(base64).unwrap()).unwrap()
+}
+
+#[test]
+fn references_that_are_made_up_or_aim_at_others_are_refused_before_anybody_is_asked() {
+    let sandbox = Sandbox::new().unwrap();
+    let innocent = Innocent::new(&sandbox);
+    let origin = Restante::start(&sandbox, config(&["a.example"])).unwrap();
+    let spammer = Restante::start(&sandbox, config(&["x.example"])).unwrap();
+    let receiver = config(&["c.example"]).with("relay listener", "tbr_without_tls", "true");
+    let receiver = Restante::start(&sandbox, receiver).unwrap();
+    let forger = Forger { host: sandbox.host("forger.example", &[]).unwrap(), server: &receiver };
+    // Whoever answers for DNS can say anything there: a key of his own in the victim's name, and where the victim is.
+    let (theirs, own) = (key(&origin.key("a.example")), key(&spammer.key("x.example")));
+    let record = reference::KeyRecord::active(
+        "forged".parse().unwrap(),
+        own.verifying_key(),
+        Timestamp::from_secs(1),
+        Timestamp::from_secs(4_000_000_000),
+    );
+    sandbox.publish(&[Record::Txt("forged._tbr.a.example".to_owned(), record.to_txt())]).unwrap();
+    innocent.answers_to(&sandbox, "tbr.victim.example");
+
+    let genuine = Forgery {
+        domain: "a.example",
+        selector: "k1",
+        key: &theirs,
+        host: "tbr.a.example",
+        signed_for: "bob@c.example",
+        sent_to: "bob@c.example",
+        age: Duration::ZERO,
+    };
+    let hour = Duration::from_secs(3600);
+    let attacks = [
+        ("forge", Forgery { key: &own, ..genuine }),
+        ("poison: a key in unsigned DNS", Forgery { key: &own, selector: "forged", ..genuine }),
+        (
+            "forge in the name of one without a record",
+            Forgery { domain: "victim.example", host: "tbr.victim.example", key: &own, ..genuine },
+        ),
+        ("replay to others", Forgery { sent_to: "alice@c.example", ..genuine }),
+        ("replay after its time", Forgery { age: 30 * hour, ..genuine }),
+        (
+            "redirect, by the sender itself",
+            Forgery { domain: "x.example", key: &own, host: "innocent.example", ..genuine },
+        ),
+        ("redirect, in another's name", Forgery { host: "innocent.example", ..genuine }),
+        ("sign for others", Forgery { domain: "x.example", key: &theirs, host: "tbr.x.example", ..genuine }),
+    ];
+    for (attack, forgery) in &attacks {
+        let said = forger.offer(forgery);
+        // What cannot be told apart from a key that is not there yet is to come again; nothing is taken.
+        assert!(said.starts_with(['4', '5']), "{attack}: {said}");
+    }
+    innocent.assert_left_alone();
+    assert_eq!(receiver.maildir("bob@c.example").messages().len(), 0);
+
+    // What the forger did costs nobody's mail.
+    let message = awkward("genuine after all");
+    let id = origin.send("alice@a.example", &["bob@c.example"], &message).unwrap();
+    let sent = origin.wait_for_state(&id, "delivered", wait::LONG).unwrap();
+    assert_eq!(references(&sent).len(), 1);
+    let copies = receiver.maildir("bob@c.example").messages();
+    assert_eq!(copies.len(), 1, "only the genuine one");
+    assert_eq!(object(&copies[0]), Some(&crlf(&message)[..]));
+    // The others were refused for what was wrong with them: signed by who may, and for whom it is sent to, such an offer is taken.
+    let said = forger.offer(&genuine);
+    assert!(said.starts_with("250 2.5.0 "), "{said}");
+    innocent.assert_left_alone();
+}

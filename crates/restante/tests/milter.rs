@@ -1,0 +1,112 @@
+//! A real milter (libmilter, from Debian) is asked about mail by value and by reference: what it refuses is refused, what it adds
+//! stands on top, and without it mail waits.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::fs;
+
+use testbed::peers::restante::object;
+use testbed::peers::{Restante, RestanteConfig};
+use testbed::samples::{body, crlf, large};
+use testbed::{Host, PackageSet, Process, Sandbox, wait};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_restante");
+const PORT: u16 = 8890;
+
+/// An origin, and a receiver that asks a milter.
+struct World {
+    origin: Restante,
+    receiver: Restante,
+    filter: Option<Process>,
+    host: Host,
+    _sandbox: Sandbox,
+}
+
+impl World {
+    /// `policy` is the origin's.
+    fn new(policy: &str) -> Self {
+        let sandbox = Sandbox::new().unwrap();
+        let host = sandbox.host("filter.example", &[PackageSet::Milter]).unwrap();
+        let config = |name: &str, domain: &str| {
+            let config = RestanteConfig::new(PROGRAM, name, &[domain]).users(&["alice", "bob", "carol"]);
+            config.with("transfer", "policy", &format!("\"{policy}\""))
+        };
+        let milter = format!("[[milter]]\naddress = \"{}:{PORT}\"\ntimeout = \"60s\"", host.ipv4());
+        let receiver = Restante::start(&sandbox, config("mx.b.example", "b.example").tables(&milter)).unwrap();
+        let origin = Restante::start(&sandbox, config("mx.a.example", "a.example")).unwrap();
+        Self { origin, receiver, filter: None, host, _sandbox: sandbox }
+    }
+
+    fn start_filter(&mut self) {
+        let script = self.host.room().join("filter.py");
+        fs::write(&script, include_str!("filter.py")).unwrap();
+        let mut process = self.host.spawn("milter", &["/usr/bin/python3", script.to_str().unwrap()]).unwrap();
+        self.host.wait_for_port(PORT, &mut process).unwrap();
+        self.filter = Some(process);
+    }
+
+    /// From alice to somebody at the receiver; its id.
+    fn send(&self, to: &str, subject: &str) -> (String, Vec<u8>) {
+        let message = large(subject, 200_000);
+        let id = self.origin.send("alice@a.example", &[to], &message).unwrap();
+        (id, crlf(&message))
+    }
+
+    fn assert_reported(&self, to: &str, subject: &str, status: &str, words: &str) {
+        self.send(to, subject);
+        let report = self.origin.maildir("alice@a.example").wait_for_text(words, wait::LONG);
+        let report = report.unwrap_or_else(|error| panic!("{error}\n{}", self.receiver.log()));
+        let text = String::from_utf8_lossy(&report).into_owned();
+        assert!(text.contains(&format!("Status: {status}\r\n")) && text.contains("Action: failed"), "{text}");
+    }
+
+    /// The message has come, under what the filter says of it.
+    fn assert_came(&self, sent: &[u8]) -> Vec<u8> {
+        let copy = self.receiver.maildir("carol@b.example").wait_for(1, wait::LONG).unwrap().remove(0);
+        let seen = format!("X-Filter: <alice@a.example> {} octets\r\n", body(sent).len());
+        let text = String::from_utf8_lossy(&copy).into_owned();
+        assert!(copy.ends_with(sent) && text.contains(&seen), "no {seen:?} in {}", &text[..1500]);
+        copy
+    }
+}
+
+#[test]
+fn by_value_it_refuses_discards_and_adds() {
+    let mut world = World::new("never");
+    world.start_filter();
+    world.assert_reported("bob@b.example", "for bob", "5.7.9", "bob is not at home");
+    world.assert_reported("carol@b.example", "with a virus", "5.7.8", "a virus is in it");
+    let (noise, _) = world.send("carol@b.example", "noise");
+    world.origin.wait_for_state(&noise, "relayed", wait::LONG).unwrap();
+    let (_, sent) = world.send("carol@b.example", "fine");
+    world.assert_came(&sent);
+    assert_eq!(world.receiver.maildir("carol@b.example").messages().len(), 1);
+}
+
+#[test]
+fn by_reference_it_judges_before_the_claim() {
+    let mut world = World::new("require");
+    world.start_filter();
+    world.assert_reported("bob@b.example", "for bob", "5.7.9", "bob is not at home");
+    let (virus, _) = world.send("carol@b.example", "with a virus");
+    world.origin.wait_for_state(&virus, "failed", wait::LONG).unwrap();
+    world.origin.maildir("alice@a.example").wait_for_text("a virus is in it", wait::LONG).unwrap();
+    let (noise, _) = world.send("carol@b.example", "noise");
+    world.origin.wait_for_state(&noise, "failed", wait::LONG).unwrap();
+    let (fine, sent) = world.send("carol@b.example", "fine");
+    world.origin.wait_for_state(&fine, "delivered", wait::LONG).unwrap();
+    let copy = world.assert_came(&sent);
+    assert_eq!(object(&copy), Some(&sent[..]), "the object is not what was sent");
+    assert_eq!(world.receiver.maildir("carol@b.example").messages().len(), 1);
+}
+
+#[test]
+fn without_it_mail_waits() {
+    let mut world = World::new("never");
+    let (id, sent) = world.send("carol@b.example", "early");
+    let deferred = || world.receiver.log().contains("deferred for want of a milter's verdict").then_some(());
+    wait::until("a deferral", wait::LONG, deferred).unwrap();
+    world.start_filter();
+    world.origin.wait_for_state(&id, "relayed", wait::LONG).unwrap();
+    world.assert_came(&sent);
+}

@@ -1,0 +1,264 @@
+//! What protects mail on its way between servers, among real peers: MTA-STS policies of others and of our own, REQUIRETLS,
+//! `TLS-Required: No`; and addresses beyond ASCII.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::fs;
+
+use testbed::peers::restante::steps;
+use testbed::peers::{MailServer, Nginx, Restante, RestanteConfig, Site};
+use testbed::samples::awkward;
+use testbed::{Record, Sandbox, wait};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_restante");
+
+fn restante(name: &str) -> RestanteConfig {
+    let domain = name.strip_prefix("mx.").unwrap();
+    RestanteConfig::new(PROGRAM, name, &[domain]).users(&["alice", "bob"])
+}
+
+/// A web server for the policy of p.example.
+fn policy_host(sandbox: &Sandbox, mode: &str) -> Nginx {
+    let web = Nginx::start(sandbox, "mta-sts.p.example").unwrap();
+    let folder = web.files().join(".well-known");
+    fs::create_dir_all(&folder).unwrap();
+    let policy = format!("version: STSv1\nmode: {mode}\nmx: *.p.example\nmax_age: 86400\n");
+    fs::write(folder.join("mta-sts.txt"), policy).unwrap();
+    let record = Record::Txt("_mta-sts.p.example".to_owned(), "v=STSv1; id=1;".to_owned());
+    sandbox.publish(&[record]).unwrap();
+    web
+}
+
+/// Postfix with a good certificate for a name that is not its own.
+fn misnamed(sandbox: &Sandbox) -> MailServer {
+    let identity = sandbox.ca().issue(&["mx.other.example"]).unwrap();
+    let (certificate, key) = (sandbox.folder().join("wrong.pem"), sandbox.folder().join("wrong.key"));
+    fs::write(&certificate, identity.certificate).unwrap();
+    fs::write(&key, identity.key).unwrap();
+    let site = Site::new("mx.p.example", &["p.example"]);
+    let site = site.line(&format!("smtpd_tls_cert_file = {}", certificate.display()));
+    MailServer::postfix(sandbox, &site.line(&format!("smtpd_tls_key_file = {}", key.display()))).unwrap()
+}
+
+#[test]
+fn an_enforced_policy_lets_mail_go_to_postfix_with_the_right_name() {
+    let sandbox = Sandbox::new().unwrap();
+    let web = policy_host(&sandbox, "enforce");
+    let peer = MailServer::postfix(&sandbox, &Site::new("mx.p.example", &["p.example"])).unwrap();
+    let a = Restante::start(&sandbox, restante("mx.a.example")).unwrap();
+    let id = a.send("alice@a.example", &["bob@p.example"], &awkward("guarded")).unwrap();
+    a.wait_for_state(&id, "relayed", wait::LONG).unwrap();
+    peer.maildir("bob").wait_for(1, wait::LONG).unwrap();
+    let report = a.json(&["check", "peer", "p.example"], b"").unwrap();
+    assert_eq!((&report["mta_sts"]["mode"], &report["exchangers"][0]["demand"]), (&"enforce".into(), &"webpki".into()));
+    drop(web);
+}
+
+#[test]
+fn an_enforced_policy_keeps_mail_from_postfix_with_the_wrong_name_or_with_none() {
+    let sandbox = Sandbox::new().unwrap();
+    let _web = policy_host(&sandbox, "enforce");
+    let peer = misnamed(&sandbox);
+    let a = Restante::start(&sandbox, restante("mx.a.example").with("queue", "expire_after", "\"4s\"")).unwrap();
+    let id = a.send("alice@a.example", &["bob@p.example"], &awkward("kept back")).unwrap();
+    let trace = a.wait_for_state(&id, "failed", wait::LONG).unwrap();
+    assert!(!steps(&trace).iter().any(|step| step == "offered"), "{trace}");
+    let why = trace.to_string();
+    assert!(why.contains("TLS cannot be negotiated") && why.contains("mx.p.example"), "{trace:#}");
+    a.maildir("alice@a.example").wait_for_text("kept back", wait::LONG).unwrap();
+    assert_eq!(peer.maildir("bob").messages().len(), 0);
+    // Nothing was said in it but EHLO and STARTTLS.
+    assert!(!peer.log().contains("from=<alice@a.example>"), "{}", peer.log());
+
+    // An MX that the policy does not name: whoever forged the answer gets no mail.
+    sandbox.publish(&[Record::Mx("p.example".to_owned(), 1, "mx.a2.example".to_owned())]).unwrap();
+    let report = a.cli(&["check", "peer", "p.example", "--json"], b"").unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&report.stdout).unwrap();
+    let forged = &report["exchangers"][0];
+    assert_eq!(forged["host"], "mx.a2.example", "{report}");
+    assert!(forged["problem"].as_str().unwrap().contains("not among the hosts"), "{report}");
+}
+
+#[test]
+fn a_policy_under_test_keeps_no_mail_back() {
+    let sandbox = Sandbox::new().unwrap();
+    let _web = policy_host(&sandbox, "testing");
+    let peer = misnamed(&sandbox);
+    let a = Restante::start(&sandbox, restante("mx.a.example")).unwrap();
+    let id = a.send("alice@a.example", &["bob@p.example"], &awkward("watched")).unwrap();
+    a.wait_for_state(&id, "relayed", wait::LONG).unwrap();
+    peer.maildir("bob").wait_for(1, wait::LONG).unwrap();
+}
+
+/// A policy of p.example under test, Postfix with a certificate for another name, and reports to bob there: he learns what would
+/// fail, by mail that goes through all the same.
+#[test]
+fn a_domain_learns_what_its_policy_would_keep_back() {
+    let sandbox = Sandbox::new().unwrap();
+    let _web = policy_host(&sandbox, "testing");
+    let peer = misnamed(&sandbox);
+    let record = Record::Txt("_smtp._tls.p.example".to_owned(), "v=TLSRPTv1; rua=mailto:bob@p.example".to_owned());
+    sandbox.publish(&[record]).unwrap();
+    let a = Restante::start(&sandbox, restante("mx.a.example")).unwrap();
+    let id = a.send("alice@a.example", &["bob@p.example"], &awkward("watched")).unwrap();
+    a.wait_for_state(&id, "relayed", wait::LONG).unwrap();
+    let sent = a.json(&["reports", "send"], b"").unwrap();
+    assert_eq!(sent["kinds"][0]["handed_over"], 1, "{sent}");
+    let letter = peer.maildir("bob").wait_for_text("report-type=tlsrpt", wait::LONG).unwrap();
+    let Some(Ok((kind, report))) = restante::reports::inbox::find(&letter) else { panic!("no report") };
+    assert_eq!(kind, "tls");
+    let policy = &report["policies"][0];
+    assert_eq!((&policy["kind"], &policy["bad"]), (&"sts".into(), &1.into()), "{report}");
+    assert_eq!(policy["failures"][0]["kind"], "certificate-host-mismatch", "{report}");
+    // There is nothing new to tell; the report itself is no news.
+    let sent = a.json(&["reports", "send"], b"").unwrap();
+    assert_eq!((&sent["kinds"][0]["handed_over"], &sent["kinds"][0]["waiting"]), (&0.into(), &0.into()), "{sent}");
+}
+
+/// A report that nobody can take yet is on disk, and goes after a kill.
+#[test]
+fn reports_of_others_are_received_and_shown_also_after_a_kill() {
+    let sandbox = Sandbox::new().unwrap();
+    let b = restante("mx.b.example").with("domain", "report_address", "\"reports\"");
+    let b = Restante::start(&sandbox, b).unwrap();
+    let mut a = Restante::start(&sandbox, restante("mx.a.example")).unwrap();
+    let id = a.send("alice@a.example", &["bob@b.example"], &awkward("counted")).unwrap();
+    a.wait_for_state(&id, "delivered", wait::LONG).unwrap();
+    let printed = b.json(&["dns", "print", "b.example"], b"").unwrap();
+    let record = printed.as_array().unwrap().iter().find(|record| record["purpose"] == "tls-rpt").unwrap();
+    let (name, text) = (record["name"].as_str().unwrap(), record["text"].as_str().unwrap());
+    assert_eq!(text, "v=TLSRPTv1; rua=mailto:reports@b.example");
+    // What happened is on disk within a second or two.
+    wait::until("the journal is written", wait::LONG, || {
+        let folder = fs::read_dir(a.data().join("reports/tls")).ok()?;
+        let mut texts = folder.filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
+        texts.any(|text| text.contains("mx.b.example")).then_some(())
+    })
+    .unwrap();
+    a.kill().unwrap();
+    sandbox.publish(&[Record::Txt(name.to_owned(), text.to_owned())]).unwrap();
+    a.run().unwrap();
+    let sent = a.json(&["reports", "send"], b"").unwrap();
+    assert_eq!(sent["kinds"][0]["handed_over"], 1, "{sent}");
+    let shown = wait::until("the report is there", wait::LONG, || {
+        let shown = b.json(&["reports", "tls"], b"").ok()?;
+        (!shown.as_array()?.is_empty()).then_some(shown)
+    })
+    .unwrap();
+    let report = &shown[0]["report"];
+    assert_eq!(
+        (&report["organization"], &shown[0]["to"]),
+        (&"a.example".into(), &"reports@b.example".into()),
+        "{shown}"
+    );
+    let policy = &report["policies"][0];
+    assert_eq!((&policy["kind"], &policy["domain"]), (&"no-policy-found".into(), &"b.example".into()), "{shown}");
+    assert!(policy["good"].as_u64().unwrap() >= 1 && policy["bad"] == 0, "{shown}");
+}
+
+#[test]
+fn our_own_policy_is_served_and_lived_up_to() {
+    let sandbox = Sandbox::new().unwrap();
+    let b = restante("mx.b.example").with("domain", "mta_sts", "{ mode = \"enforce\" }");
+    let b = Restante::start(&sandbox, b).unwrap();
+    let a = Restante::start(&sandbox, restante("mx.a.example")).unwrap();
+    let printed = b.json(&["dns", "print", "b.example"], b"").unwrap();
+    let record = printed.as_array().unwrap().iter().find(|record| record["name"] == "_mta-sts.b.example").unwrap();
+    let text = record["text"].as_str().unwrap().to_owned();
+    sandbox.publish(&[Record::Txt("_mta-sts.b.example".to_owned(), text)]).unwrap();
+    let id = a.send("alice@a.example", &["bob@b.example"], &awkward("guarded")).unwrap();
+    a.wait_for_state(&id, "delivered", wait::LONG).unwrap();
+    let report = a.json(&["check", "peer", "b.example"], b"").unwrap();
+    assert_eq!((&report["mta_sts"]["mode"], &report["way"]), (&"enforce".into(), &"by-reference".into()), "{report}");
+    // What it publishes is what is served; the records that nobody publishes here are named.
+    let check = b.cli(&["dns", "check", "--json"], b"").unwrap();
+    let check: serde_json::Value = serde_json::from_slice(&check.stdout).unwrap();
+    let verdict = |name: &str| {
+        let found = check["records"].as_array().unwrap().iter().find(|record| record["name"] == name);
+        found.unwrap()["verdict"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(
+        (verdict("mta-sts.b.example"), verdict("_mta-sts.b.example")),
+        ("good".into(), "good".into()),
+        "{check}"
+    );
+    assert_eq!(verdict("_dmarc.b.example"), "change");
+}
+
+/// Hands in a message from alice that is to go over proven TLS only.
+fn require_tls(server: &Restante, to: &str, subject: &str) -> String {
+    let arguments = ["send", "-i", "--require-tls", "-f", "alice@a.example", to];
+    server.json(&arguments, &awkward(subject)).unwrap()["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn what_requires_tls_goes_by_reference_where_a_policy_names_the_server_and_nowhere_else() {
+    let sandbox = Sandbox::new().unwrap();
+    let b = restante("mx.b.example").with("domain", "mta_sts", "{ mode = \"enforce\" }");
+    let b = Restante::start(&sandbox, b).unwrap();
+    let a = Restante::start(&sandbox, restante("mx.a.example")).unwrap();
+    // Nothing proves the exchanger: the author has it back, the body not, and nobody else has anything.
+    let id = require_tls(&a, "bob@b.example", "unproven");
+    let trace = a.wait_for_state(&id, "failed", wait::LONG).unwrap();
+    assert!(trace.to_string().contains("5.7.30"), "{trace:#}");
+    a.maildir("alice@a.example").wait_for_text("5.7.30", wait::LONG).unwrap();
+    assert_eq!(b.maildir("bob@b.example").messages().len(), 0);
+
+    let printed = b.json(&["dns", "print", "b.example"], b"").unwrap();
+    let record = printed.as_array().unwrap().iter().find(|record| record["name"] == "_mta-sts.b.example").unwrap();
+    let text = record["text"].as_str().unwrap().to_owned();
+    sandbox.publish(&[Record::Txt("_mta-sts.b.example".to_owned(), text)]).unwrap();
+    let id = require_tls(&a, "bob@b.example", "proven");
+    let trace = a.wait_for_state(&id, "delivered", wait::LONG).unwrap();
+    assert!(steps(&trace).iter().any(|step| step == "claimed"), "{trace:#}");
+    b.maildir("bob@b.example").wait_for_text("proven", wait::LONG).unwrap();
+}
+
+#[test]
+fn postfix_does_not_promise_to_keep_to_tls_and_gets_nothing_that_requires_it() {
+    let sandbox = Sandbox::new().unwrap();
+    let _web = policy_host(&sandbox, "enforce");
+    let peer = MailServer::postfix(&sandbox, &Site::new("mx.p.example", &["p.example"])).unwrap();
+    let a = Restante::start(&sandbox, restante("mx.a.example")).unwrap();
+    let id = require_tls(&a, "bob@p.example", "unpromised");
+    let trace = a.wait_for_state(&id, "failed", wait::LONG).unwrap();
+    assert!(trace.to_string().contains("5.7.30"), "{trace:#}");
+    assert!(!peer.log().contains("from=<alice@a.example>"), "{}", peer.log());
+    assert_eq!(peer.maildir("bob").messages().len(), 0);
+}
+
+#[test]
+fn an_author_may_prefer_arrival_to_tls() {
+    let sandbox = Sandbox::new().unwrap();
+    let _web = policy_host(&sandbox, "enforce");
+    let peer = misnamed(&sandbox);
+    let a = Restante::start(&sandbox, restante("mx.a.example")).unwrap();
+    let message = b"From: alice@a.example\r\nTLS-Required: No\r\nSubject: whatever\r\n\r\nhello\r\n";
+    let id = a.send("alice@a.example", &["bob@p.example"], message).unwrap();
+    a.wait_for_state(&id, "relayed", wait::LONG).unwrap();
+    peer.maildir("bob").wait_for_text("whatever", wait::LONG).unwrap();
+}
+
+#[test]
+fn addresses_beyond_ascii_go_in_both_modes_or_come_back() {
+    let sandbox = Sandbox::new().unwrap();
+    let b = RestanteConfig::new(PROGRAM, "mx.b.example", &["b.example"]).users(&["bob", "j\u{fc}rgen"]);
+    let b = Restante::start(&sandbox, b).unwrap();
+    let a = Restante::start(&sandbox, restante("mx.a.example")).unwrap();
+    let by_value = restante("mx.c.example").with("transfer", "policy", "\"never\"");
+    let c = Restante::start(&sandbox, by_value).unwrap();
+    let mailbox = b.maildir("j%C3%BCrgen@b.example");
+    let message = "Subject: gr\u{fc}\u{df}e\r\n\r\nhallo\r\n".as_bytes();
+    for (server, from, state) in [(&a, "alice@a.example", "delivered"), (&c, "alice@c.example", "relayed")] {
+        let id = server.send(from, &["j\u{fc}rgen@b.example"], message).unwrap();
+        server.wait_for_state(&id, state, wait::LONG).unwrap();
+    }
+    mailbox.wait_for(2, wait::LONG).unwrap();
+    mailbox.wait_for_text("with UTF8SMTPS", wait::LONG).unwrap();
+    // A peer that lacks SMTPUTF8 is asked for nothing.
+    let old = Site::new("mx.p.example", &["p.example"]).line("smtputf8_enable = no");
+    let _peer = MailServer::postfix(&sandbox, &old).unwrap();
+    let id = a.send("alice@a.example", &["j\u{fc}rgen@p.example"], b"Subject: x\r\n\r\n").unwrap();
+    let trace = a.wait_for_state(&id, "failed", wait::LONG).unwrap();
+    assert!(trace.to_string().contains("5.6.7"), "{trace:#}");
+}

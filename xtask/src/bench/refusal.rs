@@ -1,0 +1,107 @@
+//! What an unwanted message costs who refuses it: an offer whose signature is not the domain's, beside Postfix refusing
+//! the same message at RCPT (nobody of that name) and after its content (a header check).
+//!
+//! Sessions inside TLS are open already: each load runs with one refusal a session and with many, and the difference is
+//! divided by the refusals that it has more. The offer is refused as late as can be, by its signature.
+
+use anyhow::Result;
+use testbed::peers::{MailServer, Site};
+use testbed::{Host, Sandbox};
+
+use super::Effort;
+use super::domains::{self, Receiver};
+use super::figures::{Figure, Goal};
+use super::under_test::{processor_time, program, wire_octets};
+
+const SIZE: &str = "20480";
+
+/// Sessions at once: Postfix, as it comes, takes 50 of one client.
+const SESSIONS: usize = 45;
+
+/// Refusals of a session besides its first; both servers close a session that has had twenty.
+const MORE: usize = 18;
+
+/// What one refusal takes of who refuses.
+#[derive(Debug, Clone, Copy)]
+struct Cost {
+    /// Both directions, all headers.
+    octets: f64,
+    /// Processor time in milliseconds.
+    processor: f64,
+}
+
+/// A load that is refused, of any number of refusals a session.
+struct Load<'a> {
+    client: &'a Host,
+    server: &'a Host,
+    arguments: Vec<String>,
+}
+
+impl Load<'_> {
+    fn refusal(&self) -> Result<Cost> {
+        let (first, all) = (self.run(1)?, self.run(1 + MORE)?);
+        let each = |first: f64, all: f64| (all - first) / (SESSIONS * MORE) as f64;
+        Ok(Cost { octets: each(first.octets, all.octets), processor: each(first.processor, all.processor) })
+    }
+
+    fn run(&self, each: usize) -> Result<Cost> {
+        let (tool, numbers) = (program("examples/tbr_load")?, [SESSIONS.to_string(), each.to_string()]);
+        let mut argv = vec![tool.as_str()];
+        argv.extend(self.arguments.iter().chain(&numbers).map(String::as_str));
+        let before = wire_octets(self.server)?;
+        let (_, used) = processor_time(self.server, || self.client.run(&argv))?;
+        let octets = wire_octets(self.server)? - before;
+        Ok(Cost { octets: octets as f64, processor: used.as_secs_f64() * 1000.0 })
+    }
+}
+
+pub(super) fn run(effort: Effort) -> Result<Vec<Figure>> {
+    let sandbox = Sandbox::new()?;
+    let client = sandbox.host("load.example", &[])?;
+    let host = sandbox.host("mx.b.example", &[])?;
+    let domains = ["b.example".to_owned()];
+    let _origin = domains::origin(&sandbox, &[], &[(domains.to_vec(), host.ipv4())])?;
+    let told = Receiver { domains: &domains, deliver: "discard", pauses_retrieval: true, has_budgets: false };
+    let restante = domains::receiver(&sandbox, host, told)?;
+    let postfix = MailServer::postfix(&sandbox, &postfix_site())?;
+    postfix.host().put("/etc/postfix/unwanted", b"/^Subject: not wanted/ REJECT\n")?;
+    let forged = client.room().join("forged.pem").display().to_string();
+    client.run(&[&program("restante")?, "keys", "generate", "--domain", "a.example", "--out", &forged])?;
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let at = |host: &Host| format!("{}:25", host.ipv4());
+    let at_postfix = |recipient: &str| Load {
+        client: &client,
+        server: postfix.host(),
+        arguments: words(&["refused-messages", &at(postfix.host()), "alice@a.example", recipient, SIZE]),
+    };
+    let ours = Load {
+        client: &client,
+        server: restante.host(),
+        arguments: words(&["refused-offers", &at(restante.host()), &forged, "a.example", "b.example"]),
+    };
+    let (at_rcpt, after_content) = (at_postfix("nobody@p.example"), at_postfix("bob@p.example"));
+    // The first makes the receiver look the key up.
+    for load in [&ours, &at_rcpt, &after_content] {
+        load.run(1)?;
+    }
+    let mut octets = Figure::new("octets on the wire, peer: at RCPT", "", Goal::AtMost(1500.0));
+    let mut octets_after = Figure::new("octets on the wire, peer: after content", "", Goal::Told);
+    let mut rcpt = Figure::new("processor time, peer: at RCPT", "ms", Goal::RatioAtMost(1.0));
+    let mut content = Figure::new("processor time, peer: after content", "ms", Goal::RatioAtMost(0.2));
+    for _ in 0..effort.rounds {
+        let (at_rcpt, ours, after_content) = (at_rcpt.refusal()?, ours.refusal()?, after_content.refusal()?);
+        octets.round(ours.octets, at_rcpt.octets);
+        octets_after.round(ours.octets, after_content.octets);
+        rcpt.round(ours.processor, at_rcpt.processor);
+        content.round(ours.processor, after_content.processor);
+    }
+    Ok(vec![octets, octets_after, rcpt, content])
+}
+
+/// Stock, but for the check of headers, and for no pause after ten errors of a session.
+fn postfix_site() -> Site {
+    Site::new("mx.p.example", &["p.example"])
+        .stock_timers()
+        .line("smtpd_error_sleep_time = 0")
+        .line("header_checks = regexp:/etc/postfix/unwanted")
+}
