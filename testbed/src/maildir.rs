@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 
@@ -29,16 +29,17 @@ impl Maildir {
         &self.path
     }
 
-    /// All messages in `new` and `cur`, in the order of their file names.
+    /// All messages in `new` and `cur`, those written first before the others: names say nothing of that, some are random.
     #[must_use]
     pub fn messages(&self) -> Vec<Vec<u8>> {
-        let mut files: Vec<PathBuf> = ["new", "cur"]
+        let mut files: Vec<(SystemTime, PathBuf)> = ["new", "cur"]
             .iter()
             .filter_map(|part| fs::read_dir(self.path.join(part)).ok())
-            .flat_map(|entries| entries.flatten().map(|entry| entry.path()))
+            .flat_map(|entries| entries.flatten())
+            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
             .collect();
         files.sort();
-        files.iter().filter_map(|file| fs::read(file).ok()).collect()
+        files.iter().filter_map(|(_, file)| fs::read(file).ok()).collect()
     }
 
     /// Waits until at least `count` messages are there.
