@@ -62,6 +62,17 @@ impl Domain {
         self.0.split_once('.').map(|(_, rest)| Self(rest.to_owned()))
     }
 
+    /// The registrable domain: the part that one owner answers for, by the [Public Suffix List](https://publicsuffix.org). The whole
+    /// name where it is a public suffix itself.
+    pub fn registrable(&self) -> &str {
+        psl::domain_str(&self.0).unwrap_or(&self.0)
+    }
+
+    /// Do strangers register names below this one, by the same list?
+    pub fn is_public_suffix(&self) -> bool {
+        psl::suffix_str(&self.0) == Some(&self.0)
+    }
+
     /// Is this name `ancestor` or below it?
     pub fn is_within(&self, ancestor: &Self) -> bool {
         match self.0.strip_suffix(ancestor.as_str()) {

@@ -271,12 +271,7 @@ impl fmt::Display for DmarcPolicy {
     }
 }
 
-/// The registrable domain: the part that one owner answers for, by the Public Suffix List.
-pub fn organisational(domain: &Domain) -> &str {
-    psl::domain_str(domain.as_str()).unwrap_or(domain.as_str())
-}
-
 /// Do both belong to one owner (relaxed alignment, RFC 7489 §3.1)?
 pub fn are_aligned(one: &Domain, other: &Domain) -> bool {
-    organisational(one) == organisational(other)
+    one.registrable() == other.registrable()
 }

@@ -398,7 +398,7 @@ fn check_sender(link: Link<'_>, mail_from: Option<&Address>) -> Result<(), Refus
     let signer = link.domain();
     // Tag f holds no mailbox without a domain.
     let sender = mail_from.domain().ok_or(Refusal::OtherSender)?;
-    if sender == *signer || (sender.is_within(signer) && !is_public_suffix(signer)) {
+    if sender == *signer || (sender.is_within(signer) && !signer.is_public_suffix()) {
         return Ok(());
     }
     Err(Refusal::Signer { signer: signer.clone(), sender })
@@ -416,11 +416,6 @@ fn is_by_value_before(link: Link<'_>) -> bool {
     let sender = link.mail_from().and_then(Address::domain);
     let speaks_for = sender.is_none_or(|sender| sender.is_within(link.domain()));
     matches!(link, Link::Reference(_)) && link.domain() == link.to() && !speaks_for
-}
-
-/// Do strangers register names below this one?
-fn is_public_suffix(domain: &Domain) -> bool {
-    psl::suffix_str(domain.as_str()) == Some(domain.as_str())
 }
 
 /// An offer that belongs to this session, should its signature be good.

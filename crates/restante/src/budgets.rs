@@ -13,7 +13,6 @@ use std::time::Duration;
 use mail::ledger::{Action, Batch, Inbound, IndexState, Key, Phase, RowBody};
 use mail::{Domain, Timestamp};
 use policy::budget::{self, Over, Prefix, Scope, Used, What};
-use policy::evidence::organisational;
 use policy::reputation::{Event, Standing};
 use reference::codes;
 use store::{Store, StoreError};
@@ -343,7 +342,7 @@ fn event(inbound: &Inbound) -> Option<Event> {
 }
 
 fn registrable(domain: &Domain) -> String {
-    organisational(domain).to_owned()
+    domain.registrable().to_owned()
 }
 
 /// The network of a client that is not trusted.

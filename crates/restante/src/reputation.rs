@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use mail::{Domain, Timestamp};
 use policy::budget::Prefix;
-use policy::evidence::organisational;
 use policy::rate::Rate;
 use policy::reputation::{Event, POINTS_A_DAY, Record, Standing};
 use tokio_util::sync::CancellationToken;
@@ -52,12 +51,12 @@ impl Reputation {
 
     /// How the registrable domain above this one stands.
     pub(crate) fn standing(&self, domain: &Domain, at: Timestamp) -> Standing {
-        self.records.look(|all| all.get(organisational(domain)).map_or(Standing::Stranger, |known| known.standing(at)))
+        self.records.look(|all| all.get(domain.registrable()).map_or(Standing::Stranger, |known| known.standing(at)))
     }
 
     /// Its points, rounded.
     pub(crate) fn score(&self, domain: &Domain, at: Timestamp) -> i32 {
-        let score = self.records.look(|all| all.get(organisational(domain)).map_or(0.0, |known| known.score(at)));
+        let score = self.records.look(|all| all.get(domain.registrable()).map_or(0.0, |known| known.score(at)));
         // A score has six digits at most.
         score.round().clamp(-1e9, 1e9) as i32
     }
@@ -69,7 +68,7 @@ impl Reputation {
         }
         let has_given = self.records.change(|all| {
             make_room(all, at);
-            all.entry(organisational(domain).to_owned()).or_default().note(event, at)
+            all.entry(domain.registrable().to_owned()).or_default().note(event, at)
         });
         if let (true, Some(network)) = (has_given, network) {
             let mut points = self.points.lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,7 +78,7 @@ impl Reputation {
 
     /// All domains, or the registrable one above this name, by name.
     pub(crate) fn list(&self, of: Option<&Domain>) -> Vec<(String, Record)> {
-        let wanted = |name: &String| of.is_none_or(|domain| name == organisational(domain));
+        let wanted = |name: &String| of.is_none_or(|domain| name == domain.registrable());
         self.records.look(|all| all.iter().filter(|(name, _)| wanted(name)).map(|(n, r)| (n.clone(), *r)).collect())
     }
 

@@ -25,9 +25,7 @@ use mail_auth::{
     SpfResult, Txt,
 };
 use policy::ContentEvidence;
-use policy::evidence::{
-    Arc as ArcEvidence, Dkim, Dmarc, DmarcPolicy, Published, Spf, SpfVerdict, Verdict, organisational,
-};
+use policy::evidence::{Arc as ArcEvidence, Dkim, Dmarc, DmarcPolicy, Published, Spf, SpfVerdict, Verdict};
 use policy::spf::{Answer, Question};
 
 use super::Authenticator;
@@ -218,7 +216,7 @@ fn severity(dmarc: &Dmarc) -> (u8, u8) {
 fn policy_names(author: &Domain, signatures: &[DkimOutput<'_>], spf: Option<&Spf>) -> Vec<String> {
     let signed = signatures.iter().filter_map(|output| Domain::parse(&output.signature()?.d).ok());
     let sent = spf.and_then(|spf| Domain::parse(&spf.domain).ok());
-    let related = signed.chain(sent).filter(|domain| organisational(domain) == organisational(author));
+    let related = signed.chain(sent).filter(|domain| domain.registrable() == author.registrable());
     let mut names = Vec::new();
     for domain in related.chain([author.clone()]) {
         let labels = domain.as_str().split('.').count();

@@ -104,7 +104,7 @@ impl Question<'_> {
     }
 
     fn by_document(&self, view: &View) -> Step {
-        if is_public_suffix(self.domain) {
+        if self.domain.is_public_suffix() {
             return Step::Done(Err(self.unusable("strangers can own names below it, so only DNSSEC can vouch for it")));
         }
         match (&view.pin, &view.failure) {
@@ -136,9 +136,4 @@ impl Question<'_> {
 
 fn found(pin: &Arc<Pin>) -> Step {
     Step::Done(Ok(Found { facts: Arc::clone(&pin.facts), assurance: Assurance::Webpki }))
-}
-
-/// `tbr.<suffix>` may be a stranger's, certificate included.
-pub(super) fn is_public_suffix(domain: &Domain) -> bool {
-    psl::suffix_str(domain.as_str()) == Some(domain.as_str())
 }

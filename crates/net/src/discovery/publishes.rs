@@ -10,7 +10,7 @@ use mail::{Assurance, Domain, Timestamp};
 use reference::KeyState;
 use tokio::time::timeout;
 
-use super::plan::{Pin, Record, View, is_public_suffix};
+use super::plan::{Pin, Record, View};
 use super::{Discovery, Failure, Shared, busy};
 
 type Answer = Result<Option<Assurance>, Failure>;
@@ -74,7 +74,7 @@ fn plan(domain: &Domain, view: &View, now: Timestamp) -> Step {
 }
 
 fn by_document(domain: &Domain, view: &View, now: Timestamp) -> Step {
-    if is_public_suffix(domain) {
+    if domain.is_public_suffix() {
         // Nobody can vouch for its keys, so there are none.
         return Step::Done(Ok(None));
     }

@@ -32,7 +32,7 @@ impl Places {
     }
 
     fn domain(&self, domain: &Domain) -> Arc<Semaphore> {
-        let key = psl::domain_str(domain.as_str()).unwrap_or(domain.as_str());
+        let key = domain.registrable();
         let mut domains = self.domains.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = domains.get(key).and_then(Weak::upgrade) {
             return found;

@@ -16,7 +16,7 @@ use mail::report_uri::ReportUri;
 use mail_auth::common::parse::TxtRecordParser as _;
 use mail_auth::dmarc::Dmarc;
 use net::dns::{DnsError, Resolver};
-use policy::evidence::{DmarcPolicy, Identity, Published, SpfVerdict, Verdict, organisational};
+use policy::evidence::{DmarcPolicy, Identity, Published, SpfVerdict, Verdict};
 use policy::{Decision, Disposition, Evidence, Reason};
 use serde::{Deserialize, Serialize};
 
@@ -193,7 +193,7 @@ impl DmarcReports {
     async fn is_willing(&self, domain: &Domain, place: &ReportUri) -> Result<bool, String> {
         let ReportUri::Mail(address) = place else { return Ok(false) };
         let Some(host) = address.domain() else { return Ok(false) };
-        if organisational(&host) == organisational(domain) {
+        if host.registrable() == domain.registrable() {
             return Ok(true);
         }
         let Ok(name) = Domain::parse(&format!("{domain}._report._dmarc.{host}")) else { return Ok(false) };
