@@ -15,7 +15,7 @@ use std::sync::mpsc;
 
 use mail::ledger::ObjectKey;
 use tokio::sync::{Mutex, oneshot};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::disk::Disk;
 use crate::error::StoreError;
@@ -175,9 +175,23 @@ pub(crate) fn create_directory(path: &Path, disk: &Disk) -> Result<(), StoreErro
     disk.sync_directory(parent).map_err(StoreError::io(what))
 }
 
+/// Work that goes on, on a thread that may block, while its owner does something else.
+pub(crate) struct UnderWay<T>(JoinHandle<T>);
+
+impl<T: Send + 'static> UnderWay<T> {
+    pub(crate) fn start(work: impl FnOnce() -> T + Send + 'static) -> Self {
+        Self(spawn_blocking(work))
+    }
+
+    /// Waits for its end, once. Safe to be dropped: it goes on.
+    pub(crate) async fn end(&mut self) -> Result<T, StoreError> {
+        (&mut self.0).await.map_err(|_| StoreError::Closed)
+    }
+}
+
 /// Runs what blocks on a thread that may.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {
-    spawn_blocking(work).await.map_err(|_| StoreError::Closed)
+    UnderWay::start(work).end().await
 }
 
 fn remove_files(queue: &mpsc::Receiver<Remove>, disk: &Disk, directory: &Path, lock: Arc<File>) {

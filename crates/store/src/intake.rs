@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::Store;
 use crate::coding::{BadCoding, Stream, Tally};
 use crate::error::StoreError;
-use crate::files::blocking;
+use crate::files::{UnderWay, blocking};
 use crate::object::{CHUNK, NewFile, Objects};
 use crate::partials::{InUse, Partial};
 use crate::staged::Content;
@@ -71,11 +71,16 @@ pub struct Intake {
     /// Octets received that are in no file yet.
     buffer: Vec<u8>,
     file: Option<NewFile>,
-    /// Octets in the file, and those of them that are recorded.
+    /// The last part that went to the file: the next one comes in meanwhile.
+    under_way: Option<UnderWay<Taken>>,
+    /// Octets in the file or on the way into it, and those of them that are recorded.
     filed: u64,
     recorded: u64,
     since: Instant,
 }
+
+/// A part that was looked at and written: what is known, the file, the buffer, emptied, and what went wrong.
+type Taken = (Progress, File, Vec<u8>, Result<(), BadCoding>, io::Result<()>);
 
 /// What is known of the octets so far.
 struct Progress {
@@ -115,6 +120,7 @@ impl Intake {
             progress: None,
             buffer: Vec::new(),
             file: None,
+            under_way: None,
             filed: 0,
             recorded: 0,
             since: Instant::now(),
@@ -150,10 +156,10 @@ impl Intake {
         Ok(())
     }
 
-    /// Takes the next octets.
+    /// Takes the next octets, and looks at them while others come.
     ///
     /// # Errors
-    /// [`IntakeError::Bad`] where they decode to more than the object's size, or not at all.
+    /// [`IntakeError::Bad`] where those before decode to more than the object's size, or not at all.
     pub async fn write(&mut self, mut octets: &[u8]) -> Result<(), IntakeError> {
         while !octets.is_empty() {
             let room = if self.has_files() { CHUNK.saturating_sub(self.buffer.len()) } else { usize::MAX };
@@ -179,6 +185,7 @@ impl Intake {
         let objects = self.store.objects().clone();
         if self.has_files() && (self.file.is_some() || self.buffer.len() > objects.inline_limit) {
             self.flush().await?;
+            self.settle().await?;
         }
         let mut progress = self.progress.take().ok_or(StoreError::Misuse("a write was cancelled"))?;
         if self.file.is_none() {
@@ -212,7 +219,7 @@ impl Intake {
     /// # Errors
     /// [`StoreError`] where the record of it cannot be removed.
     pub async fn forget(&mut self) -> Result<(), StoreError> {
-        (self.progress, self.representation) = (None, None);
+        (self.progress, self.representation, self.under_way) = (None, None, None);
         self.buffer.clear();
         if let (true, Some(in_use)) = (self.recorded > 0, &self.in_use) {
             self.store.forget_partial(in_use.name()).await?;
@@ -274,29 +281,38 @@ impl Intake {
         Ok(())
     }
 
-    /// Decodes, hashes and writes what is buffered, on a thread that may block.
+    /// Decodes, hashes and writes what is buffered, on a thread that may block, and does not wait for it.
     async fn flush(&mut self) -> Result<(), IntakeError> {
+        let spare = self.settle().await?;
         let mut progress = self.progress.take().ok_or(StoreError::Misuse("a write was cancelled"))?;
         let mut file = match &mut self.file {
             Some(file) => file.file()?,
             None => self.file.insert(NewFile::create(self.store.objects().clone()).await?).file()?,
         };
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let work = move || {
+        let mut buffer = std::mem::replace(&mut self.buffer, spare);
+        self.filed += buffer.len() as u64;
+        self.under_way = Some(UnderWay::start(move || {
             let judged = progress.take(&buffer);
             let written = file.write_all(&buffer);
-            let length = buffer.len() as u64;
             buffer.clear();
-            (progress, file, buffer, judged, written.map(|()| length))
-        };
-        let (progress, file, buffer, judged, written) = blocking(work).await?;
+            (progress, file, buffer, judged, written)
+        }));
+        Ok(())
+    }
+
+    /// Waits until what was flushed is written; answers with its buffer.
+    async fn settle(&mut self) -> Result<Vec<u8>, IntakeError> {
+        let Some(under_way) = &mut self.under_way else { return Ok(Vec::new()) };
+        let ended = under_way.end().await;
+        self.under_way = None;
+        let (progress, file, buffer, judged, written) = ended?;
         if let Some(new) = &mut self.file {
             new.file = Some(file);
         }
-        self.filed += written.map_err(StoreError::io("write an object file"))?;
+        written.map_err(StoreError::io("write an object file"))?;
         judged?;
-        (self.progress, self.buffer) = (Some(progress), buffer);
-        Ok(())
+        self.progress = Some(progress);
+        Ok(buffer)
     }
 
     /// Makes what has come durable, and then its record.
@@ -310,6 +326,7 @@ impl Intake {
         let memory = match self.has_files() {
             true => {
                 self.flush().await?;
+                self.settle().await?;
                 self.sync().await?;
                 None
             }

@@ -18,7 +18,7 @@ use tokio::sync::{OnceCell, Semaphore};
 use crate::chunks::{self, Buffers};
 use crate::coding::{Coders, FRAME, Frames, Tally};
 use crate::error::StoreError;
-use crate::files::{Files, blocking, file_key, is_file_key};
+use crate::files::{Files, UnderWay, file_key, is_file_key};
 use crate::intake::DECODING;
 use crate::partials::InUseNames;
 use crate::quota::Usage;
@@ -117,7 +117,12 @@ pub struct ObjectWriter {
     progress: Option<Progress>,
     buffer: Vec<u8>,
     file: Option<NewFile>,
+    /// The last part of what is coded: the next one comes in meanwhile.
+    under_way: Option<UnderWay<Written>>,
 }
+
+/// A part that was written, or was not: what is known, the file, the buffer, emptied.
+type Written = (Progress, File, Vec<u8>, io::Result<()>);
 
 /// What is known of the octets so far.
 struct Progress {
@@ -138,11 +143,11 @@ impl ObjectWriter {
         objects.sweep();
         let form = if is_coded { Form::ToBeTried } else { Form::Plain };
         let progress = Some(Progress { checker: Checker::default(), form });
-        Self { objects, progress, buffer: Vec::new(), file: None }
+        Self { objects, progress, buffer: Vec::new(), file: None, under_way: None }
     }
 
-    /// Appends octets. Uses at most [`CHUNK`] octets of memory, and half as much again while it encodes, once the object
-    /// has outgrown the inline limit.
+    /// Appends octets. Uses at most [`CHUNK`] octets of memory once the object has outgrown the inline limit, and two and a
+    /// half times as much where it encodes.
     ///
     /// # Errors
     /// [`StoreError::Io`], for instance when the disk is full: drop the writer then.
@@ -172,6 +177,7 @@ impl ObjectWriter {
     pub async fn finish(mut self) -> Result<(ObjectRef, Checked), StoreError> {
         if self.file.is_some() || self.buffer.len() > self.objects.inline_limit {
             self.flush().await?;
+            self.settle().await?;
         }
         let mut progress = self.progress.take().ok_or(StoreError::Misuse("a write was cancelled"))?;
         let (key, content, coded) = match &mut self.file {
@@ -202,27 +208,41 @@ impl ObjectWriter {
         Ok((ObjectRef { key, xuid: checked.xuid, size: checked.size, coded }, checked))
     }
 
-    /// Hashes, judges, encodes and writes what is buffered, on a thread that may block.
+    /// Hashes, judges, encodes and writes what is buffered, on a thread that may block. Only where that takes long, encoding,
+    /// is it worth a second buffer not to wait for it.
     async fn flush(&mut self) -> Result<(), StoreError> {
+        let spare = self.settle().await?;
         let mut progress = self.progress.take().ok_or(StoreError::Misuse("a write was cancelled"))?;
         let mut file = match &mut self.file {
             Some(new) => new.file()?,
             None => self.file.insert(NewFile::create(self.objects.clone()).await?).file()?,
         };
-        let (mut buffer, coders) = (std::mem::take(&mut self.buffer), self.objects.coders.clone());
-        let work = move || {
+        let (mut buffer, coders) = (std::mem::replace(&mut self.buffer, spare), self.objects.coders.clone());
+        let goes_on = matches!(progress.form, Form::Coded(_));
+        self.under_way = Some(UnderWay::start(move || {
             progress.checker.update(&buffer);
             let written = progress.form.write(&buffer, &coders, &mut file);
             buffer.clear();
             (progress, file, buffer, written)
-        };
-        let (progress, file, buffer, written) = blocking(work).await?;
+        }));
+        if !goes_on {
+            self.buffer = self.settle().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until what was flushed is written; answers with its buffer.
+    async fn settle(&mut self) -> Result<Vec<u8>, StoreError> {
+        let Some(under_way) = &mut self.under_way else { return Ok(Vec::new()) };
+        let ended = under_way.end().await;
+        self.under_way = None;
+        let (progress, file, buffer, written) = ended?;
         written.map_err(StoreError::io("write an object file"))?;
         if let Some(new) = &mut self.file {
             new.file = Some(file);
         }
-        (self.progress, self.buffer) = (Some(progress), buffer);
-        Ok(())
+        self.progress = Some(progress);
+        Ok(buffer)
     }
 }
 
