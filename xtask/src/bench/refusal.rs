@@ -52,7 +52,8 @@ impl Load<'_> {
         let mut argv = vec![tool.as_str()];
         argv.extend(self.arguments.iter().chain(&numbers).map(String::as_str));
         let before = wire_octets(self.server)?;
-        let (_, used) = processor_time(self.server, || (0..IN_A_ROW).try_for_each(|_| self.client.run(&argv).map(drop)))?;
+        let (_, used) =
+            processor_time(self.server, || (0..IN_A_ROW).try_for_each(|_| self.client.run(&argv).map(drop)))?;
         let octets = wire_octets(self.server)? - before;
         Ok(Cost { octets: octets as f64, processor: used.as_secs_f64() * 1000.0 })
     }
