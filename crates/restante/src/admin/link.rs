@@ -47,10 +47,7 @@ pub(super) async fn up(State(office): State<Office>) -> Result<Json<LinkUp>, Ref
 }
 
 pub(super) async fn under_way(State(office): State<Office>) -> Result<Json<UnderWay>, Refused> {
-    let mut found = UnderWay::default();
-    let counted = each(&office.store, |row| count(row, &mut found)).await;
-    counted.map_err(|error| Refused::failed(&error))?;
-    Ok(Json(found))
+    count_all(&office.store).await.map(Json).map_err(|error| Refused::failed(&error))
 }
 
 async fn ask(office: &Office, host: Option<Domain>) -> Result<Vec<Fetched>, Refused> {
@@ -103,18 +100,42 @@ fn owes_report(inbound: &Inbound) -> bool {
     inbound.phase == Phase::Working && inbound.recipients.iter().any(|recipient| unsaid(&recipient.state))
 }
 
-fn count(row: &Row, found: &mut UnderWay) {
-    match &row.body {
-        RowBody::Inbound(inbound) => match inbound.phase {
-            Phase::Waiting => {
-                found.to_retrieve += 1;
-                found.octets_to_retrieve += inbound.size;
-            }
-            Phase::Held | Phase::Delegating | Phase::Claiming { .. } => found.to_claim += 1,
-            Phase::Working | Phase::Closed => found.to_report += u64::from(owes_report(inbound)),
-        },
-        RowBody::Leg(leg) => count_leg(leg, found),
+/// References that become messages are looked at before messages, and those that wait for the outcome of a message after them:
+/// so that what goes on meanwhile is seen here or there.
+async fn count_all(store: &Store) -> Result<UnderWay, StoreError> {
+    let mut found = UnderWay::default();
+    each_of(store, "in/", |row| match &row.body {
+        RowBody::Inbound(inbound) => count_incoming(inbound, &mut found),
+        RowBody::Leg(_) => {}
+    })
+    .await?;
+    each_of(store, "leg/", |row| match &row.body {
+        RowBody::Leg(leg) => count_leg(leg, &mut found),
+        RowBody::Inbound(_) => {}
+    })
+    .await?;
+    each_of(store, "in/", |row| match &row.body {
+        RowBody::Inbound(inbound) => found.to_report += u64::from(owes_report(inbound) || owes_refusal(inbound)),
+        RowBody::Leg(_) => {}
+    })
+    .await?;
+    Ok(found)
+}
+
+fn count_incoming(inbound: &Inbound, found: &mut UnderWay) {
+    match inbound.phase {
+        Phase::Waiting => {
+            found.to_retrieve += 1;
+            found.octets_to_retrieve += inbound.size;
+        }
+        Phase::Held | Phase::Delegating | Phase::Claiming { .. } if !owes_refusal(inbound) => found.to_claim += 1,
+        Phase::Held | Phase::Delegating | Phase::Claiming { .. } | Phase::Working | Phase::Closed => {}
     }
+}
+
+/// What was refused is claimed to say so: nothing comes of it here.
+fn owes_refusal(inbound: &Inbound) -> bool {
+    matches!(inbound.phase, Phase::Claiming { .. }) && inbound.refusal.is_some()
 }
 
 /// What waits for a site, or for somebody to claim it, is out of this server's hands.
@@ -135,13 +156,18 @@ fn count_leg(leg: &Leg, found: &mut UnderWay) {
 /// Looks at every row of the ledger, a page at a time.
 async fn each(store: &Store, mut look: impl FnMut(&Row)) -> Result<(), StoreError> {
     for prefix in ["leg/", "in/"] {
-        let mut after: Option<Key> = None;
-        loop {
-            let rows = store.list(prefix, after.as_ref(), PAGE).await?;
-            let Some(last) = rows.last() else { break };
-            after = Some(last.key.clone());
-            rows.iter().for_each(&mut look);
-        }
+        each_of(store, prefix, &mut look).await?;
     }
     Ok(())
+}
+
+/// At every row of one kind.
+async fn each_of(store: &Store, prefix: &str, mut look: impl FnMut(&Row)) -> Result<(), StoreError> {
+    let mut after: Option<Key> = None;
+    loop {
+        let rows = store.list(prefix, after.as_ref(), PAGE).await?;
+        let Some(last) = rows.last() else { return Ok(()) };
+        after = Some(last.key.clone());
+        rows.iter().for_each(&mut look);
+    }
 }
