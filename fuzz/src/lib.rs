@@ -14,11 +14,13 @@ use mail::{Address, Domain};
 use policy::scrub::Scrubber;
 use policy::scrub::trace_above;
 use policy::spf::{self, Answer, Answers, Query, Question, Step};
+use reference::bundle::{Heard, Kind, Manifest};
 use reference::claims::{ClaimsAnswer, ClaimsRequest, ReceiptsAnswer, ReceiptsRequest};
 use reference::delegate::{DelegateAnswer, DelegateRequest};
 use reference::message_signature::parse as parse_signatures;
 use reference::pending::PendingList;
 use reference::{Block, DomainFacts, DomainRecord, Hop, KeyRecord, OfferLine, Reference, Uri};
+use restante::bundle::archive::{Fault, Found, Name, Reader};
 use smtp::Command;
 use smtp::reply::reader::ReplyReader;
 
@@ -44,6 +46,7 @@ pub const TARGETS: &[Target] = &[
     ("claims", claims),
     ("pending", pending),
     ("receipts", receipts),
+    ("bundle", bundle),
     ("delegations", delegations),
     ("spf", spf),
     ("scrub", scrub),
@@ -227,6 +230,48 @@ pub fn receipts(data: &[u8]) {
         assert_eq!(ReceiptsRequest::parse(&again), Ok(request));
     }
     let _ = ReceiptsAnswer::parse(data);
+}
+
+/// An archive is read alike however it is cut; its files are as long as they say, and have one name. The first octet says how.
+/// What is read of its manifest, and of what was heard, survives being written anew.
+pub fn bundle(data: &[u8]) {
+    let Some((cut, archive)) = data.split_first() else { return };
+    let whole = files_of_bundle(archive, archive.len().max(1));
+    assert_eq!(whole, files_of_bundle(archive, usize::from(*cut) + 1));
+    for (name, size, body, is_whole) in &whole.0 {
+        assert!(!is_whole || *size == body.len() as u64);
+        if *name == Name::Manifest
+            && let Ok(manifest) = Manifest::parse(body)
+        {
+            let again = manifest.encode().expect("what we read, we write");
+            assert_eq!(Manifest::parse(&again), Ok(manifest));
+        }
+        if let (Name::Part(_, Kind::Heard), Ok(heard)) = (name, Heard::parse(body)) {
+            let again = heard.encode().expect("what we read, we write");
+            assert_eq!(Heard::parse(&again), Ok(heard));
+        }
+    }
+}
+
+/// Name, size, octets, and whether all of them came.
+type FileOfBundle = (Name, u64, Vec<u8>, bool);
+
+fn files_of_bundle(archive: &[u8], cut: usize) -> (Vec<FileOfBundle>, Option<Fault>, bool) {
+    let (mut reader, mut files) = (Reader::default(), Vec::<FileOfBundle>::new());
+    for chunk in archive.chunks(cut) {
+        let mut input = bytes::Bytes::copy_from_slice(chunk);
+        loop {
+            match reader.next(&mut input) {
+                Ok(None) => break,
+                Ok(Some(Found::Begin(name, size))) => files.push((name, size, Vec::new(), false)),
+                Ok(Some(Found::Octets(octets))) => files.last_mut().expect("a file").2.extend_from_slice(&octets),
+                Ok(Some(Found::Complete)) => files.last_mut().expect("a file").3 = true,
+                Ok(Some(Found::End)) => return (files, None, true),
+                Err(fault) => return (files, Some(fault), false),
+            }
+        }
+    }
+    (files, None, false)
 }
 
 /// Delegations and their answers survive being written anew, and hold a hop by reference.

@@ -306,6 +306,7 @@ fn inbound(world: &mut World, offer: &Offer, verified: &Verified, recipients: Ve
         hops: Vec::new(),
         object: None,
         facts: None,
+        carried: false,
         // Every other one is judged before it is claimed.
         evidence: (topmost.id().0[0] % 2 == 0).then(|| "of the session".to_owned()),
         refusal: None,

@@ -617,6 +617,9 @@ pub struct Inbound {
     /// What was found in them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub facts: Option<ContentFacts>,
+    /// They came in a bundle (TBR §7.5): the answer to the claim may take as long as the way there and back.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub carried: bool,
     /// What is known of the session, for judging the content once it is here: nothing is claimed before that. The queue
     /// does not read it. Nothing: there is nothing to judge, or it has been.
     #[serde(default, skip_serializing_if = "Option::is_none")]

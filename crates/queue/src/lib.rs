@@ -4,6 +4,7 @@
 //! is a pure function that can be applied again to a newer version of the row; nothing is answered, sent or
 //! reported before the ledger has said that the change is durable.
 
+pub mod bundle;
 pub mod config;
 pub mod custody;
 mod desk;

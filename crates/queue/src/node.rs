@@ -130,6 +130,10 @@ impl Node {
             Request::Receipts { instance, receipts: entries, signed } => {
                 self.begin(receipts::Receipts { call, instance, entries, signed });
             }
+            Request::Carried { keys, object, facts } => {
+                self.begin(receiver::carried::Carried { call, keys, object, facts });
+            }
+            Request::Heard { entries } => self.begin(receiver::carried::Heard { call, entries }),
             Request::Command(command) => self.begin(command::Order { call, command }),
             Request::Served { grant, octets } => self.begin(served::Served { grant, octets }),
         }

@@ -110,6 +110,21 @@ pub enum Request {
         /// Whose signatures of the request verify.
         signed: SignedBy,
     },
+    /// An object has come in a bundle, stored but not yet synced, for references that are in the ledger (TBR §7.5). Reply:
+    /// `Carried(..)`; if it took none, nobody has the object.
+    Carried {
+        /// The references.
+        keys: Vec<Key>,
+        /// The object; references that name another one do not take it.
+        object: ObjectRef,
+        /// What was found in it.
+        facts: ContentFacts,
+    },
+    /// A bundle says what the custodian has on disk of this store's claims and receipts. Reply: `Heard(..)`.
+    Heard {
+        /// At most 1000.
+        entries: Vec<HeardEntry>,
+    },
     /// An operator's command. Reply: `Commanded(..)`.
     Command(Command),
     /// A repository has served octets of an object: noted for `trace`. No reply.
@@ -193,6 +208,17 @@ pub struct ReceiptEntry {
     pub outcomes: Vec<(u16, Outcome)>,
 }
 
+/// What a custodian has on disk of what this store told it of a reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeardEntry {
+    /// The reference.
+    pub key: Key,
+    /// Indexes that are recorded as claimed by this store.
+    pub claimed: Vec<u16>,
+    /// Outcomes that are recorded.
+    pub recorded: Vec<(u16, mail::ledger::Action)>,
+}
+
 /// The origin's word on one index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClaimAnswer {
@@ -252,6 +278,10 @@ pub enum Reply {
     Claims(Vec<Option<Vec<(u16, ClaimAnswer)>>>),
     /// Per entry, in order: indexes recorded; `None` as above.
     Receipts(Vec<Option<Vec<u16>>>),
+    /// How many references took the object.
+    Carried(u64),
+    /// Of how many references that was news.
+    Heard(u64),
     /// One word for all of a hop's recipients; `None` as above, and where this origin lets nobody delegate.
     Delegated(Option<ClaimAnswer>),
     /// What a command did.

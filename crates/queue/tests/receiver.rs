@@ -4,11 +4,12 @@
 mod support;
 
 use mail::Timestamp;
-use mail::ledger::{Action, Inbound, IndexState, Phase};
+use mail::ledger::{Action, Inbound, IndexState, Key, Phase};
+use queue::bundle::owed;
 use queue::port::ClaimAnswer::{self, Gone, Granted, Taken};
 use queue::port::{
-    ClaimEntry, JobEvent, JobId, Judged, OfferAnswer, ReceiptEntry, RecipientEnd, Reply, Request, Retrieval,
-    RetrieveFailure, Work,
+    ClaimEntry, HeardEntry, JobEvent, JobId, Judged, OfferAnswer, ReceiptEntry, RecipientEnd, Reply, Request,
+    Retrieval, RetrieveFailure, Work,
 };
 use support::{DAY, FACTS, HOUR, MINUTE, Server, done, inbound_of, later, never, object, secs, taken};
 
@@ -665,4 +666,99 @@ fn a_full_mailbox_is_told_to_the_origin_in_its_own_code() {
     let (_, outcome) = &posted[0].outcomes[0];
     let said = (outcome.action, outcome.status.to_string(), outcome.text.as_str());
     assert_eq!(said, (Action::Failed, "5.2.2".to_owned(), "over quota"));
+}
+
+fn carry(b: &mut Server, inbound: &Inbound, content: &[u8]) -> u64 {
+    let keys = vec![Key::Inbound(inbound.i, inbound.d.clone())];
+    match b.ask(Request::Carried { keys, object: object(content), facts: FACTS }) {
+        Reply::Carried(taken) => taken,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A reference whose object has come in a bundle before anything was fetched.
+fn carried() -> (Server, Inbound) {
+    let mut b = Server::new("b.example", 2);
+    let inbound = Inbound { not_before: Some(b.now.after(MINUTE)), ..reference(1, BOB) };
+    assert!(matches!(offer(&mut b, &inbound), OfferAnswer::Pending(_)));
+    assert_eq!(carry(&mut b, &inbound, CONTENT), 1);
+    (b, inbound)
+}
+
+#[test]
+fn what_was_carried_here_is_delivered_though_nobody_answers_the_claim() {
+    let (mut b, inbound) = carried();
+    assert_eq!(carry(&mut b, &inbound, CONTENT), 0, "it has come already");
+    let (job, _) = claims(&mut b);
+    unanswered(&mut b, job);
+    assert_eq!(states(&b), [IndexState::Mine { acted: true }]);
+    let (job, _) = b.delivery();
+    b.finish(job, false, vec![(0, done())]);
+    // A bundle says both at once: that it was taken, and what became of it.
+    let (claim, receipt) = owed(b.inbound());
+    let (claim, receipt) = (claim.unwrap(), receipt.unwrap());
+    assert!(claim.acted && claim.indexes == [0], "{claim:?}");
+    assert_eq!(receipt.outcomes[0].1.action, Action::Delivered);
+    let key = Key::Inbound(inbound.i, inbound.d.clone());
+    let heard = HeardEntry { key, claimed: vec![0], recorded: vec![(0, Action::Delivered)] };
+    assert!(matches!(b.ask(Request::Heard { entries: vec![heard.clone()] }), Reply::Heard(1)));
+    assert!(matches!(b.ask(Request::Heard { entries: vec![heard] }), Reply::Heard(0)), "no news");
+    assert!(matches!(owed(b.inbound()), (None, None)));
+    assert_eq!(b.inbound().phase, Phase::Closed);
+}
+
+#[test]
+fn what_was_carried_here_is_claimed_as_always_where_there_is_a_link() {
+    let (mut b, _) = carried();
+    let (job, entries) = claims(&mut b);
+    assert!(!entries[0].acted);
+    answer(&mut b, job, &[Gone]);
+    assert_eq!(states(&b), [IndexState::Gone]);
+    assert!(b.jobs.is_empty(), "{:?}", b.jobs);
+}
+
+#[test]
+fn another_object_than_the_reference_names_is_not_taken() {
+    let mut b = Server::new("b.example", 2);
+    let inbound = Inbound { not_before: Some(b.now.after(MINUTE)), ..reference(1, BOB) };
+    offer(&mut b, &inbound);
+    assert_eq!(carry(&mut b, &inbound, b"A: b\r\n\r\nx\r\n"), 0);
+    assert_eq!((b.inbound().phase.clone(), b.inbound().object.clone()), (Phase::Waiting, None));
+    b.pass(MINUTE * 2);
+    retrieval(&mut b);
+}
+
+#[test]
+fn a_retrieval_that_a_bundle_overtook_changes_nothing() {
+    let (mut b, inbound) = offered(BOB);
+    let (job, _) = retrieval(&mut b);
+    assert_eq!(carry(&mut b, &inbound, CONTENT), 1);
+    b.event(job, JobEvent::RetrieveFailed { failure: RetrieveFailure::Corrupt, text: "no".into() });
+    let (job, entries) = claims(&mut b);
+    assert!(entries[0].failed.is_empty());
+    answer(&mut b, job, &[Granted]);
+    b.delivery();
+}
+
+#[test]
+fn the_word_of_a_bundle_claims_nothing_that_was_not_acted_upon() {
+    let (mut b, inbound) = carried();
+    let key = Key::Inbound(inbound.i, inbound.d.clone());
+    let heard = HeardEntry { key, claimed: vec![0, 7], recorded: vec![(0, Action::Delivered)] };
+    assert!(matches!(b.ask(Request::Heard { entries: vec![heard] }), Reply::Heard(0)));
+    assert_eq!(states(&b), [IndexState::Open]);
+}
+
+#[test]
+fn a_failure_of_what_was_carried_here_is_reported_by_mail_only_when_no_bundle_can_tell_it() {
+    let (mut b, inbound) = carried();
+    let (job, _) = claims(&mut b);
+    unanswered(&mut b, job);
+    let (job, _) = b.delivery();
+    b.finish(job, false, vec![(0, never(false))]);
+    b.pass_unreachable(DAY * 2);
+    let reported = |b: &Server| matches!(&states(b)[0], IndexState::Final { outcome, .. } if outcome.reported);
+    assert!(!reported(&b), "the bundle may be on its way");
+    b.pass_unreachable(inbound.expires.since(b.now) + HOUR);
+    assert!(reported(&b));
 }

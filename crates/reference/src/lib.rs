@@ -1,11 +1,13 @@
 //! TBR's own formats and rules, pure: the reference URI, `TBR-Reference` and `TBR-Hop`, the block of an offer, key
-//! records, the ordered checks of an offer, claims, receipts and delegations, signed requests, and the table of codes. The specification is
+//! records, the ordered checks of an offer, claims, receipts and delegations, signed requests, bundles of all
+//! these, and the table of codes. The specification is
 //! `docs/spec/tbr.md`; section numbers in this crate mean that document.
 //!
 //! Keys and the time are arguments. Nothing is looked up, sent or stored here: DNS and HTTPS are `net`'s, custody is
 //! `queue`'s, the ledger is `store`'s.
 
 pub mod block;
+pub mod bundle;
 pub mod claims;
 pub mod codes;
 pub mod delegate;

@@ -21,7 +21,7 @@
 
 use std::time::Duration;
 
-use mail::{Address, Domain, EnhancedStatus, ReferenceId, Timestamp};
+use mail::{Address, Domain, EnhancedStatus, ReferenceId, Timestamp, Xuid};
 
 use crate::block::{Block, BlockError, LineError, OfferLine};
 use crate::codes::{self, Code};
@@ -296,6 +296,16 @@ impl Parsed {
     /// Which domain's keys decide, should the session match: for budgets and prefetching.
     pub fn signer(&self) -> &Domain {
         self.topmost().domain()
+    }
+
+    /// Tag `i` of the topmost field.
+    pub fn id(&self) -> ReferenceId {
+        self.topmost().id()
+    }
+
+    /// The object's name, as claimed.
+    pub fn xuid(&self) -> Xuid {
+        self.reference().statement().xuid
     }
 
     /// Octets of the object, as claimed.

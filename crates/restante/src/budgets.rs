@@ -418,6 +418,7 @@ mod tests {
             phase,
             object: None,
             facts: None,
+            carried: false,
             evidence: None,
             refusal: None,
             legs: 0,

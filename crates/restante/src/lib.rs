@@ -7,6 +7,7 @@ pub mod accounts;
 mod acme;
 pub mod admin;
 mod budgets;
+pub mod bundle;
 pub mod cli;
 mod compose;
 pub mod config;

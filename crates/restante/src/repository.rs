@@ -33,6 +33,7 @@ use crate::config::Config;
 use crate::live::Live;
 use crate::receive::LiveConfig;
 use crate::runtime::{Custody, now};
+pub(crate) use pending::carried_offers;
 use seats::{NoSeat, Seat, Seats};
 
 /// What a repository that has too much to do asks of its peers.
@@ -151,7 +152,7 @@ impl Repository for LocalRepository {
 
     async fn claims(&self, request: ClaimsRequest, signed: SignedBy) -> Result<ClaimsAnswer, Busy> {
         let ids: Vec<_> = request.claims.iter().map(|entry| entry.i).collect();
-        let claims = request.claims.into_iter().map(claim_entry).collect();
+        let claims = request.claims.into_iter().map(port_claim).collect();
         let asked = Request::Claims { instance: request.instance, claims, signed };
         let Reply::Claims(answers) = self.custody.ask(asked).await else { return Err(COME_AGAIN) };
         let answered = ids.into_iter().zip(answers).filter_map(|(i, answers)| {
@@ -163,7 +164,7 @@ impl Repository for LocalRepository {
 
     async fn receipts(&self, request: ReceiptsRequest, signed: SignedBy) -> Result<ReceiptsAnswer, Busy> {
         let ids: Vec<_> = request.receipts.iter().map(|entry| entry.i).collect();
-        let receipts = request.receipts.into_iter().map(receipt_entry).collect();
+        let receipts = request.receipts.into_iter().map(port_receipt).collect();
         let asked = Request::Receipts { instance: request.instance, receipts, signed };
         let Reply::Receipts(answers) = self.custody.ask(asked).await else { return Err(COME_AGAIN) };
         let recorded =
@@ -220,7 +221,8 @@ fn is_site(config: &Config, domain: &Domain, host: &Domain) -> bool {
     site.and_then(|domain| domain.tbr.as_ref()).is_some_and(|tbr| tbr.repository == *host)
 }
 
-fn claim_entry(entry: reference::claims::ClaimEntry) -> port::ClaimEntry {
+/// A claim as the queue takes it.
+pub(crate) fn port_claim(entry: reference::claims::ClaimEntry) -> port::ClaimEntry {
     let failed = entry.failed.into_iter().map(|failed| {
         let at = now();
         let text = failed.text.as_str().to_owned();
@@ -230,7 +232,8 @@ fn claim_entry(entry: reference::claims::ClaimEntry) -> port::ClaimEntry {
     port::ClaimEntry { to: entry.to, id: entry.i, grant: entry.grant, indexes: entry.n, failed, acted: entry.acted }
 }
 
-fn receipt_entry(entry: reference::claims::ReceiptEntry) -> port::ReceiptEntry {
+/// A receipt as the queue takes it.
+pub(crate) fn port_receipt(entry: reference::claims::ReceiptEntry) -> port::ReceiptEntry {
     let outcomes = entry.outcomes.into_iter().map(outcome).collect();
     port::ReceiptEntry { to: entry.to, id: entry.i, grant: entry.grant, outcomes }
 }

@@ -284,6 +284,15 @@ fn is_final(event: &JobEvent) -> bool {
     !matches!(event, JobEvent::Connected(_) | JobEvent::OfferDeclined { .. })
 }
 
+impl SystemEntropy {
+    /// So many random octets.
+    pub(crate) fn octets<const N: usize>() -> [u8; N] {
+        let mut octets = [0; N];
+        Self::default().fill(&mut octets);
+        octets
+    }
+}
+
 /// A new queue id, drawn by a session before there is anything to queue: it stands in the Received field.
 pub(crate) fn draw_queue_id() -> QueueId {
     let mut random = [0; 8];

@@ -35,6 +35,7 @@ use crate::acme;
 use crate::admin::api::{Message as Traced, Reloaded};
 use crate::admin::{self, ReloadRequest};
 use crate::budgets::Budgets;
+use crate::bundle::Bundles;
 use crate::config::{self, Config, ListenerKind, StoreKind, TlsVersion};
 use crate::custodians::{Custodians, Wish};
 use crate::deliver::{Couriers, Hosts, Outward};
@@ -143,9 +144,10 @@ impl Server {
         server.back_tasks.spawn(acme::keep(config, resolver, challenges, server.back.clone()));
         let (wishes, received) = mpsc::channel(4);
         let (client, keys) = (server.live.repositories.clone(), server.live.keys.clone());
+        let bundles = Arc::new(Bundles::new(Arc::clone(&parts.reception), keys.clone()));
         let custodians = Custodians::new(client, keys, parts.reception);
         server.back_tasks.spawn(custodians.run(received, server.back.clone()));
-        server.open_admin_socket(sending, reputation, desk, wishes)?;
+        server.open_admin_socket(sending, reputation, desk, wishes, bundles)?;
         Ok(server)
     }
 
@@ -329,6 +331,7 @@ impl Server {
         reputation: Reputation,
         reports: Desk,
         wishes: mpsc::Sender<Wish>,
+        bundles: Arc<Bundles>,
     ) -> Result<()> {
         let path = self.live.started_with.admin_socket.clone();
         let office = admin::Office {
@@ -345,6 +348,7 @@ impl Server {
             wishes,
             outbox: Arc::default(),
             reputation,
+            bundles,
         };
         let socket = admin::bind(&path).with_context(|| format!("cannot open the admin socket {}", path.display()))?;
         let (outbox, end) = (office.clone(), self.front.clone());

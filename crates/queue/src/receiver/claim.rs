@@ -8,6 +8,7 @@ use crate::flow::{Change, Context, Otherwise, Plan, Rows, Wants};
 use crate::port::{ClaimAnswer, ClaimEntry};
 use crate::receiver::handover;
 use crate::receiver::inbound;
+use crate::receiver::timers;
 
 /// The claim of a reference as it stands: every open index, or those that were acted on without an answer.
 pub(crate) fn entry(inbound: &Inbound) -> ClaimEntry {
@@ -57,6 +58,10 @@ impl Change for Answered {
                     inbound.unheard_since.get_or_insert(now);
                 }
                 note(&mut inbound.steps, now, "unanswered", self.text.clone(), None);
+                if inbound.carried && inbound.refusal.is_none() && matches!(inbound.phase, Phase::Claiming { .. }) {
+                    // There may be no link at all; and of those who could claim it, it was carried to this one.
+                    timers::act(&mut plan, &mut inbound, context);
+                }
             }
         }
         if inbound::task(&inbound) == Some(inbound::Task::Claim) {

@@ -100,7 +100,9 @@ pub(crate) fn timer_due(inbound: &Inbound, config: &QueueConfig) -> Option<Times
 /// Failures that find no hearing are reported by mail after a day; everything else rests when the origin has forgotten
 /// the reference too.
 fn unheard_timer(inbound: &Inbound, timers: &Timers) -> Option<Timestamp> {
-    let mail = inbound.unheard_since?.after(timers.unheard);
+    let patience = inbound.unheard_since?.after(timers.unheard);
+    // What was carried here is answered in the same way, and that takes its time.
+    let mail = if inbound.carried { patience.max(just_after(inbound.expires)) } else { patience };
     let rest = mail.max(inbound.expires.after(timers.answer_memory));
     Some(if any(inbound, is_unheard_failure) { mail } else { rest })
 }

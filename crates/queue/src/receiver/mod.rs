@@ -3,6 +3,7 @@
 //!
 //! What one index may become is [`crate::custody`]'s; delivery itself is the business of legs, in [`crate::origin`].
 
+pub(crate) mod carried;
 pub(crate) mod claim;
 pub(crate) mod delegate;
 pub(crate) mod handover;

@@ -57,7 +57,7 @@ fn lends(row: Row) -> Option<(Row, ObjectRef, ContentFacts)> {
 }
 
 /// Legal hold by the configuration, in the commit that brings the object.
-fn keep_by_rule(inbound: &Inbound, object: &ObjectRef, plan: &mut Plan, context: &Context<'_>) {
+pub(crate) fn keep_by_rule(inbound: &Inbound, object: &ObjectRef, plan: &mut Plan, context: &Context<'_>) {
     let domains = std::iter::once(inbound.to.clone()).chain(inbound.mail_from.as_ref().and_then(Address::domain));
     if let Some(period) = context.config.holds.of(None, domains) {
         plan.batch.holds.push(by_rule(object.clone(), inbound.queue_id.clone(), context.now, period));
@@ -66,7 +66,7 @@ fn keep_by_rule(inbound: &Inbound, object: &ObjectRef, plan: &mut Plan, context:
 
 /// The object is here. From now on it may be claimed, but never first after `e`; where there is something to judge, not
 /// before that is done.
-fn hold(inbound: &mut Inbound, object: ObjectRef, facts: ContentFacts, now: Timestamp) {
+pub(crate) fn hold(inbound: &mut Inbound, object: ObjectRef, facts: ContentFacts, now: Timestamp) {
     inbound.object = Some(object);
     inbound.facts = Some(facts);
     if inbound.evidence.is_some() {
@@ -105,6 +105,8 @@ impl Change for Retrieved {
         for key in &self.keys {
             let Some((sheet, mut inbound)) = rows.take_inbound(key) else { continue };
             if inbound.phase != Phase::Waiting {
+                // It was carried here meanwhile.
+                plan.effects.push(Effect::Consider(Box::new(sheet.with(RowBody::Inbound(inbound)))));
                 continue;
             }
             let share = if octets.is_some() { "from the repository" } else { "together with another reference" };
@@ -140,7 +142,7 @@ impl Change for NotRetrieved {
         let mut plan = Plan::default();
         let Some((sheet, mut inbound)) = rows.take_inbound(&self.key) else { return plan };
         if inbound.phase != Phase::Waiting {
-            return plan;
+            return Plan::only(Effect::Consider(Box::new(sheet.with(RowBody::Inbound(inbound)))));
         }
         note(&mut inbound.steps, context.now, "not-retrieved", self.text.clone(), None);
         match self.failure {

@@ -62,7 +62,7 @@ pub(crate) fn has_run_out(inbound: &Inbound, now: Timestamp, config: &QueueConfi
     inbound::timer_due(inbound, config).is_some_and(|due| due <= now)
 }
 
-/// An hour without an answer: custody is taken, durably, before anything is delivered; the origin is told until it
+/// An hour without an answer, or no answer where the object was carried here: custody is taken, durably, before anything is delivered; the origin is told until it
 /// acknowledges that. A second copy is possible now, loss is not.
 pub(crate) fn act(plan: &mut Plan, inbound: &mut Inbound, context: &Context<'_>) {
     let open = indexes(inbound, |state| *state == IndexState::Open);

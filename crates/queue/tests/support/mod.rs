@@ -582,6 +582,7 @@ pub fn inbound_of(uri: &str, block: &str, to: &[&str], queue_id: &str, now: Time
         hops: Vec::new(),
         object: None,
         facts: None,
+        carried: false,
         evidence: None,
         refusal: None,
         legs: 0,

@@ -21,6 +21,7 @@ use mail::{Domain, Timestamp};
 use crate::keys::{KeyRecord, KeyUse, LABEL};
 use crate::sign::{KeyError, NotSelector, Selector, Signature, SigningKey, VerifyingKey};
 use crate::taglist::is_host_name;
+use crate::verify::MAX_LIFETIME;
 
 pub use fields::{FieldError, Fields, parse};
 pub use signed_by::SignedBy;
@@ -194,6 +195,9 @@ pub enum Refusal {
     /// `created` is too old or too new.
     #[error("the signature was not created within 300 s of now")]
     NotTimely,
+    /// The same for what is kept.
+    #[error("the signature is over 30 days old, or of a time to come")]
+    NotKept,
     /// It covers less, more, or in another order.
     #[error("the signature does not cover the components that this request needs")]
     Components,
@@ -223,6 +227,21 @@ impl Presented {
         if apart > WINDOW {
             return Err(Refusal::NotTimely);
         }
+        self.check_coverage(request)
+    }
+
+    /// The same for what is kept and carried (TBR §7.5): it may be as old as a reference may be.
+    ///
+    /// # Errors
+    /// [`Refusal::NotKept`], [`Refusal::Components`].
+    pub fn check_kept(&self, request: &Request<'_>, now: Timestamp) -> Result<(), Refusal> {
+        if self.created.since(now) > WINDOW || now.since(self.created) > MAX_LIFETIME {
+            return Err(Refusal::NotKept);
+        }
+        self.check_coverage(request)
+    }
+
+    fn check_coverage(&self, request: &Request<'_>) -> Result<(), Refusal> {
         let needed = request.components();
         if !self.components.iter().eq(needed.iter().map(|(name, _)| name)) {
             return Err(Refusal::Components);

@@ -11,6 +11,8 @@
 //! | `POST /fetch?custodian=…` | list of [`Fetched`] |
 //! | `POST /link/up` | [`LinkUp`] |
 //! | `GET /under-way` | [`UnderWay`] |
+//! | `GET /bundle?site=…&custodian=…&limit=…&after=…` | a bundle; header [`BUNDLE_SUMMARY`]: [`Exported`] |
+//! | `POST /bundle`, a bundle as body | [`Imported`] |
 //! | `POST /reload` | [`Reloaded`] |
 //! | `GET /accounts` | list of [`AccountUse`] |
 //! | `POST /accounts/recall`, [`RecallRequest`] | [`Recalled`]: one page of the queue |
@@ -29,6 +31,7 @@ use policy::allowance::Figures;
 use policy::reputation::Standing;
 use serde::{Deserialize, Serialize};
 
+pub use crate::bundle::{Exported, Imported};
 pub use crate::custodians::Fetched;
 use crate::reports::Sent;
 
@@ -54,6 +57,10 @@ pub const FETCH: &str = "/fetch";
 pub const LINK_UP: &str = "/link/up";
 /// `GET`: [`UnderWay`].
 pub const UNDER_WAY: &str = "/under-way";
+/// `GET`: a bundle. `POST`: [`Imported`].
+pub const BUNDLE: &str = "/bundle";
+/// Header of a bundle: [`Exported`] as JSON in base64url.
+pub const BUNDLE_SUMMARY: &str = "restante-bundle";
 /// `GET`: list of [`DomainStanding`].
 pub const REPUTATION: &str = "/reputation";
 /// `POST`: lines of [`CheckLine`].
@@ -75,6 +82,19 @@ pub fn encode_envelope(envelope: &Envelope) -> Result<String, serde_json::Error>
 
 /// Reads it; `None` where it is not one.
 pub fn decode_envelope(header: &str) -> Option<Envelope> {
+    serde_json::from_slice(&base64url::decode(header).ok()?).ok()
+}
+
+/// Writes what is in a bundle for [`BUNDLE_SUMMARY`].
+///
+/// # Errors
+/// None in practice: it always has a JSON form.
+pub fn encode_summary(exported: &Exported) -> Result<String, serde_json::Error> {
+    Ok(base64url::encode(&serde_json::to_vec(exported)?))
+}
+
+/// Reads it; `None` where it is not one.
+pub fn decode_summary(header: &str) -> Option<Exported> {
     serde_json::from_slice(&base64url::decode(header).ok()?).ok()
 }
 

@@ -2,6 +2,7 @@
 
 mod accounts;
 pub mod api;
+mod bundle;
 mod holds;
 mod link;
 mod reputation;

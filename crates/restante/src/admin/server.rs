@@ -30,7 +30,8 @@ use super::api::{
     ReportsSent, Status, Verb,
 };
 use super::submit::{self, OutboxNews};
-use super::{accounts, holds, link, reputation};
+use super::{accounts, bundle, holds, link, reputation};
+use crate::bundle::Bundles;
 use crate::config::ListenerKind;
 use crate::custodians::Wish;
 use crate::receive::{LiveConfig, LiveRouter, Sending, Signers};
@@ -64,6 +65,8 @@ pub(crate) struct Office {
     /// To ask custodians.
     pub(crate) wishes: mpsc::Sender<Wish>,
     pub(crate) reputation: Reputation,
+    /// Writes and reads bundles.
+    pub(crate) bundles: Arc<Bundles>,
 }
 
 /// Opens the socket; one that a dead server left is replaced. One that answers is not, nor is a file of another kind.
@@ -119,6 +122,7 @@ pub(crate) async fn serve(socket: UnixListener, path: PathBuf, office: Office, s
         .route(api::FETCH, post(link::fetch))
         .route(api::LINK_UP, post(link::up))
         .route(api::UNDER_WAY, get(link::under_way))
+        .route(api::BUNDLE, get(bundle::export).post(bundle::import))
         .with_state(office);
     serve_until(socket, routes, shutdown, DRAIN).await;
     // Nobody can connect any more; a file that is left says so less clearly.

@@ -10,7 +10,7 @@ use reference::Selector;
 
 use crate::accounts::{OwnLimits, Sender};
 use crate::admin::api::Verb;
-use crate::config::{DEFAULT_PATH, parse_duration};
+use crate::config::{DEFAULT_PATH, parse_duration, parse_size};
 
 const EXIT_CODES: &str = "\
 Exit status:
@@ -107,6 +107,9 @@ Examples:
     /// The link to the world
     #[command(subcommand)]
     Link(LinkCommand),
+    /// Mail for and from a site in files, for links without TCP
+    #[command(subcommand)]
+    Bundle(BundleCommand),
     /// Show a message's whole life
     #[command(after_help = "\
 Examples:
@@ -243,6 +246,67 @@ pub enum LinkCommand {
     #[command(after_help = "\
 For hooks of the network: contrib/link has some for systemd-networkd, NetworkManager and ifupdown.")]
     Up(WaitArgs),
+}
+
+/// `bundle`
+#[derive(Debug, Subcommand)]
+pub enum BundleCommand {
+    /// Write what waits for the other end of a link into a file
+    #[command(after_help = "\
+At the custodian: everything that waits for the site. At the site: what became of what it got. Nothing changes here until the
+other end has answered: a file that is lost has lost nothing, and may be written again. It holds the messages in clear: encrypt
+the disk, or the file with age or GnuPG.
+
+Examples:
+  restante bundle export site.example --out /media/stick/                  as many files as it takes
+  restante bundle export site.example --out /media/stick/ --limit 4GB      none of them larger than that
+  restante bundle export site.example --out out.tar --limit 100M           as much as 100 MB have room for")]
+    Export(BundleExportArgs),
+    /// Read what the other end has written
+    #[command(after_help = "\
+Everything is verified as if it had come over the network; what is here already is passed over, so a file may be read twice, and
+one that was torn off brings what stands before its end. At the site, the program ends when the messages are in their mailboxes;
+then write the answer: `restante bundle export`.
+
+Examples:
+  restante bundle import /media/stick/*.tar
+
+Exit status: 0 all of it was read, 1 a file was damaged or something in it refused, 75 something is left for later.")]
+    Import(BundleImportArgs),
+}
+
+/// `bundle export`
+#[derive(Debug, Clone, Args)]
+pub struct BundleExportArgs {
+    /// The site's domain, at both ends
+    #[arg(value_name = "SITE")]
+    pub site: Domain,
+    /// At a site with several custodians: the repository host of the one that it is for
+    #[arg(long, value_name = "HOST")]
+    pub custodian: Option<Domain>,
+    /// The file to write, or a folder for as many as it takes
+    #[arg(long, value_name = "FILE|DIR", value_hint = ValueHint::AnyPath)]
+    pub out: PathBuf,
+    /// Most octets of a file, such as 100M
+    #[arg(long, value_name = "SIZE", value_parser = parse_limit)]
+    pub limit: Option<u64>,
+}
+
+/// `bundle import`
+#[derive(Debug, Clone, Args)]
+pub struct BundleImportArgs {
+    /// The files to read, in this order
+    #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+    /// Wait this long at most until the messages are in their mailboxes
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = crate::config::parse_duration)]
+    pub limit: std::time::Duration,
+}
+
+/// Reads a size as people write it on a command line: `100M` is `100 MB`.
+fn parse_limit(text: &str) -> Result<u64, String> {
+    let short = text.ends_with(['k', 'M', 'G', 'i']);
+    parse_size(&if short { format!("{text}B") } else { text.to_owned() })
 }
 
 /// `queue`

@@ -2,6 +2,7 @@
 
 mod accounts;
 pub mod args;
+mod bundle;
 mod certificates;
 mod check;
 mod client;
@@ -62,6 +63,7 @@ fn run(cli: &Cli, output: Output) -> Outcome {
         Command::Sync(args) => sync::run(args, global, output),
         Command::Fetch(args) => link::fetch(args, global, output),
         Command::Link(LinkCommand::Up(args)) => link::up(args, global, output),
+        Command::Bundle(command) => bundle::run(command, global, output),
         Command::Trace(args) => trace::run(args, global, output),
         Command::Verify(args) => verify::run(args, global, output),
         Command::Check(CheckCommand::Config) => check::run(global, output),

@@ -17,9 +17,20 @@ use crate::config::Config;
 /// Syncs.
 pub(super) fn run(args: &SyncArgs, global: &Global, output: Output) -> Outcome {
     let wait = WaitArgs { wait: true, limit: args.limit };
+    with_server(global, |client| link::link_up(client, &wait, output))
+}
+
+/// Does something with the server that runs here, or with one that runs for as long as that takes, without listeners.
+///
+/// # Errors
+/// What `work` says, or that no server can be started.
+pub(super) fn with_server<T: Send>(
+    global: &Global,
+    work: impl FnOnce(&Client) -> Result<T, Failure> + Send,
+) -> Result<T, Failure> {
     let client = Client::new(global)?;
     if client.is_there() {
-        return link::link_up(&client, &wait, output);
+        return work(&client);
     }
     let mut config = Config::load(&global.config).map_err(|errors| Failure::config(&errors))?;
     // Nobody is to find a server here that is gone in a minute.
@@ -36,7 +47,7 @@ pub(super) fn run(args: &SyncArgs, global: &Global, output: Output) -> Outcome {
         ended
     });
     // This thread is none of the runtime's, and may wait.
-    let outcome = thread::scope(|scope| scope.spawn(|| link::link_up(&client, &wait, output)).join());
+    let outcome = thread::scope(|scope| scope.spawn(|| work(&client)).join());
     let _ = stop.send(());
     runtime.block_on(running).map_err(|error| Failure::new(error.to_string()))??;
     outcome.unwrap_or_else(|_| Err(Failure::new("an internal error broke it off")))

@@ -529,6 +529,13 @@ const CUSTODIAN: &[Field] = &[
     ),
     field("every", "duration", Optional("\"15m\""), "Ask this long after the last time."),
     field("times", "list of times", Optional("[\"06:00\", \"18:30\"]"), "Ask at these times of the day, in UTC."),
+    field(
+        "keys",
+        "table of keys",
+        Optional("{ cust = \"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\" }"),
+        "The public keys by which the custodian signs for these domains, as in `p=` of their DNS records: needed to read its \
+         bundles (`restante bundle import`), since there may be no network to ask.",
+    ),
 ];
 
 const DOMAIN_MTA_STS: &[Field] = &[

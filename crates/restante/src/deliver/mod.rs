@@ -27,7 +27,7 @@ use crate::request_keys::RequestKeys;
 use crate::runtime::{Courier, JobLine, now};
 use mailbox::Mailboxes;
 
-pub(crate) use retrieve::facts;
+pub(crate) use retrieve::{claim_entry, facts, receipt_entry};
 pub(crate) use smtp::Hosts;
 
 /// What reaches other servers.

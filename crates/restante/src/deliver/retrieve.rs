@@ -228,7 +228,7 @@ fn in_order<T>(ids: &[ReferenceId], answers: impl Iterator<Item = (ReferenceId, 
     ids.iter().map(|id| by_id.remove(id)).collect()
 }
 
-fn claim_entry(entry: port::ClaimEntry) -> ClaimEntry {
+pub(crate) fn claim_entry(entry: port::ClaimEntry) -> ClaimEntry {
     let failed = entry.failed.into_iter().map(|(n, outcome)| FailedIndex {
         n,
         status: outcome.status,
@@ -238,7 +238,7 @@ fn claim_entry(entry: port::ClaimEntry) -> ClaimEntry {
     ClaimEntry { to: entry.to, i: entry.id, grant: entry.grant, n: entry.indexes, failed, acted: entry.acted }
 }
 
-fn receipt_entry(entry: port::ReceiptEntry) -> ReceiptEntry {
+pub(crate) fn receipt_entry(entry: port::ReceiptEntry) -> ReceiptEntry {
     let outcomes = entry.outcomes.into_iter().map(|(n, outcome)| WireOutcome {
         n,
         action: outcome.action,

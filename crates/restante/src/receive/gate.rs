@@ -288,6 +288,7 @@ fn remembered(chain: &Chain, recipients: &[Address], queue_id: QueueId, at: Time
         hops: Vec::new(),
         object: None,
         facts: None,
+        carried: false,
         evidence: None,
         refusal: None,
         legs: 0,

@@ -32,7 +32,7 @@ pub(crate) use credentials::AccountCredentials;
 pub(crate) use filters::{Caller, Filtering, Filters, Passed};
 pub(crate) use gate::{Approved, Gate, Memory, unreadable};
 pub(crate) use hints::Hints;
-pub(crate) use offer::{OfferDesk, Verdict};
+pub(crate) use offer::{Carrier, OfferDesk, Verdict};
 pub(crate) use pass_on::Exchangers;
 pub(crate) use pending::{Taken, size_and_end};
 pub(crate) use probe::Prober;

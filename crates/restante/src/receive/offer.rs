@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mail::ledger::{Inbound, InboundRecipient, IndexState, Key, Owner, Phase, Target};
 use mail::trace::Reception;
@@ -14,9 +15,9 @@ use policy::budget::{Over, Scope};
 use policy::tbr::{self, TbrResult};
 use policy::{Evidence, Reason, SessionEvidence};
 use queue::port::{OfferAnswer, Reply, Request};
-use reference::Uri;
 use reference::codes::{self, Code};
 use reference::verify::{self, Matched, Outcome, Parsed, Refusal, Verified};
+use reference::{Assurance, DomainFacts, Uri};
 use store::{Purpose, Store};
 use tracing::info;
 
@@ -47,9 +48,24 @@ pub(crate) struct Transaction<'a> {
     pub(crate) evidence: Option<SessionEvidence>,
     /// There is no session: a custodian was asked what is pending, and these are the trace fields that it added.
     pub(crate) pending: Option<String>,
+    /// And it was carried here: by whom.
+    pub(crate) carrier: Option<&'a Carrier>,
     /// The client may relay: what it sends is not judged.
     pub(crate) is_trusted: bool,
 }
+
+/// Whose bundle an offer stands in: what the configuration knows of the domain that signs. There may be nobody to ask.
+pub(crate) struct Carrier(pub(crate) DomainFacts);
+
+impl Carrier {
+    /// As sure as the configuration of this server is.
+    fn found(&self) -> Found {
+        Found { facts: Arc::new(self.0.clone()), assurance: Assurance::Webpki }
+    }
+}
+
+/// How long the object may take that is on its way in the same bundle, before it is fetched.
+const CARRIED_WAIT: Duration = Duration::from_secs(60);
 
 /// A reply: code, enhanced code, text.
 pub(crate) type Verdict = (u16, EnhancedStatus, String);
@@ -106,10 +122,15 @@ impl OfferDesk {
             return Ok(Judged::PassOn(relay));
         }
         self.check_room(&matched)?;
-        let outcome = self.check_signatures(matched, &asked, at).await?;
+        let outcome = match transaction.carrier {
+            Some(carrier) => {
+                check_signatures(matched, &[(carrier.0.domain.clone(), carrier.found())]).map_err(refuse)?
+            }
+            None => self.check_signatures(matched, &asked, at).await?,
+        };
         self.budgets.is_verified(&asked).map_err(|over| over_budget(&asked, over))?;
         self.gate.welcome(&asked.domain).map_err(|reason| unwelcome(&asked, &reason))?;
-        self.authorise_host(outcome, at).await.map(|verified| Judged::Verified(Box::new(verified)))
+        self.authorise_host(outcome, transaction.carrier, at).await.map(|verified| Judged::Verified(Box::new(verified)))
     }
 
     /// Looks the keys up, and checks the signatures. What is forged counts against where it came from.
@@ -165,11 +186,20 @@ impl OfferDesk {
         }
     }
 
-    async fn authorise_host(&self, outcome: Outcome, at: Timestamp) -> Result<Verified, Verdict> {
+    async fn authorise_host(
+        &self,
+        outcome: Outcome,
+        carrier: Option<&Carrier>,
+        at: Timestamp,
+    ) -> Result<Verified, Verdict> {
         let consent = match outcome {
             Outcome::Verified(verified) => return Ok(verified),
             Outcome::NeedsConsent(consent) => consent,
         };
+        if carrier.is_some() {
+            // It is the only host among the facts: the custodian of the configuration.
+            return consent.answer(true).map_err(refuse);
+        }
         let consents = match consent.name() {
             Some(name) => self.memory.discovery.consents(&name, at).await.map_err(look_up_failed)?,
             None => false,
@@ -252,6 +282,7 @@ impl OfferDesk {
             hops: Vec::new(),
             object: None,
             facts: None,
+            carried: false,
             evidence,
             refusal: None,
             legs: 0,
@@ -262,9 +293,12 @@ impl OfferDesk {
         }
     }
 
-    /// Until when the retrieval of a stranger's reference waits; never so long that its end could come first.
+    /// Until when the retrieval of a stranger's reference waits, or of one whose object is being carried here; never so long that its end could come first.
     fn not_before(&self, transaction: &Transaction<'_>, verified: &Verified, at: Timestamp) -> Option<Timestamp> {
         let delay = self.config.get().policy.stranger_delay;
+        if transaction.carrier.is_some() {
+            return Some(at.after(CARRIED_WAIT));
+        }
         let waits = !delay.is_zero() && !transaction.is_trusted && self.gate.is_stranger(verified.signer());
         waits.then(|| at.after(delay.min(verified.topmost().expires().since(at) / 2)))
     }

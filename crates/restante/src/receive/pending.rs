@@ -1,4 +1,5 @@
-//! An offer that a custodian was asked for (TBR §7.4): judged like one that comes by SMTP.
+//! An offer that a custodian was asked for (TBR §7.4), or that was carried here in a bundle (§7.5): judged like one that
+//! comes by SMTP.
 //!
 //! Its lines are read by the same parsers, its recipients routed by the same router, its reference judged by the same
 //! desk. What differs: nobody waits for a reply, so a recipient that is refused is taken, and refused by a receipt.
@@ -11,7 +12,7 @@ use reference::verify::Parsed;
 use smtp::command::{Command, Mail, Rcpt};
 use tracing::info;
 
-use super::offer::Transaction;
+use super::offer::{Carrier, Transaction};
 use super::{Reception, Verdict};
 use crate::routing::Resolution;
 use crate::runtime::draw_queue_id;
@@ -38,7 +39,16 @@ pub(crate) fn size_and_end(offer: &PendingOffer) -> Option<(u64, Timestamp)> {
 impl Reception {
     /// Judges an offer of this custodian's; whatever is taken is durable.
     pub(crate) async fn pending(&self, custodian: &Domain, offer: &PendingOffer) -> Taken {
-        let transaction = match self.transaction(custodian, offer).await {
+        self.take(custodian, offer, None).await
+    }
+
+    /// The same for one in a bundle of this custodian's, whose object is about to come.
+    pub(crate) async fn carried(&self, custodian: &Domain, offer: &PendingOffer, carrier: &Carrier) -> Taken {
+        self.take(custodian, offer, Some(carrier)).await
+    }
+
+    async fn take(&self, custodian: &Domain, offer: &PendingOffer, carrier: Option<&Carrier>) -> Taken {
+        let transaction = match self.transaction(custodian, offer, carrier).await {
             Ok(transaction) => transaction,
             Err((code, _, text)) => {
                 info!(%custodian, text, "an offer of the custodian's is passed over");
@@ -49,7 +59,12 @@ impl Reception {
         outcome(&verdict)
     }
 
-    async fn transaction<'a>(&self, custodian: &'a Domain, offer: &PendingOffer) -> Result<Transaction<'a>, Verdict> {
+    async fn transaction<'a>(
+        &self,
+        custodian: &'a Domain,
+        offer: &PendingOffer,
+        carrier: Option<&'a Carrier>,
+    ) -> Result<Transaction<'a>, Verdict> {
         let Mail { from, params } = match Command::parse(format!("MAIL {}", offer.mail).as_bytes()) {
             Ok(Command::Mail(mail)) => mail,
             _ => return Err(malformed("MAIL")),
@@ -71,10 +86,11 @@ impl Reception {
             recipients,
             helo: custodian.as_str(),
             client: None,
-            with: "HTTPS",
+            with: if carrier.is_some() { "BUNDLE" } else { "HTTPS" },
             caller: None,
             evidence: None,
             pending: Some(trace),
+            carrier,
             // It is asked because it is trusted.
             is_trusted: true,
         })

@@ -486,6 +486,7 @@ impl Session for Transactions {
             helo: &helo,
             client: Some(connection.peer.ip()),
             pending: None,
+            carrier: None,
             caller: self.caller(connection),
             evidence: open.evidence,
             is_trusted: self.may_relay(connection),

@@ -1,4 +1,4 @@
-//! What waits for a site, page by page, in the words of SMTP (TBR §7.4).
+//! What waits for a site, page by page, in the words of SMTP (TBR §7.4); for bundles too (§7.5).
 //!
 //! Read from what is committed. Whether the site itself asks was verified before; the site judges every offer anew.
 
@@ -40,18 +40,30 @@ pub(super) async fn page(
 }
 
 fn offers(leg: &Leg, now: Timestamp) -> Vec<PendingOffer> {
-    waiting(leg, now).into_iter().map(|waiting| offer(leg, &waiting)).collect()
+    // What came by reference says all that it has to say in its block.
+    let trace = if leg.inbound.is_none() { leg.prefix.as_str() } else { "" };
+    waiting(leg, now).into_iter().map(|waiting| offer(leg, &waiting, trace)).collect()
 }
 
-fn offer(leg: &Leg, waiting: &Waiting<'_>) -> PendingOffer {
+/// The same for a bundle: whoever reads it may not be able to look anything up, so what was found here is said in any case.
+pub(crate) fn carried_offers(leg: &Leg, now: Timestamp) -> Vec<PendingOffer> {
+    waiting(leg, now).into_iter().map(|waiting| offer(leg, &waiting, above_block(&leg.prefix))).collect()
+}
+
+/// Trace fields without the block that ends them where the message came by reference.
+fn above_block(prefix: &str) -> &str {
+    let is_block = |line: &str| line.get(..4).is_some_and(|name| name.eq_ignore_ascii_case("tbr-"));
+    let lines = prefix.split_inclusive("\r\n").take_while(|line| !is_block(line));
+    &prefix[..lines.map(str::len).sum()]
+}
+
+fn offer(leg: &Leg, waiting: &Waiting<'_>, trace: &str) -> PendingOffer {
     let mut params = leg.params.clone();
     if leg.facts.eight_bit {
         params.body = mail::Body::EightBit;
     }
     let mail = Command::Mail(Mail { from: leg.mail_from.clone(), params });
     let recipients = waiting.recipients.iter().map(|recipient| Command::Rcpt(Rcpt((*recipient).clone())));
-    // What came by reference says all that it has to say in its block.
-    let trace = if leg.inbound.is_none() { leg.prefix.as_str() } else { "" };
     PendingOffer {
         mail: arguments(&mail),
         rcpt: recipients.map(|rcpt| arguments(&rcpt)).collect(),

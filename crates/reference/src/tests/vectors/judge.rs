@@ -6,11 +6,12 @@ use mail::base64url::encode;
 use serde_json::{Value, json};
 
 use crate::block::Block;
+use crate::bundle::{BUNDLE_PATH, Manifest, verify as verify_bundle};
 use crate::claims::{ClaimsAnswer, ClaimsRequest, ReceiptsAnswer, ReceiptsRequest};
 use crate::delegate::{DelegateAnswer, DelegateRequest};
 use crate::hop::{Hop, HopMode, Link};
 use crate::keys::{DomainFacts, DomainRecord, KeyRecord, KeyState};
-use crate::message_signature::{self, Presented, Request, content_digest};
+use crate::message_signature::{self, KeyId, Presented, Request, content_digest};
 use crate::recipients::RecipientsHash;
 use crate::reference::{Reference, signature_input};
 use crate::sign::{SigningKey, VerifyingKey};
@@ -267,6 +268,37 @@ pub(super) fn request(input: &Value) -> Value {
     match presented.iter().map(|one| judge_signature(input, &request, one)).collect::<Result<Vec<_>, _>>() {
         Ok(signed_by) => json!({ "verdict": "valid", "signed_by": signed_by }),
         Err(reason) => invalid(reason),
+    }
+}
+
+/// `bundles.json`
+pub(super) fn bundle(input: &Value) -> Value {
+    let (body, signature) = (text(input, "bundle.json"), text(input, "bundle.sig"));
+    let manifest = match Manifest::parse(body.as_bytes()) {
+        Ok(manifest) => manifest,
+        Err(error) => return invalid(error),
+    };
+    let key = |id: &KeyId| {
+        let record = input["keys"][id.to_string()].as_str()?;
+        KeyRecord::from_txt(&id.selector, [record]).unwrap()
+    };
+    let now = secs(input["now"].as_u64().unwrap());
+    match verify_bundle(body.as_bytes(), &manifest.host, signature.as_bytes(), key, now) {
+        Ok(sealed) => {
+            let digest = content_digest(body.as_bytes());
+            let request = Request {
+                method: "POST",
+                host: &manifest.host,
+                path_and_query: BUNDLE_PATH,
+                content_digest: Some(&digest),
+            };
+            let line = signature.strip_prefix("Signature-Input: tbr1=").and_then(|rest| rest.split_once("\r\n"));
+            json!({
+                "verdict": "valid", "key": sealed.key.to_string(), "name": sealed.name.to_string(),
+                "created": sealed.created.as_secs(), "signature_base": request.signature_base(line.unwrap().0),
+            })
+        }
+        Err(error) => invalid(error),
     }
 }
 

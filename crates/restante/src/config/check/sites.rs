@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use mail::Domain;
-use reference::VerifyingKey;
+use reference::{Selector, VerifyingKey};
 use toml::de::DeValue;
 
 use super::Read;
@@ -58,19 +58,25 @@ pub(super) fn of_domain(
 }
 
 fn site_keys(table: Cursor<'_>) -> Option<DomainSite> {
-    let raw: Option<BTreeMap<String, VerifyingKey>> = table.get("keys");
-    let mut keys = BTreeMap::new();
-    for (name, key) in raw.iter().flatten() {
-        match name.parse() {
-            Ok(selector) => drop(keys.insert(selector, *key)),
-            Err(error) => table.mistake("keys", format!("`{name}` is no selector: {error}"), "write it like home"),
-        }
-    }
-    if raw.as_ref().is_some_and(BTreeMap::is_empty) {
+    let keys = keys(&table);
+    if keys.as_ref().is_some_and(BTreeMap::is_empty) {
         table.mistake("keys", "nobody could ask for what waits for this site", "give at least one key of the site");
     }
     table.finish();
-    raw.map(|_| DomainSite { keys })
+    keys.map(|keys| DomainSite { keys })
+}
+
+/// Public keys by selector; `None` where they are missing or wrong.
+fn keys(table: &Cursor<'_>) -> Option<BTreeMap<Selector, VerifyingKey>> {
+    let raw: BTreeMap<String, VerifyingKey> = table.get("keys")?;
+    let mut keys = BTreeMap::new();
+    for (name, key) in raw {
+        match name.parse() {
+            Ok(selector) => drop(keys.insert(selector, key)),
+            Err(error) => table.mistake("keys", format!("`{name}` is no selector: {error}"), "write it like home"),
+        }
+    }
+    Some(keys)
 }
 
 /// `[[custodian]]`, in order.
@@ -106,5 +112,6 @@ fn custodian(
     if every.is_some_and(|every| every < SHORTEST) {
         table.mistake("every", "that is too often", "at least 1s; minutes or hours are usual");
     }
-    Some(Custodian { host: host?, domains, schedule: Schedule { every, times: times.unwrap_or_default() } })
+    let schedule = Schedule { every, times: times.unwrap_or_default() };
+    Some(Custodian { host: host?, domains, schedule, keys: keys(table).unwrap_or_default() })
 }

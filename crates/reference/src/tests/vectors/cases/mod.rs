@@ -1,6 +1,7 @@
 //! The inputs of the golden vectors, and what is expected of each.
 
 mod bodies;
+mod bundles;
 mod fields;
 mod offers;
 mod published;
@@ -26,6 +27,7 @@ pub(super) fn files() -> Vec<File> {
         bodies::receipts(),
         bodies::delegations(),
         requests::requests(),
+        bundles::bundles(),
         bodies::stored(),
         published::reply_codes(),
     ]

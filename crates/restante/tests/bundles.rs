@@ -1,0 +1,401 @@
+//! Bundles: a custodian and its site with no network between them, and a folder that stands for the stick.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde_json::Value;
+use testbed::peers::restante::{object, references, states};
+use testbed::peers::{Restante, RestanteConfig};
+use testbed::powercut::{CutAt, Loss, PowerCut};
+use testbed::samples::{awkward, crlf, large};
+use testbed::{Record, Sandbox, wait};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_restante");
+const SITE: &str = "site.example";
+
+fn config(name: &str, domains: &[&str]) -> RestanteConfig {
+    RestanteConfig::new(PROGRAM, name, domains).users(&["alice", "bob"])
+}
+
+/// a.example, the custodian of site.example, and the site, whose link is down.
+struct World {
+    sandbox: Sandbox,
+    origin: Restante,
+    custodian: Restante,
+    site: Restante,
+    stick: PathBuf,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with(Sandbox::new().unwrap(), |site| site, |custodian| custodian)
+    }
+
+    fn with(
+        sandbox: Sandbox,
+        of_site: impl Fn(RestanteConfig) -> RestanteConfig,
+        of_custodian: impl Fn(RestanteConfig) -> RestanteConfig,
+    ) -> Self {
+        let stick = sandbox.folder().join("stick");
+        fs::create_dir(&stick).unwrap();
+        let origin = Restante::start(&sandbox, config("mx.a.example", &["a.example"])).unwrap();
+        let mut records = vec![Record::Mx(SITE.to_owned(), 10, "mx.cust.example".to_owned())];
+        let home = generate(&origin, "home", &origin.key(SITE), &mut records);
+        let delegated = origin.key(SITE).with_file_name("delegated.pem");
+        let cust = generate(&origin, "cust", &delegated, &mut records);
+        sandbox.publish(&records).unwrap();
+        let tables = format!(
+            "[[domain]]\nname = \"{SITE}\"\ndeliver = \"site\"\nrecipients = \"any\"\n\
+             [domain.tbr]\nselector = \"cust\"\nkey = \"{}\"\n[domain.site]\nkeys = {{ home = \"{home}\" }}\n",
+            delegated.display()
+        );
+        let custodian = config("mx.cust.example", &["cust.example"]).names(&["tbr.site.example"]).tables(&tables);
+        let custodian = Restante::start(&sandbox, of_custodian(custodian)).unwrap();
+        let tables = format!("[[custodian]]\nhost = \"tbr.{SITE}\"\nkeys = {{ cust = \"{cust}\" }}\n");
+        let site = config("mx.site.example", &[SITE]).private("home").with("domain.tbr", "offers", "false");
+        let site = Restante::start(&sandbox, of_site(site.tables(&tables))).unwrap();
+        site.host().unplug().unwrap();
+        Self { sandbox, origin, custodian, site, stick }
+    }
+
+    /// Sends a message, and waits until the custodian has a reference of its own for it.
+    fn send(&self, to: &str, message: &[u8]) -> String {
+        let id = self.origin.send("alice@a.example", &[to], message).unwrap();
+        let sent = self.origin.wait_for_state(&id, "claimed", wait::LONG).unwrap();
+        let reference = references(&sent).remove(0);
+        let waits = || states(&self.custodian.trace(&reference).ok()?).contains(&"offered".to_owned()).then_some(());
+        wait::until("the custodian to keep it for the site", wait::LONG, waits).unwrap();
+        id
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.stick.join(name)
+    }
+
+    fn copies(&self, address: &str) -> Vec<Vec<u8>> {
+        self.site.maildir(address).messages()
+    }
+
+    /// The site's answer reaches the custodian.
+    fn answer(&self) -> Value {
+        let file = self.file("answer.tar");
+        export(&self.site, &file, &[]);
+        import(&self.custodian, &file)
+    }
+}
+
+/// Makes a key of the site and notes its records; answers with the public key.
+fn generate(by: &Restante, selector: &str, file: &Path, records: &mut Vec<Record>) -> String {
+    let path = file.to_str().unwrap();
+    let made = by.json(&["keys", "generate", "--domain", SITE, "--selector", selector, "--out", path], b"").unwrap();
+    let mut public = String::new();
+    for record in made["records"].as_array().unwrap() {
+        let (name, text) = (record["name"].as_str().unwrap().to_owned(), record["text"].as_str().unwrap().to_owned());
+        if let Some(key) = text.split("; ").find_map(|tag| tag.strip_prefix("p=")) {
+            public = key.to_owned();
+        }
+        if !records.iter().any(|known| matches!(known, Record::Txt(of, _) if *of == name)) {
+            records.push(Record::Txt(name, text));
+        }
+    }
+    public
+}
+
+/// Writes a bundle; what was said of it.
+fn export(by: &Restante, out: &Path, more: &[&str]) -> Value {
+    by.json(&[&["bundle", "export", SITE, "--out", out.to_str().unwrap()], more].concat(), b"").unwrap()
+}
+
+/// Reads a bundle that is good; what was said of it.
+fn import(by: &Restante, file: &Path) -> Value {
+    let report = by.json(&["bundle", "import", file.to_str().unwrap()], b"").unwrap();
+    assert_eq!(report["bundles"][0]["whole"], true, "{report:#}");
+    report["bundles"][0].clone()
+}
+
+/// Reads one that is not: the exit status, and what was said.
+fn import_bad(by: &Restante, file: &Path) -> (Option<i32>, Value) {
+    let output = by.cli(&["bundle", "import", file.to_str().unwrap(), "--json"], b"").unwrap();
+    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap())
+}
+
+/// Where a file begins in an archive, and where its octets do.
+fn find(archive: &[u8], name: &str) -> usize {
+    let at = archive.chunks(512).position(|block| block.starts_with(name.as_bytes())).unwrap();
+    (at + 1) * 512
+}
+
+#[test]
+fn mail_goes_to_a_site_without_network_and_its_author_hears_of_it() {
+    let world = World::new();
+    let plain = config("mx.v.example", &["v.example"]).without_keys().with("transfer", "policy", "\"never\"");
+    let plain = Restante::start(&world.sandbox, plain).unwrap();
+    let (small, big, by_value) = (awkward("small"), large("big", 300_000), large("by value", 40_000));
+    let ids = [world.send("bob@site.example", &small), world.send("alice@site.example", &big)];
+    let id = plain.send("alice@v.example", &["bob@site.example"], &by_value).unwrap();
+    plain.wait_for_state(&id, "relayed", wait::LONG).unwrap();
+
+    let file = world.file("out.tar");
+    let written = export(&world.custodian, &file, &[]);
+    assert_eq!((&written["bundles"][0]["messages"], &written["more"]), (&3.into(), &false.into()), "{written:#}");
+    let read = import(&world.site, &file);
+    assert_eq!((&read["messages"], &read["missing"]), (&3.into(), &0.into()), "{read:#}");
+    // They are in the mailboxes when the command ends.
+    let copies = world.copies("bob@site.example");
+    assert_eq!(copies.len(), 2);
+    let copy = copies.iter().find(|copy| object(copy) == Some(&crlf(&small)[..])).unwrap();
+    let text = String::from_utf8_lossy(copy);
+    // The site knows the key by which its custodian signed, and what the custodian says of the origin.
+    assert!(text.contains("tbr=pass") && text.contains("header.d=site.example"), "{text}");
+    assert!(text.contains("Authentication-Results: mx.cust.example") && text.contains("header.d=a.example"), "{text}");
+    assert!(copies.iter().any(|copy| copy.ends_with(&crlf(&by_value))));
+    assert_eq!(object(&world.copies("alice@site.example")[0]), Some(&crlf(&big)[..]));
+
+    // Nobody else knows yet; custody is where it was.
+    assert!(states(&world.origin.trace(&ids[0]).unwrap()).iter().all(|state| state == "claimed" || state == "relayed"));
+    let heard = world.answer();
+    assert_eq!(
+        (&heard["claims"], &heard["receipts"], &heard["unknown"]),
+        (&3.into(), &3.into(), &0.into()),
+        "{heard:#}"
+    );
+    for id in &ids {
+        world.origin.wait_for_state(id, "delivered", wait::LONG).unwrap();
+    }
+    // The custodian says that it has heard, and nothing is left to be said.
+    let written = export(&world.custodian, &file, &[]);
+    assert_eq!(
+        (&written["bundles"][0]["messages"], &written["bundles"][0]["heard"]),
+        (&0.into(), &3.into()),
+        "{written:#}"
+    );
+    assert_eq!(import(&world.site, &file)["heard"], 3);
+    let nothing = export(&world.site, &world.file("none.tar"), &[]);
+    assert!(nothing["bundles"][0]["file"].is_null() && !world.file("none.tar").exists(), "{nothing:#}");
+}
+
+#[test]
+fn what_is_read_twice_or_fetched_meanwhile_comes_once() {
+    let world = World::new();
+    let (first, second) = (awkward("first"), large("second", 100_000));
+    let id = world.send("bob@site.example", &first);
+    let file = world.file("out.tar");
+    export(&world.custodian, &file, &[]);
+    import(&world.site, &file);
+    let again = import(&world.site, &file);
+    assert_eq!((&again["messages"], &again["known"]), (&0.into(), &1.into()), "{again:#}");
+    // A stick that was thought lost is written once more, with what has come since; and the link comes up before it arrives.
+    let other = world.send("bob@site.example", &second);
+    let written = export(&world.custodian, &file, &[]);
+    assert_eq!(written["bundles"][0]["messages"], 2, "{written:#}");
+    world.site.host().plug_in().unwrap();
+    world.site.json(&["fetch", "--wait"], b"").unwrap();
+    for id in [&id, &other] {
+        world.origin.wait_for_state(id, "delivered", wait::LONG).unwrap();
+    }
+    let again = import(&world.site, &file);
+    assert_eq!((&again["messages"], &again["known"]), (&0.into(), &2.into()), "{again:#}");
+    let copies = world.copies("bob@site.example");
+    assert_eq!(copies.len(), 2, "a second copy");
+    assert!([&first, &second].iter().all(|wanted| copies.iter().any(|copy| object(copy) == Some(&crlf(wanted)[..]))));
+}
+
+#[test]
+fn a_damaged_bundle_brings_what_is_whole_and_a_good_one_the_rest() {
+    let world = World::new();
+    let messages: Vec<Vec<u8>> = (0..3).map(|n| large(&format!("number {n}"), 50_000)).collect();
+    for message in &messages {
+        world.send("bob@site.example", message);
+    }
+    let file = world.file("out.tar");
+    export(&world.custodian, &file, &[]);
+    let whole = fs::read(&file).unwrap();
+
+    // Torn off in the second message.
+    let torn = world.file("torn.tar");
+    let objects: Vec<usize> = (0..whole.len()).step_by(512).filter(|at| whole[*at..].starts_with(b"000/")).collect();
+    fs::write(&torn, &whole[..objects[1] + 20_000]).unwrap();
+    let (exit, report) = import_bad(&world.site, &torn);
+    assert_eq!(exit, Some(1), "{report:#}");
+    let read = &report["bundles"][0];
+    assert_eq!(
+        (&read["whole"], &read["messages"], &read["missing"]),
+        (&false.into(), &1.into(), &2.into()),
+        "{read:#}"
+    );
+    assert!(read["error"].as_str().unwrap().contains("ends too early"), "{read:#}");
+    assert_eq!(world.copies("bob@site.example").len(), 1);
+
+    // One octet of a message is another one: everything else comes.
+    let mut damaged = whole.clone();
+    damaged[objects[2] + 512 + 30_000] ^= 1;
+    fs::write(&torn, &damaged).unwrap();
+    let report = world.site.json(&["bundle", "import", torn.to_str().unwrap()], b"").unwrap();
+    assert_eq!(
+        (&report["bundles"][0]["messages"], &report["bundles"][0]["missing"]),
+        (&1.into(), &1.into()),
+        "{report:#}"
+    );
+
+    let read = import(&world.site, &file);
+    assert_eq!((&read["messages"], &read["known"]), (&1.into(), &2.into()), "{read:#}");
+    let copies = world.copies("bob@site.example");
+    assert_eq!(copies.len(), 3);
+    for message in &messages {
+        assert!(copies.iter().any(|copy| object(copy) == Some(&crlf(message)[..])));
+    }
+}
+
+#[test]
+fn what_is_forged_or_for_somebody_else_brings_nothing() {
+    let world = World::new();
+    world.send("bob@site.example", &awkward("genuine"));
+    let file = world.file("out.tar");
+    export(&world.custodian, &file, &[]);
+    let whole = fs::read(&file).unwrap();
+    let forged = world.file("forged.tar");
+    let refused = |octets: &[u8], why: &str| {
+        fs::write(&forged, octets).unwrap();
+        let (exit, report) = import_bad(&world.site, &forged);
+        assert_eq!(exit, Some(1), "{report:#}");
+        assert!(report.to_string().contains(why), "{why}: {report:#}");
+    };
+    let with = |place: usize, from: &str, to: &str| {
+        let mut octets = whole.clone();
+        let at = place + octets[place..].windows(from.len()).position(|found| found == from.as_bytes()).unwrap();
+        octets[at..at + to.len()].copy_from_slice(to.as_bytes());
+        octets
+    };
+    // Another manifest than the one that was signed, another part than the manifest names, another signature.
+    refused(&with(find(&whole, "bundle.json"), "\"objects\":1", "\"objects\":2"), "does not verify");
+    let part = find(&whole, "000-pending.json");
+    refused(&with(part, "mx.cust.example;", "mx.dust.example;"), "does not hold what its manifest says");
+    refused(
+        &with(find(&whole, "bundle.sig"), "keyid=\"cust.", "keyid=\"home."),
+        "no key that this server's configuration",
+    );
+    refused(b"not a bundle at all", "this is no bundle");
+    refused(&[], "this is no bundle");
+    // The site's own answers, and what is for the site, are nothing to others.
+    let outcome = world.origin.cli(&["bundle", "import", file.to_str().unwrap(), "--json"], b"").unwrap();
+    assert!(String::from_utf8_lossy(&outcome.stdout).contains("no such [[custodian]]"));
+    assert!(world.copies("bob@site.example").is_empty());
+    // Nothing of all that has done any harm.
+    assert_eq!(import(&world.site, &file)["messages"], 1);
+    let answer = world.file("answer.tar");
+    export(&world.site, &answer, &[]);
+    let (_, report) = import_bad(&world.site, &answer);
+    assert!(report.to_string().contains("whose custodian"), "{report:#}");
+    assert_eq!(import(&world.custodian, &answer)["claims"], 1);
+}
+
+#[test]
+fn whom_the_site_does_not_know_the_author_is_told_of_and_too_large_a_bundle_becomes_several() {
+    let world = World::new();
+    let lost = world.send("nobody@site.example", &awkward("to nobody"));
+    for number in 0..3 {
+        world.send("bob@site.example", &large(&format!("number {number}"), 150_000));
+    }
+    let one = export(&world.custodian, &world.file("one.tar"), &["--limit", "400k"]);
+    assert_eq!(one["more"], true, "{one:#}");
+    assert!(fs::metadata(world.file("one.tar")).unwrap().len() <= 400_000);
+    let folder = world.file("folder");
+    fs::create_dir(&folder).unwrap();
+    let several = export(&world.custodian, &folder, &["--limit", "400k"]);
+    let bundles = several["bundles"].as_array().unwrap();
+    assert!(bundles.len() >= 2 && several["more"] == false, "{several:#}");
+    let files: Vec<&str> = bundles.iter().map(|bundle| bundle["file"].as_str().unwrap()).collect();
+    let report = world.site.json(&[&["bundle", "import"], files.as_slice()].concat(), b"").unwrap();
+    let brought: u64 =
+        report["bundles"].as_array().unwrap().iter().map(|read| read["messages"].as_u64().unwrap()).sum();
+    assert_eq!(brought, 4, "{report:#}");
+    assert_eq!(world.copies("bob@site.example").len(), 3);
+    world.answer();
+    world.origin.wait_for_state(&lost, "failed", wait::LONG).unwrap();
+    let mailbox = || world.origin.maildir("alice@a.example").messages().pop();
+    let report = String::from_utf8(wait::until("the report", wait::LONG, mailbox).unwrap()).unwrap();
+    assert!(report.contains("nobody@site.example") && report.contains("5.1.1"), "{report}");
+    // A file that is no bundle is not written over.
+    fs::write(world.file("precious"), "precious").unwrap();
+    let out = world.file("precious");
+    let refused = world.custodian.json(&["bundle", "export", SITE, "--out", out.to_str().unwrap()], b"").unwrap_err();
+    assert!(refused.to_string().contains("not written over"), "{refused}");
+    assert_eq!(fs::read(out).unwrap(), b"precious");
+}
+
+#[test]
+fn a_site_without_a_server_reads_and_answers() {
+    let mut world = World::new();
+    let id = world.send("bob@site.example", &awkward("to a laptop"));
+    let file = world.file("out.tar");
+    export(&world.custodian, &file, &[]);
+    world.site.stop().unwrap();
+    assert_eq!(import(&world.site, &file)["messages"], 1);
+    assert_eq!(world.copies("bob@site.example").len(), 1);
+    world.answer();
+    world.origin.wait_for_state(&id, "delivered", wait::LONG).unwrap();
+    assert!(world.site.json(&["queue", "list"], b"").is_err(), "a server is left behind");
+}
+
+/// Reads a bundle at a server whose disk may lose power meanwhile; whether it was read to the end.
+fn import_until_cut(server: &mut Restante, disk: &PowerCut, file: &Path, cut: CutAt) -> bool {
+    disk.plan(cut);
+    let mut reading = server.command(&["bundle", "import", file.to_str().unwrap(), "--limit", "20s"]);
+    let mut reading = reading.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let ended = || if disk.is_cut() { Some(None) } else { reading.try_wait().unwrap().map(Some) };
+    let ended = wait::until("a cut, or the end of the bundle", wait::LONG, ended).unwrap();
+    match ended {
+        Some(status) if !disk.is_cut() => {
+            disk.plan(CutAt::BeforeSync(u64::MAX));
+            assert!(status.success(), "{status} without a cut");
+            true
+        }
+        _ => {
+            server.lose_power(disk, Loss::Everything).unwrap();
+            // Should it have come too late for that server, it runs one of its own.
+            reading.kill().unwrap();
+            reading.wait().unwrap();
+            server.run().unwrap();
+            false
+        }
+    }
+}
+
+#[test]
+fn the_power_fails_at_every_sync_while_bundles_are_read_and_everything_comes_once() {
+    let sandbox = Sandbox::new().unwrap();
+    // Hosts see disks that were mounted before them.
+    let disk = |name| PowerCut::mount(&sandbox.folder().join(name)).unwrap();
+    let (site_disk, custodian_disk) = (disk("disk-s"), disk("disk-c"));
+    let mut world =
+        World::with(sandbox, |site| site.data(site_disk.path()), |custodian| custodian.data(custodian_disk.path()));
+    let (file, answer) = (world.file("out.tar"), world.file("answer.tar"));
+    let mut sent = Vec::new();
+    for number in 1.. {
+        assert!(number < 100, "no end");
+        let message = large(&format!("number {number}"), 100_000);
+        sent.push((world.send("bob@site.example", &message), message));
+        export(&world.custodian, &file, &[]);
+        if import_until_cut(&mut world.site, &site_disk, &file, CutAt::BeforeSync(number)) {
+            assert!(number > 2, "are the data on the disk?");
+            break;
+        }
+    }
+    import(&world.site, &file);
+    export(&world.site, &answer, &[]);
+    let cuts = (1..).find(|n| import_until_cut(&mut world.custodian, &custodian_disk, &answer, CutAt::BeforeSync(*n)));
+    assert!(cuts > Some(1), "are the data on the disk?");
+    for (id, message) in &sent {
+        world.origin.wait_for_state(id, "delivered", wait::LONG).unwrap();
+        let copies = world.copies("bob@site.example");
+        assert_eq!(copies.iter().filter(|copy| object(copy) == Some(&crlf(message)[..])).count(), 1);
+    }
+    assert_eq!(world.copies("bob@site.example").len(), sent.len());
+    for server in [&world.custodian, &world.site] {
+        let checked = server.json(&["store", "check"], b"").unwrap();
+        assert_eq!(checked["clean"], true, "{checked:#}");
+    }
+}
