@@ -371,7 +371,16 @@ pub(crate) fn write_mailbox(world: &mut World, at: At, job: JobId) -> Done {
 }
 
 fn write_one(world: &mut World, at: At, delivery: &Delivery, to: &Recipient) -> Result<RecipientEnd, Violation> {
-    let kind = scenario::kind(&to.address);
+    let (kind, mailbox) = (scenario::kind(&to.address), to.address.to_string());
+    let is_file = !matches!(delivery.leg.route, Route::Lmtp(_));
+    let file = format!("{}/{}", at.server, file_name(delivery, &to.address));
+    // What an attempt has left that a crash broke off is found, whatever state the mailbox is in.
+    if is_file && world.servers[at.server].files.contains_key(&(mailbox.clone(), file.clone())) {
+        return Ok(taken(true));
+    }
+    if delivery.looks_only {
+        return Ok(later("4.2.0", "not there", false));
+    }
     if kind == "full" {
         return Ok(never("5.2.2", "mailbox full", false));
     }
@@ -382,9 +391,7 @@ fn write_one(world: &mut World, at: At, delivery: &Delivery, to: &Recipient) -> 
     let Some(stored) = stored else {
         return Err(Violation(format!("{} delivers an object that is gone", delivery.key)));
     };
-    let (xuid, mailbox) = (stored.object.xuid, to.address.to_string());
-    let is_file = !matches!(delivery.leg.route, Route::Lmtp(_));
-    let file = format!("{}/{}", at.server, file_name(delivery, &to.address));
+    let xuid = stored.object.xuid;
     if !is_file {
         world.judge.handed(at, &delivery.key, &to.address, &xuid)?;
     }

@@ -93,7 +93,13 @@ impl Node {
     fn run(&mut self, mut flow: Flow, mut rows: Vec<Row>) {
         rows.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         rows.dedup_by(|a, b| a.key == b.key);
-        let mut context = Context { now: self.now, config: &self.config, desk: &self.desk, random: &mut self.random };
+        let mut context = Context {
+            now: self.now,
+            started: self.started(),
+            config: &self.config,
+            desk: &self.desk,
+            random: &mut self.random,
+        };
         let mut plan = flow.change.apply(Rows::new(rows), &mut context);
         let mut objects = plan.reports.iter().filter_map(|report| report.object.as_ref());
         if let Some(object) = objects.find(|object| !flow.heads.contains_key(&object.key)).cloned() {
@@ -216,6 +222,7 @@ impl Node {
                 Effect::Retrieve(row) => self.want_retrieval(*row),
                 Effect::Consider(row) if self.fresh.is_current(&row) => self.consider(*row),
                 Effect::Consider(_) => {}
+                Effect::Look(key) => self.look_again(vec![key]),
                 Effect::Looked => self.fresh.end(),
             }
         }

@@ -62,6 +62,8 @@ pub(crate) enum Otherwise {
 /// What a change may look at besides its rows.
 pub(crate) struct Context<'a> {
     pub(crate) now: Timestamp,
+    /// When this node began: what was under way before broke off, wherever it stood.
+    pub(crate) started: Timestamp,
     pub(crate) config: &'a QueueConfig,
     pub(crate) desk: &'a Desk,
     pub(crate) random: &'a mut Random,
@@ -123,6 +125,8 @@ pub(crate) enum Effect {
     Retrieve(Box<Row>),
     /// Begin whatever this row is due for.
     Consider(Box<Row>),
+    /// Read this row again, and begin whatever it is due for.
+    Look(Key),
     /// A look at due rows is over.
     Looked,
 }

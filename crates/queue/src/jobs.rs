@@ -1,6 +1,6 @@
 //! How jobs begin and end: places and limits, what the edge is told, and which change their news becomes.
 
-use mail::ledger::{Action as Outcome, Inbound, Key, Leg, Route, Row, RowBody};
+use mail::ledger::{Action as Outcome, Inbound, Key, Leg, RecipientState, Route, Row, RowBody};
 use mail::{EnhancedStatus, ReferenceId};
 
 use crate::desk::{Repository, Waited};
@@ -108,12 +108,17 @@ impl Node {
     fn deliver(&mut self, route: Route, row: Row) {
         let RowBody::Leg(leg) = &row.body else { return };
         let (key, leg) = (row.key.clone(), Leg::clone(leg));
-        let positions = leg::open(&leg, self.now);
+        // What is held, or was to end before, is not delivered: it is only found out whether it was.
+        let looks_only = leg::is_in_doubt(&leg, self.started()) && (leg.held || leg.expires <= self.now);
+        let positions = match looks_only {
+            true => leg::positions(&leg, |recipient| recipient.state == RecipientState::Queued),
+            false => leg::open(&leg, self.now),
+        };
         let mode = Mode::Undecided(positions.clone());
         let job = self.begin_job(JobKind::Delivery { key: key.clone(), lane: route, mode, peer: None });
         self.desk.run(row, job);
         let budget = self.config.timers.attempt_budget;
-        let work = Work::Deliver(Box::new(Delivery { key, leg, positions, budget }));
+        let work = Work::Deliver(Box::new(Delivery { key, leg, positions, looks_only, budget }));
         self.actions.push_back(Action::Start { job, work });
     }
 

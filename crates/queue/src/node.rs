@@ -29,6 +29,8 @@ pub struct Node {
     pub(crate) desk: Desk,
     pub(crate) stats: Stats,
     pub(crate) now: Timestamp,
+    /// When the first input came.
+    started: Option<Timestamp>,
     pub(crate) actions: VecDeque<Action>,
     pub(crate) pending: HashMap<Token, Stage>,
     /// Changes that the ledger could not take, and when to try again.
@@ -60,6 +62,7 @@ impl Node {
             random: Random(entropy),
             stats: Stats::default(),
             now: Timestamp::default(),
+            started: None,
             actions: VecDeque::new(),
             pending: HashMap::new(),
             stalled: Vec::new(),
@@ -74,6 +77,7 @@ impl Node {
     /// Takes one input. Actions wait in [`Node::poll_action`] afterwards.
     pub fn handle(&mut self, now: Timestamp, input: Input) {
         self.now = self.now.max(now);
+        self.started.get_or_insert(self.now);
         match input {
             Input::Call { call, request } => self.call(call, request),
             Input::Ledger { token, answer } if self.leasing == Some(token) => self.leased(answer),
@@ -112,6 +116,11 @@ impl Node {
         self.desk.len()
     }
 
+    /// When this node began.
+    pub(crate) fn started(&self) -> Timestamp {
+        self.started.unwrap_or_default()
+    }
+
     fn call(&mut self, call: CallId, request: Request) {
         match request {
             // Both expect not to be in the ledger yet; the commit finds out.
@@ -145,6 +154,8 @@ impl Node {
             return;
         }
         match &row.body {
+            // No clock ends what may have arrived: first it is looked for.
+            RowBody::Leg(leg) if leg::is_in_doubt(leg, self.started()) => self.want_delivery(row),
             RowBody::Leg(leg) if leg::timer_due(leg, &self.config).is_some_and(|due| due <= self.now) => {
                 let inbound = leg.inbound.clone();
                 let change = timers::Clock { key: row.key.clone(), inbound };

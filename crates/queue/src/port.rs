@@ -419,7 +419,8 @@ pub enum Action {
 /// Jobs of the edge.
 #[derive(Debug, Clone)]
 pub enum Work {
-    /// Bring a leg's open recipients to its destination.
+    /// Bring a leg's open recipients to its destination. Into a mailbox: what an earlier attempt has brought there is looked for
+    /// before anything else, whatever state the mailbox is in, and is `Accepted`.
     Deliver(Box<Delivery>),
     /// Fetch an object. Ends with `Retrieved` or `RetrieveFailed`.
     Retrieve(Box<Retrieval>),
@@ -442,6 +443,9 @@ pub struct Delivery {
     pub leg: Leg,
     /// Positions in `leg.recipients` to deliver to.
     pub positions: Vec<u16>,
+    /// Into a mailbox: deliver nothing, only find out what an attempt has left that a crash broke off. A copy that is there is
+    /// `Accepted`, one that is not is `Temporary`.
+    pub looks_only: bool,
     /// Time the whole attempt may take.
     pub budget: Duration,
 }

@@ -17,6 +17,8 @@ const MAX_LEGS: u32 = 1024;
 const WITHDRAWN: &str = "withdrawn before it was delivered";
 const GIVEN_UP: &str = "given up by the operator";
 const IN_FLIGHT: &str = "is being delivered right now: too late, or try again in a moment";
+const IN_DOUBT: &str =
+    "was perhaps delivered just before the server's last start, which is being looked for: try again in a moment";
 
 /// A command.
 pub(crate) struct Order {
@@ -43,12 +45,14 @@ impl Change for Order {
         for row in legs {
             let RowBody::Leg(mut leg) = row.body else { continue };
             let sheet = Sheet { key: row.key, version: row.version, due: row.due };
-            let reached = self.reached(&leg, context.desk.in_flight(&sheet.key));
+            let late = self.too_late(&sheet.key, &leg, context);
+            let reached = reached(&leg, &late);
             if !reached.is_empty() {
                 self.carry_out(&sheet.key, &mut leg, &reached, &mut others, &mut plan, context);
             }
             said.carried_out |= !reached.is_empty();
-            said.recipients.extend(self.describe_all(&sheet.key, &leg, context.desk.in_flight(&sheet.key)));
+            said.recipients.extend(describe_all(&sheet.key, &leg, &late));
+            plan.effects.extend((late.why == IN_DOUBT).then(|| Effect::Look(sheet.key.clone())));
             if !reached.is_empty() {
                 leg::put(&mut plan, sheet, leg, context.now, context.config);
             }
@@ -66,11 +70,17 @@ impl Change for Order {
 }
 
 impl Order {
-    /// Recipients that the command does something for: custody is here, and what would end it comes before a delivery
-    /// that is on the wire this very moment.
-    fn reached(&self, leg: &Leg, in_flight: &[u16]) -> Vec<u16> {
-        let here = leg::positions(leg, |recipient| leg::is_here(&recipient.state));
-        here.into_iter().filter(|position| !(self.ends() && in_flight.contains(position))).collect()
+    /// Recipients for whom the command comes too late, perhaps, because it would end custody: a delivery is on the wire this
+    /// very moment, or was when power failed.
+    fn too_late(&self, key: &Key, leg: &Leg, context: &Context<'_>) -> Late {
+        let in_flight = context.desk.in_flight(key);
+        match () {
+            () if !self.ends() => Late { positions: Vec::new(), why: IN_FLIGHT },
+            () if in_flight.is_empty() && leg::is_in_doubt(leg, context.started) => {
+                Late { positions: leg::positions(leg, |r| leg::is_here(&r.state)), why: IN_DOUBT }
+            }
+            () => Late { positions: in_flight.to_vec(), why: IN_FLIGHT },
+        }
     }
 
     fn ends(&self) -> bool {
@@ -106,16 +116,28 @@ impl Order {
         note(&mut leg.steps, now, word(&self.command), "by the operator", None);
         news::tell(plan, key, leg, &news, others, context);
     }
+}
 
-    /// What each recipient is now.
-    fn describe_all(&self, key: &Key, leg: &Leg, in_flight: &[u16]) -> Vec<(Key, Address, String)> {
-        let describe_one = |(recipient, position): (&LegRecipient, u16)| {
-            let is_late = self.ends() && leg::is_here(&recipient.state) && in_flight.contains(&position);
-            let word = if is_late { IN_FLIGHT.to_owned() } else { describe(leg, &recipient.state) };
-            (key.clone(), recipient.recipient.address.clone(), word)
-        };
-        leg.recipients.iter().zip(0u16..).map(describe_one).collect()
-    }
+/// For whom a command comes too late, and why.
+struct Late {
+    positions: Vec<u16>,
+    why: &'static str,
+}
+
+/// Recipients that a command does something for: custody is here, and it is not too late.
+fn reached(leg: &Leg, late: &Late) -> Vec<u16> {
+    let here = leg::positions(leg, |recipient| leg::is_here(&recipient.state));
+    here.into_iter().filter(|position| !late.positions.contains(position)).collect()
+}
+
+/// What each recipient is now.
+fn describe_all(key: &Key, leg: &Leg, late: &Late) -> Vec<(Key, Address, String)> {
+    let describe_one = |(recipient, position): (&LegRecipient, u16)| {
+        let is_late = leg::is_here(&recipient.state) && late.positions.contains(&position);
+        let word = if is_late { late.why.to_owned() } else { describe(leg, &recipient.state) };
+        (key.clone(), recipient.recipient.address.clone(), word)
+    };
+    leg.recipients.iter().zip(0u16..).map(describe_one).collect()
 }
 
 /// Ends custody of these, which is here.
@@ -125,9 +147,9 @@ fn give_up(leg: &mut Leg, reached: &[u16], kind: Kind, why: &str, now: Timestamp
     news.map(|news| News { kind, ..news }).collect()
 }
 
-/// An attempt now; what was offered and is not claimed yet is offered again.
+/// An attempt now; what was offered and is not claimed yet is offered again. What has been due stays due since then.
 fn retry(leg: &mut Leg, reached: &[u16], now: Timestamp) {
-    leg.next_attempt = now;
+    leg.next_attempt = leg.next_attempt.min(now);
     for position in reached {
         if let Some(recipient) = leg.recipients.get_mut(usize::from(*position)) {
             turn(&mut recipient.state, custody::ask_again);
@@ -138,7 +160,7 @@ fn retry(leg: &mut Leg, reached: &[u16], now: Timestamp) {
 /// Lets a held leg go. The time it was held does not count against it.
 fn release(leg: &mut Leg, now: Timestamp, context: &Context<'_>) {
     if std::mem::replace(&mut leg.held, false) {
-        leg.next_attempt = now;
+        leg.next_attempt = leg.next_attempt.min(now);
         let lifetime = leg::lifetime(&leg.route, &context.config.timers);
         leg.expires = leg.expires.max(now.after(lifetime / 2));
     }

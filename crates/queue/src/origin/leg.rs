@@ -42,6 +42,14 @@ fn wants_answer(offered: &Offered) -> bool {
     offered.closed || offered.accepted.is_none()
 }
 
+/// May an attempt that a crash broke off have written into these mailboxes? An attempt of this life ends by saying when
+/// the next one is; whoever was due before this life began may have been under way, and may be in the mailbox. Nothing else
+/// ends such a leg before an attempt has looked. What a next hop took, nobody can look for (RFC 1047).
+pub(crate) fn is_in_doubt(leg: &Leg, started: Timestamp) -> bool {
+    let is_mailbox = matches!(leg.route, Route::Maildir(_));
+    is_mailbox && leg.next_attempt < started && leg.recipients.iter().any(|r| r.state == Queued)
+}
+
 /// Positions of the recipients for which this holds.
 pub(crate) fn positions(leg: &Leg, wanted: impl Fn(&LegRecipient) -> bool) -> Vec<u16> {
     let numbered = leg.recipients.iter().zip(0u16..);

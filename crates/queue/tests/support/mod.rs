@@ -49,6 +49,8 @@ pub struct Ledger {
     pub fail: usize,
     /// Answer this many commits with `Conflict`, as if somebody else had written all their rows.
     pub conflict: usize,
+    /// Lease nothing: whatever is due waits.
+    pub leases_nothing: bool,
     pub commits: usize,
     /// Objects that are to be kept whatever becomes of their rows.
     pub holds: Vec<HoldOrder>,
@@ -85,6 +87,9 @@ impl Ledger {
     }
 
     fn lease(&mut self, now: Timestamp, limit: usize, until: Timestamp) -> LedgerAnswer {
+        if self.leases_nothing {
+            return LedgerAnswer::Failed("busy".into());
+        }
         self.leased.retain(|_, end| *end > now);
         let free = |row: &&Row| !self.leased.contains_key(&row.key);
         let mut due: Vec<&Row> = self.rows.values().filter(free).filter(|row| row.due.is_some()).collect();
@@ -346,6 +351,28 @@ impl Server {
     pub fn unreachable(&mut self, job: JobId) {
         let (text, status) = ("nobody there".to_owned(), "4.4.1".parse().unwrap());
         self.event(job, JobEvent::Delivered(DeliveryEnd::Unreachable { text, status }));
+    }
+
+    /// A message from elsewhere for one mailbox here; its delivery has begun.
+    pub fn submit_to_mailbox(&mut self, from: &str, mailbox: &str) -> QueueId {
+        self.next_call += 1;
+        let queue_id: QueueId = format!("q{}", self.next_call).parse().unwrap();
+        let to = address(mailbox);
+        let target = Target { route: Route::Maildir(to.local().to_owned()), address: to.clone() };
+        let acceptance = Acceptance {
+            queue_id: queue_id.clone(),
+            mail_from: Some(address(from)),
+            params: MailParams::default(),
+            recipients: vec![(Recipient::plain(to), vec![target])],
+            object: object(b"A: b\r\n\r\nc\r\n"),
+            facts: FACTS,
+            prefix: String::new(),
+            seal: String::new(),
+            source: Source::Local,
+        };
+        let reply = self.ask(Request::Accept(Box::new(acceptance)));
+        assert!(matches!(reply, Reply::Accepted), "{reply:?}");
+        queue_id
     }
 
     /// Submits a message to these recipients, each to the route of its own name.

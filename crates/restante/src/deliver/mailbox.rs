@@ -22,6 +22,8 @@ pub(super) struct Mailboxes {
     pub(super) started: Timestamp,
 }
 
+const NOT_THERE: &str = "no earlier attempt has left it there";
+
 /// Counts octets and forgets them.
 pub(super) fn discard(delivery: &Delivery) -> DeliveryEnd {
     let octets = delivery.leg.object.as_ref().map_or(0, |object| object.size);
@@ -54,7 +56,7 @@ impl Mailboxes {
         let leg = &delivery.leg;
         let object = leg.object.as_ref().ok_or_else(|| io::Error::other("the leg has lost its content"))?;
         let slot = Slot { maildir: maildir.to_owned(), name: self.name(&delivery.key, leg, to, n) };
-        let look_first = leg.attempts > 1 || leg.accepted < self.started;
+        let look_first = delivery.looks_only || leg.attempts > 0 || leg.accepted < self.started;
         let prepared = slot.clone();
         let existing = blocking(move || {
             maildir::prepare(&prepared.maildir)?;
@@ -62,6 +64,9 @@ impl Mailboxes {
         });
         if let Some(path) = existing.await? {
             return Ok((path, 0));
+        }
+        if delivery.looks_only {
+            return Err(io::Error::new(io::ErrorKind::NotFound, NOT_THERE));
         }
         let head = format!("{}{}", trace::return_path(leg.mail_from.as_ref()), leg.prefix);
         let written = head.len() as u64 + object.size;

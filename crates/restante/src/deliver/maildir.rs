@@ -41,13 +41,16 @@ pub(super) fn prepare(maildir: &Path) -> io::Result<()> {
 }
 
 impl Slot {
-    /// The copy that an earlier try left, wherever the reader has put it since.
+    /// The copy that an earlier try left, wherever the reader has put it since. One that is still in `new/` is durable when
+    /// this returns: that try may have broken off between name and sync.
     ///
     /// # Errors
     /// Those of the file system.
     pub(super) fn existing(&self) -> io::Result<Option<PathBuf>> {
-        let new = self.maildir.join("new").join(&self.name);
+        let directory = self.maildir.join("new");
+        let new = directory.join(&self.name);
         if new.try_exists()? {
+            File::open(&directory)?.sync_all()?;
             return Ok(Some(new));
         }
         // A reader adds ":2,<flags>" and may add ",S=<size>"-like parts: compare up to the first of both.
