@@ -8,7 +8,7 @@ use reference::{Assurance, Block, Hop, Uri};
 use crate::http::{no_answer, repository, signed};
 use crate::judge::Violation;
 use crate::mutation::Mutation;
-use crate::scenario::{self, Channel, ServerId};
+use crate::scenario::{Channel, ServerId};
 use crate::server::{At, Caller, Question};
 use crate::smtp::issuer;
 use crate::world::World;
@@ -38,7 +38,7 @@ pub(crate) fn arrives(world: &mut World, here: ServerId, from: At, job: JobId, p
         return Ok(());
     }
     let id = hop.statement().id;
-    let bound = scenario::bound().contains(&hop.statement().to).then_some(Assurance::Dnssec);
+    let bound = world.scenario.bound().contains(&hop.statement().to).then_some(Assurance::Dnssec);
     let entry = DelegationEntry {
         to: post.to.clone(),
         id: post.id,
@@ -51,7 +51,7 @@ pub(crate) fn arrives(world: &mut World, here: ServerId, from: At, job: JobId, p
     if world.is_mutated(Mutation::DelegationBeforeCommit) {
         world.answer(here, from, job, Channel::Https, JobEvent::Delegated(ClaimAnswer::Granted));
     }
-    let signed = signed(&world.servers[from.server].domain.clone(), &post.host);
+    let signed = signed(from.server, &post.host);
     let call = world.servers[here].call(Caller::Delegation { from, job, hop: id });
     let request = Request::Delegate { instance: post.instance, delegation: Box::new(entry), signed };
     world.input(world.here(here), Input::Call { call, request })

@@ -28,6 +28,8 @@ pub struct Stored {
     pub object: ObjectRef,
     /// Its octets, where somebody reads them.
     pub content: Option<Rc<[u8]>>,
+    /// How many octets of it are there.
+    pub octets: u64,
     synced: bool,
 }
 
@@ -54,7 +56,14 @@ impl Disk {
 
     /// Writes an object without syncing it.
     pub fn write(&mut self, object: ObjectRef, content: Option<Rc<[u8]>>) {
-        self.objects.insert(object.key.clone(), Stored { object, content, synced: false });
+        self.objects.insert(object.key.clone(), Stored { octets: object.size, object, content, synced: false });
+    }
+
+    /// Only so much of the object is there.
+    pub fn cut(&mut self, key: &ObjectKey, octets: u64) {
+        if let Some(stored) = self.objects.get_mut(key) {
+            stored.octets = octets;
+        }
     }
 
     /// Power is lost: what was not synced is gone, and so are leases.

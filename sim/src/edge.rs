@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mail::ledger::{Batch, Key, ObjectRef, Phase, Row, RowBody};
-use queue::port::{Action, CallId, Input, LedgerAnswer, Reply, Token};
+use queue::port::{Action, CallId, Input, LedgerAnswer, OfferAnswer, Reply, Token};
 
 use crate::delegation;
 use crate::http;
-use crate::judge::Violation;
+use crate::judge::{self, Violation};
 use crate::mutation::Mutation;
 use crate::scenario::{Mood, SERVERS, START, ServerId};
 use crate::server::{At, Caller};
@@ -122,6 +122,7 @@ impl World {
 
     fn judge_rows(&mut self, server: ServerId, keys: &[Key]) -> Result<(), Violation> {
         let disk = &self.servers[server].disk;
+        keys.iter().filter_map(|key| disk.row(key)).try_for_each(judge::waited)?;
         let touched: BTreeSet<usize> = self.judge.committed(server, keys.iter().filter_map(|key| disk.row(key)));
         if self.options.verbose {
             for row in keys.iter().filter_map(|key| disk.row(key)) {
@@ -170,6 +171,13 @@ impl World {
                 smtp::value_answered(self, at.server, from, job, outcomes, &open, &reply);
                 Ok(())
             }
+            Caller::Pending => match reply {
+                Reply::Offer(OfferAnswer::Pending(id) | OfferAnswer::StillPending(id)) => {
+                    smtp::check_durable(self, at.server, &id)
+                }
+                _ => Ok(()),
+            },
+            Caller::Hurry => Ok(()),
             Caller::Offer { from, job, outcomes, open } => {
                 smtp::offer_answered(self, at.server, from, job, outcomes, &open, &reply)
             }

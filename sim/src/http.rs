@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mail::ledger::{ContentFacts, IndexState, Issued, Key, Leg, Phase, RecipientState, RowBody};
+use mail::ledger::{Action, ContentFacts, IndexState, Issued, Key, Leg, Phase, RecipientState, Row, RowBody};
 use mail::{Domain, InstanceId, ReferenceId};
 use queue::port::{
     CallId, ClaimAnswer, ClaimEntry, Input, JobEvent, JobId, Judged, Judgement, Located, Post, ReceiptEntry, Reply,
@@ -13,16 +13,22 @@ use reference::message_signature::SignedBy;
 
 use crate::judge::Violation;
 use crate::mutation::Mutation;
-use crate::scenario::{Channel, Mood, ServerId};
+use crate::network;
+use crate::scenario::{self, Channel, Mood, SERVERS, ServerId};
 use crate::server::{At, Caller, Question};
+use crate::site;
 use crate::smtp::issuer;
 use crate::world::{Event, World, mutate_answer};
 
 type Done = Result<(), Violation>;
 
-/// Whose repository a host is.
+/// What is found in every object.
+pub(crate) const FACTS: ContentFacts = ContentFacts { is_object: true, eight_bit: false, tls_optional: false };
+
+/// Whose repository a host is: a site's objects are where its custodian serves them.
 pub(crate) fn repository(world: &World, host: &Domain) -> Option<ServerId> {
-    world.servers.iter().position(|server| server.facts.repo.contains(host))
+    let server = world.servers.iter().position(|server| server.facts.repo.contains(host))?;
+    Some(network::custodian(server).unwrap_or(server))
 }
 
 /// A retrieval begins.
@@ -128,27 +134,30 @@ pub(crate) fn arrives(world: &mut World, here: ServerId, from: At, job: JobId, q
     {
         steal(world, here, post)?;
     }
-    let own = world.servers[from.server].domain.clone();
     let (caller, request) = match question {
         Question::Fetch(host, xuid, grant) => {
             if world.chance.permille(300) {
                 let served = Request::Served { grant: grant.clone(), octets: 100 };
                 world.input(world.here(here), Input::Call { call: CallId(0), request: served })?;
             }
-            (Caller::Fetch { from, job }, Request::Locate { xuid, grant, signed: signed(&own, &host) })
+            (Caller::Fetch { from, job }, Request::Locate { xuid, grant, signed: signed(from.server, &host) })
         }
         Question::Claims(post) => {
-            let signed = signed(&own, &post.host);
+            let signed = signed(from.server, &post.host);
             let request = Request::Claims { instance: post.instance, claims: post.entries.clone(), signed };
             (Caller::Claims { from, job, post }, request)
         }
         Question::Receipts(post) => {
-            let signed = signed(&own, &post.host);
+            let signed = signed(from.server, &post.host);
             let request = Request::Receipts { instance: post.instance, receipts: post.entries.clone(), signed };
-            if world.is_mutated(Mutation::ReceiptsBeforeCommit) {
+            let is_late = world.is_mutated(Mutation::LateFailureForgotten) && is_late_failure(world, here, &post);
+            if is_late || world.is_mutated(Mutation::ReceiptsBeforeCommit) {
                 let all = |entry: &ReceiptEntry| Some(entry.outcomes.iter().map(|(n, _)| *n).collect());
                 let recorded = JobEvent::Reported(post.entries.iter().map(all).collect());
                 world.answer(here, from, job, Channel::Https, recorded);
+            }
+            if is_late {
+                return Ok(());
             }
             (Caller::Receipts { from, job, post }, request)
         }
@@ -161,22 +170,35 @@ pub(crate) fn arrives(world: &mut World, here: ServerId, from: At, job: JobId, q
     world.input(world.here(here), Input::Call { call, request })
 }
 
-/// A server has the key of its own domain, and of no other; what it sends it signs.
-pub(crate) fn signed(own: &Domain, host: &Domain) -> SignedBy {
+/// Does somebody down the chain report a failure of what came here by reference, and went on in custody?
+fn is_late_failure(world: &World, here: ServerId, post: &Post<ReceiptEntry>) -> bool {
+    post.entries.iter().any(|entry| {
+        let fails = entry.outcomes.iter().any(|(_, outcome)| outcome.action == Action::Failed);
+        let went_on = |row: &Row| matches!(&row.body, RowBody::Leg(leg) if leg.inbound.is_some());
+        fails && issuer(world, here, &entry.id).iter().any(went_on)
+    })
+}
+
+/// A server has the keys of its own domain and of the sites that it keeps mail for, and of no other; what it sends it signs.
+pub(crate) fn signed(server: ServerId, host: &Domain) -> SignedBy {
+    signed_by(network::keys_at(server).map(|of| scenario::domain(SERVERS[of].1)), host)
+}
+
+fn signed_by(domains: impl IntoIterator<Item = Domain>, host: &Domain) -> SignedBy {
     let mut signed = SignedBy::default();
-    signed.add(own.clone(), host.clone());
+    domains.into_iter().for_each(|domain| signed.add(domain, host.clone()));
     signed
 }
 
 /// Somebody has read the bound grants of this claim, and comes first. Whoever got an answer would have the mail.
 fn steal(world: &mut World, here: ServerId, post: &Post<ClaimEntry>) -> Done {
-    let bound = crate::scenario::bound();
+    let bound = world.scenario.bound();
     let claims: Vec<ClaimEntry> = post.entries.iter().filter(|entry| bound.contains(&entry.to)).cloned().collect();
     if claims.is_empty() || world.servers[here].node.is_none() {
         return Ok(());
     }
     let forged = world.is_mutated(Mutation::UnsignedClaimAccepted);
-    let signed = if forged { signed(&claims[0].to, &post.host) } else { SignedBy::default() };
+    let signed = if forged { signed_by([claims[0].to.clone()], &post.host) } else { SignedBy::default() };
     let call = world.servers[here].call(Caller::Thief);
     let request = Request::Claims { instance: InstanceId([0xee; 16]), claims, signed };
     world.input(world.here(here), Input::Call { call, request })
@@ -197,15 +219,15 @@ pub(crate) fn located(world: &mut World, here: ServerId, from: At, job: JobId, r
     let event = match reply {
         Reply::Object(Located::Object(object)) => {
             // Let go of between the question to the ledger and its answer.
-            if world.servers[here].disk.object(&object.key).is_none() {
+            let Some(stored) = world.servers[here].disk.object(&object.key).cloned() else {
                 world.answer(here, from, job, Channel::Https, no_object("not there any more"));
                 return Ok(());
-            }
+            };
             match world.is_in_mood(here, Mood::Corrupt) {
                 true => failed(RetrieveFailure::Corrupt, "other octets"),
                 false => {
-                    let facts = ContentFacts { is_object: true, eight_bit: false, tls_optional: false };
-                    JobEvent::Retrieved { octets: object.size, object, facts }
+                    world.contents.extend(stored.content.map(|content| (object.xuid, content)));
+                    JobEvent::Retrieved { octets: object.size, object, facts: FACTS }
                 }
             }
         }
@@ -213,6 +235,10 @@ pub(crate) fn located(world: &mut World, here: ServerId, from: At, job: JobId, r
         Reply::Object(Located::Unknown) => failed(RetrieveFailure::NotFound, "not found"),
         _ => no_object("unavailable"),
     };
+    if network::is_site(from.server) && matches!(event, JobEvent::Retrieved { .. }) {
+        site::transfer(world, here, from, job, event);
+        return Ok(());
+    }
     world.answer(here, from, job, Channel::Https, event);
     Ok(())
 }

@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use mail::ledger::{Action, Inbound, IndexState, Key, Leg, Phase, RecipientState, Row, RowBody, Source};
-use mail::{Address, ReferenceId, Timestamp, Xuid};
+use mail::ledger::{Action, Inbound, IndexState, Key, Leg, Phase, RecipientState, Route, Row, RowBody, Source};
+use mail::{Address, EnhancedStatus, ReferenceId, Timestamp, Xuid};
 
+use crate::network;
 use crate::scenario::{self, ServerId};
 use crate::server::At;
 
@@ -266,9 +267,16 @@ impl Judge {
             let RowBody::Inbound(inbound) = &row.body else { return false };
             inbound.recipients.iter().any(|r| r.recipient.address == *recipient && is_granted(&r.state))
         };
-        let count = disks.iter().flatten().filter(granted).count();
+        // A custodian and its site know the recipient by the same address: one may hold after the other.
+        let holders = |at_sites: bool| {
+            let disks = disks.iter().enumerate().filter(|(server, _)| network::is_site(*server) == at_sites);
+            disks.flat_map(|(_, rows)| rows).filter(granted).count()
+        };
+        let (count, at_sites) = (holders(false), holders(true));
+        // What was sent by value before, and its sender does not know, is a message of its own (RFC 1047).
+        let most = self.repeats(number, recipient) as usize;
         let unclaimed = matches!(state, Some(RecipientState::Queued | RecipientState::Offered(_)));
-        if count > 1 || (count == 1 && unclaimed) {
+        if count > most || at_sites > most || (count + at_sites > 0 && unclaimed && most == 1) {
             return Err(Violation(format!("custody of m{number} for {recipient} is held twice ({count}): {state:?}")));
         }
         Ok(())
@@ -303,10 +311,14 @@ impl Judge {
         )))
     }
 
+    /// How often a message may come to this recipient: every repetition on the way to an alias repeats what comes after it.
+    fn repeats(&self, number: usize, recipient: &Address) -> u32 {
+        scenario::names(recipient).iter().map(|name| 1 + self.unsettled_for(number, name)).product()
+    }
+
     /// A second copy, where none may be.
     fn doubled(&self, number: usize, recipient: &Address) -> Option<&'static str> {
-        // Every repetition on the way to an alias repeats what comes after it.
-        let repeats: u32 = scenario::names(recipient).iter().map(|name| 1 + self.unsettled_for(number, name)).product();
+        let repeats = self.repeats(number, recipient);
         let mut mailboxes = scenario::mailboxes(recipient).into_iter();
         let doubled = mailboxes.any(|mailbox| self.copies_in(number, &mailbox) > repeats);
         (doubled && !self.acted.contains(&number)).then_some("a second copy")
@@ -354,6 +366,23 @@ impl Judge {
         let mut reports = names.filter_map(|name| self.reports.get(&(number, name)));
         reports.any(|actions| actions.iter().any(|a| a == action))
     }
+}
+
+/// A site comes again and again: what waits for it must not expire.
+///
+/// # Errors
+/// It has.
+pub(crate) fn waited(row: &Row) -> Result<(), Violation> {
+    let RowBody::Leg(leg) = &row.body else { return Ok(()) };
+    let expired = |state: &RecipientState| match state {
+        RecipientState::Done { outcome, claim: None } => outcome.status == EnhancedStatus::permanent(4, 7),
+        _ => false,
+    };
+    let is_for_site = matches!(leg.route, Route::Site(_));
+    if is_for_site && leg.recipients.iter().any(|recipient| expired(&recipient.state)) {
+        return Err(Violation(format!("{} waited for a site that came, and expired", row.key)));
+    }
+    Ok(())
 }
 
 /// Does this row hold custody of the recipient, by whatever name on the way?

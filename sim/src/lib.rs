@@ -1,4 +1,4 @@
-//! The simulated world: the real queue of five servers over a virtual network, virtual disks and a virtual clock, with
+//! The simulated world: the real queue of five or ten servers over a virtual network, virtual disks and a virtual clock, with
 //! everything going wrong that a seed says. It covers the code that could lose mail.
 //!
 //! SMTP and HTTPS are modelled by what they mean: a transaction arrives, its reply is lost, a claim is answered twice.
@@ -12,12 +12,15 @@ mod edge;
 mod http;
 pub mod judge;
 pub mod mutation;
+pub mod network;
 mod people;
 pub mod scenario;
 mod server;
+mod site;
 mod smtp;
 mod world;
 
 pub use judge::Violation;
 pub use mutation::Mutation;
+pub use scenario::Shape;
 pub use world::{Options, Summary, run};

@@ -1,15 +1,15 @@
-//! Runs worlds: `cargo run --release -p sim -- --seeds 0..1000 [--mutation NAME] [--verbose]`.
+//! Runs worlds: `cargo run --release -p sim -- --seeds 0..1000 [--network] [--mutation NAME] [--verbose]`.
 
 use std::process::ExitCode;
 use std::time::Instant;
 
-use sim::{Mutation, Options, Summary, run};
+use sim::{Mutation, Options, Shape, Summary, run};
 
 fn main() -> ExitCode {
     match arguments(std::env::args().skip(1)) {
         Ok((seeds, options)) => play(seeds, options),
         Err(wrong) => {
-            eprintln!("{wrong}\nusage: sim --seeds FROM..TO [--mutation NAME] [--verbose]");
+            eprintln!("{wrong}\nusage: sim --seeds FROM..TO [--network] [--mutation NAME] [--verbose]");
             ExitCode::from(2)
         }
     }
@@ -21,6 +21,7 @@ fn arguments(mut words: impl Iterator<Item = String>) -> Result<(std::ops::Range
         match word.as_str() {
             "--seeds" => seeds = range(&words.next().unwrap_or_default())?,
             "--mutation" => options.mutation = Some(words.next().unwrap_or_default().parse::<Mutation>()?),
+            "--network" => options.shape = Shape::Network,
             "--verbose" => options.verbose = true,
             other => return Err(format!("unknown argument {other}")),
         }
@@ -44,9 +45,10 @@ fn play(seeds: std::ops::Range<u64>, options: Options) -> ExitCode {
             Ok(summary) => total += summary,
             Err(violation) => {
                 wrong += 1;
+                let shape = if options.shape == Shape::Network { " --network" } else { "" };
                 let mutation = options.mutation.map(|m| format!(" --mutation {m}")).unwrap_or_default();
                 println!(
-                    "seed {seed}: {violation}\n  replay: cargo run --release -p sim -- --seeds {seed}{mutation} --verbose"
+                    "seed {seed}: {violation}\n  replay: cargo run --release -p sim -- --seeds {seed}{shape}{mutation} --verbose"
                 );
             }
         }

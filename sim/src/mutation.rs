@@ -4,6 +4,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::scenario::Shape;
+
 /// A seeded bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutation {
@@ -43,11 +45,17 @@ pub enum Mutation {
     DelegationBeforeCommit,
     /// A relay offers on what the origin has not delegated to it.
     DelegationNotAwaited,
+    /// What a custodian has listed once it lists no more, claimed or not.
+    PendingForgotten,
+    /// The link breaks in the middle of a retrieval, and what has come is taken for the whole.
+    PartTakenForWhole,
+    /// A relay acknowledges that what it had passed on has failed, and tells nobody.
+    LateFailureForgotten,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::CommittedTooSoon,
         Self::ObjectsNotSynced,
         Self::ObjectsReleasedEarly,
@@ -66,7 +74,18 @@ impl Mutation {
         Self::DelegationDoesNotContend,
         Self::DelegationBeforeCommit,
         Self::DelegationNotAwaited,
+        Self::PendingForgotten,
+        Self::PartTakenForWhole,
+        Self::LateFailureForgotten,
     ];
+
+    /// The worlds in which it can show.
+    pub fn shape(self) -> Shape {
+        match self {
+            Self::PendingForgotten | Self::PartTakenForWhole | Self::LateFailureForgotten => Shape::Network,
+            _ => Shape::Five,
+        }
+    }
 }
 
 impl fmt::Display for Mutation {

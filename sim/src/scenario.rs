@@ -1,8 +1,10 @@
 //! What a seed means: who there is, which mail is sent, and what goes wrong when.
 //!
-//! Four domains. `a.example` and `c.example` speak TBR, `b.example` has two servers without shared state, `d.example`
+//! Worlds are [`Shape::Five`] or [`Shape::Network`]. In both, what becomes of a recipient follows from its local part, so that the
+//! judge knows too. In the first there are four domains: `a.example` and `c.example` speak TBR, `b.example` has two servers without shared state, `d.example`
 //! knows nothing of TBR; the server of `c.example` also hosts `e.example`. Each server has a repository of its own, and
-//! recipients whose mail it passes on, some of them along a way drawn by chance through up to four domains: by custody, or in half of the worlds by delegation at the origin. What becomes of a recipient follows from its local part, so that the judge knows too.
+//! recipients whose mail it passes on, some of them along a way drawn by chance through up to four domains: by custody, or in half of the worlds
+//! by delegation at the origin. The second has more servers, and what [`crate::network`] draws of them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,21 +15,112 @@ use queue::{Policy, QueueConfig, ReferenceMode, Signer};
 use reference::SigningKey;
 
 use crate::chance::Chance;
+use crate::network::{self, Network};
 
 /// When every world begins.
 pub const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-/// The servers, by place: name, domain, whether it speaks TBR.
-pub const SERVERS: [(&str, &str, bool); 5] = [
+/// The servers, by place: name, domain, whether it speaks TBR. The first five are a world of their own.
+pub const SERVERS: [(&str, &str, bool); 10] = [
     ("mx.a.example", "a.example", true),
     ("mx1.b.example", "b.example", true),
     ("mx2.b.example", "b.example", true),
     ("mx.c.example", "c.example", true),
     ("mx.d.example", "d.example", false),
+    ("mx.f.example", "f.example", true),
+    ("mx.g.example", "g.example", true),
+    ("mx.h.example", "h.example", true),
+    ("site.s.example", "s.example", true),
+    ("site.t.example", "t.example", true),
 ];
 
 /// Their domains, for ways through several of them.
-const DOMAINS: [&str; 5] = ["a.example", "b.example", "c.example", "d.example", "e.example"];
+pub const DOMAINS: [&str; 10] = [
+    "a.example",
+    "b.example",
+    "c.example",
+    "d.example",
+    "e.example",
+    "f.example",
+    "g.example",
+    "h.example",
+    "s.example",
+    "t.example",
+];
+
+/// How wide a world is. A seed is another world in each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Shape {
+    /// Five servers, always connected but for faults.
+    #[default]
+    Five,
+    /// Ten, two of which are sites that are connected by times; ways between them drawn by chance.
+    Network,
+}
+
+impl Shape {
+    /// How many of [`SERVERS`] there are.
+    pub fn servers(self) -> usize {
+        match self {
+            Self::Five => 5,
+            Self::Network => SERVERS.len(),
+        }
+    }
+
+    /// Who sends, as often as it stands here.
+    fn authors(self) -> &'static [ServerId] {
+        match self {
+            Self::Five => &[0, 0, 0, 3, 3, 4],
+            Self::Network => &[0, 0, 0, 3, 4, 5, 6, 8, 9],
+        }
+    }
+
+    /// Who receives.
+    fn hosts(self) -> &'static [&'static str] {
+        match self {
+            Self::Five => &[
+                "b.example",
+                "b.example",
+                "b.example",
+                "c.example",
+                "c.example",
+                "e.example",
+                "d.example",
+                "a.example",
+            ],
+            Self::Network => &[
+                "s.example",
+                "s.example",
+                "t.example",
+                "t.example",
+                "b.example",
+                "c.example",
+                "e.example",
+                "f.example",
+                "g.example",
+                "h.example",
+                "d.example",
+                "a.example",
+            ],
+        }
+    }
+
+    /// Where faults happen, as often as it stands here.
+    fn places(self) -> &'static [ServerId] {
+        match self {
+            Self::Five => &[0, 0, 1, 1, 2, 2, 3, 4],
+            Self::Network => &[0, 1, 2, 3, 3, 4, 5, 6, 7, 7, 8, 8, 9, 9],
+        }
+    }
+
+    /// How many of [`DOMAINS`] there are.
+    fn domains(self) -> usize {
+        match self {
+            Self::Five => 5,
+            Self::Network => DOMAINS.len(),
+        }
+    }
+}
 
 /// A server, by its place in [`SERVERS`].
 pub type ServerId = usize;
@@ -35,6 +128,10 @@ pub type ServerId = usize;
 /// Everything that will happen to a world.
 #[derive(Debug)]
 pub struct Scenario {
+    /// How many servers there are.
+    pub shape: Shape,
+    /// What is drawn of a wide world.
+    pub network: Option<Network>,
     /// Mail to be sent.
     pub mails: Vec<Mail>,
     /// Until when things go wrong.
@@ -149,29 +246,69 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 impl Scenario {
     /// The scenario of a seed.
-    pub fn new(chance: &mut Chance) -> Self {
+    pub fn new(shape: Shape, chance: &mut Chance) -> Self {
         let chaos = chance.pick(&[HOUR / 2, 6 * HOUR, 40 * HOUR]);
         let peace = START.after(chaos);
         let mails = 2 + chance.below(9);
         let crashing = chance.permille(750);
         let cut = chance.permille(700);
         Self {
-            mails: (0..mails).map(|number| mail(number, chaos, chance)).collect(),
+            shape,
+            mails: (0..mails).map(|number| mail(shape, number, chaos, chance)).collect(),
             peace,
             loss: chance.pick(&[0, 0, 20, 200]),
-            partitions: (0..if cut { 1 + chance.below(6) } else { 0 }).map(|_| partition(chaos, chance)).collect(),
-            moods: (0..chance.below(4)).map(|_| mood(chaos, chance)).collect(),
+            partitions: (0..if cut { 1 + chance.below(6) } else { 0 })
+                .map(|_| partition(shape, chaos, chance))
+                .collect(),
+            moods: (0..chance.below(4)).map(|_| mood(shape, chaos, chance)).collect(),
             crashes: (0..if crashing { chance.below(5) } else { 0 })
-                .map(|_| (server(chance), START.after(chance.up_to(chaos)), downtime(chaos, chance)))
+                .map(|_| (server(shape, chance), START.after(chance.up_to(chaos)), downtime(chaos, chance)))
                 .collect(),
             crashes_at_action: (0..if crashing { 1 + chance.below(5) } else { 0 })
-                .map(|_| (server(chance), 1 + chance.below(120), downtime(chaos, chance)))
+                .map(|_| (server(shape, chance), 1 + chance.below(120), downtime(chaos, chance)))
                 .collect(),
             reference_lifetime: chance.pick(&[3 * HOUR, 24 * HOUR, 120 * HOUR]),
             message_lifetime: chance.pick(&[24 * HOUR, 120 * HOUR]),
-            required: chance.permille(150).then(|| chance.pick(&[1, 3])),
+            required: chance.permille(150).then(|| chance.pick(&[1, 3])).filter(|_| shape == Shape::Five),
             delegation: chance.permille(500),
+            network: (shape == Shape::Network).then(|| Network::new(chance)),
         }
+    }
+
+    /// Does it say `TBR 1`?
+    pub fn speaks_tbr(&self, server: ServerId) -> bool {
+        SERVERS[server].2 && self.network.as_ref().is_none_or(|network| network.speaks_tbr(server))
+    }
+
+    /// The domains whose published keys grants are bound to. `e.example` has none, though its server speaks TBR.
+    pub fn bound(&self) -> Vec<Domain> {
+        let publishes = |server: &ServerId| {
+            SERVERS[*server].2 && self.network.as_ref().is_none_or(|network| network.publishes_keys(*server))
+        };
+        let mut domains: Vec<Domain> =
+            (0..self.shape.servers()).filter(publishes).map(|server| domain(SERVERS[server].1)).collect();
+        domains.dedup();
+        domains
+    }
+
+    /// Until when the one reaches the other by the calendars of their links, if it does now.
+    pub fn linked_until(&self, one: ServerId, other: ServerId, now: Timestamp) -> Option<Timestamp> {
+        match &self.network {
+            Some(network) => network.linked_until(one, other, now),
+            None => Some(now.after(1000 * HOUR)),
+        }
+    }
+
+    /// When links of sites come up.
+    pub fn links(&self) -> Vec<(ServerId, Timestamp)> {
+        let calendars = self.network.iter().flat_map(|network| &network.calendars);
+        calendars.flat_map(|calendar| calendar.spans.iter().map(|span| (calendar.site, span.0))).collect()
+    }
+
+    /// How fast the link of a site is, in octets a second.
+    pub fn rate(&self, site: ServerId) -> u64 {
+        let mut calendars = self.network.iter().flat_map(|network| &network.calendars);
+        calendars.find(|calendar| calendar.site == site).map_or(u64::from(u32::MAX), |calendar| calendar.rate)
     }
 
     /// Is what the one sends to the other lost now?
@@ -189,15 +326,20 @@ impl Scenario {
 
     /// The configuration of a server.
     pub fn config(&self, server: ServerId) -> QueueConfig {
-        let (name, own, tbr) = SERVERS[server];
+        let (name, own, _) = SERVERS[server];
         let own = domain(own);
         let home = own.clone();
         let route = move |address: &Address| targets(&home, address).unwrap_or_default();
         let mut config = QueueConfig::new(domain(name), Arc::new(route));
         config.timers.reference_lifetime = self.reference_lifetime;
         config.timers.message_lifetime = self.message_lifetime;
-        if tbr {
-            config.signers.insert(own.clone(), signer(server));
+        let publishes_keys = self.network.as_ref().is_none_or(|network| network.publishes_keys(server));
+        if self.speaks_tbr(server) && publishes_keys && !network::is_site(server) {
+            let signers = network::keys_at(server).map(signer);
+            config.signers.extend(signers.map(|signer| (signer.domain.clone(), signer)));
+        }
+        if let Some(network) = &self.network {
+            network.configure(server, &mut config);
         }
         config.default_policy.may_delegate = self.delegation;
         config.default_policy.delegate_to = self.delegation;
@@ -209,6 +351,7 @@ impl Scenario {
     }
 }
 
+/// The key of a server's domain, as it or its custodian has it.
 fn signer(server: ServerId) -> Signer {
     let own = domain(SERVERS[server].1);
     Signer {
@@ -220,14 +363,10 @@ fn signer(server: ServerId) -> Signer {
     }
 }
 
-/// The host of a server's repository.
+/// The host of a server's repository; that of a site leads to its custodian.
 pub fn repository(server: ServerId) -> Domain {
-    domain(&format!("tbr.{}", SERVERS[server].0))
-}
-
-/// The domains whose published keys grants are bound to. `e.example` has none, though its server speaks TBR.
-pub fn bound() -> Vec<Domain> {
-    ["a.example", "b.example", "c.example"].map(domain).to_vec()
+    let (name, own, _) = SERVERS[server];
+    domain(&format!("tbr.{}", if network::is_site(server) { own } else { name }))
 }
 
 /// The selector of every key.
@@ -255,9 +394,23 @@ fn parsed<T: std::str::FromStr>(text: &str) -> T {
     text.parse().unwrap_or_else(|_| unreachable!("{text} is valid"))
 }
 
-/// Does the server of the first domain take mail for the second? `c.example` hosts `e.example` too.
+/// Are the mailboxes of the second domain at the server of the first? `c.example` hosts `e.example` too.
 pub fn serves(own: &Domain, domain: &Domain) -> bool {
     own == domain || (own.as_str() == "c.example" && domain.as_str() == "e.example")
+}
+
+/// Does the server of the first domain take mail for the second, to deliver or to keep it?
+pub fn takes(own: &Domain, domain: &Domain) -> bool {
+    serves(own, domain) || network::keeps(own, domain)
+}
+
+/// How the server of a domain sends to another domain.
+fn route(own: &Domain, there: Domain) -> Route {
+    match () {
+        () if network::keeps(own, &there) => Route::Site(there),
+        () if network::is_sites(own) => Route::Relay("custodian".into()),
+        () => Route::Mx(there),
+    }
 }
 
 /// Where an address leads at a server of this domain; `None` if there is no such recipient.
@@ -265,7 +418,7 @@ pub fn targets(own: &Domain, to: &Address) -> Option<Vec<Target>> {
     let at = |route: Route, address: Address| Target { route, address };
     let there = to.domain()?;
     if !serves(own, &there) {
-        return Some(vec![at(Route::Mx(there), to.clone())]);
+        return Some(vec![at(route(own, there), to.clone())]);
     }
     let local = to.local();
     let mailbox = |name: String| at(Route::Maildir(name.clone()), address(&format!("{name}@{there}")));
@@ -275,26 +428,28 @@ pub fn targets(own: &Domain, to: &Address) -> Option<Vec<Target>> {
         "list" => Some(vec![mailbox(format!("{local}-x")), mailbox(format!("{local}-y"))]),
         "fwd" => {
             let onward = address(&format!("bob-{local}@d.example"));
-            Some(vec![at(Route::Mx(domain("d.example")), onward)])
+            Some(vec![at(route(own, domain("d.example")), onward)])
         }
-        "pass" | "passx" | "via" => {
+        "pass" | "passx" | "via" | "viaf" => {
             let onward = passed_to(to);
-            Some(vec![at(Route::Mx(domain(onward.host())), onward)])
+            Some(vec![at(route(own, domain(onward.host())), onward)])
         }
         _ => Some(vec![mailbox(local.to_owned())]),
     }
 }
 
 /// Where the recipient's mail is passed on to: another domain that speaks TBR. From `passx` it goes on once more. From `via`
-/// it goes the way that its digits say, each a domain of [`DOMAINS`]: through servers without TBR and domains without keys too.
+/// it goes the way that its digits say, each a domain of [`DOMAINS`]: through servers without TBR and domains without keys too;
+/// from `viaf` to a mailbox that is full.
 fn passed_to(recipient: &Address) -> Address {
     let there = if recipient.host() == "b.example" { "c.example" } else { "b.example" };
     let local = recipient.local();
     if let Some((way, number)) = local.strip_prefix("via").and_then(|rest| rest.split_once('-')) {
+        let (way, kind, end) = way.strip_prefix('f').map_or((way, "via", "bob"), |way| (way, "viaf", "full"));
         let there = way.bytes().next().map_or(there, |digit| DOMAINS[usize::from(digit - b'0') % DOMAINS.len()]);
         return match way.get(1..).filter(|onward| !onward.is_empty()) {
-            Some(onward) => address(&format!("via{onward}-{number}@{there}")),
-            None => address(&format!("bob-via-{number}@{there}")),
+            Some(onward) => address(&format!("{kind}{onward}-{number}@{there}")),
+            None => address(&format!("{end}-via-{number}@{there}")),
         };
     }
     match local.strip_prefix("passx") {
@@ -317,7 +472,7 @@ pub fn mailboxes(recipient: &Address) -> Vec<String> {
         "nobody" => Vec::new(),
         "list" => vec![format!("{local}-x@{host}"), format!("{local}-y@{host}")],
         "fwd" => vec![format!("bob-{local}@d.example")],
-        "pass" | "passx" | "via" => mailboxes(&passed_to(recipient)),
+        "pass" | "passx" | "via" | "viaf" => mailboxes(&passed_to(recipient)),
         _ => vec![recipient.to_string()],
     }
 }
@@ -326,30 +481,32 @@ pub fn mailboxes(recipient: &Address) -> Vec<String> {
 pub fn names(recipient: &Address) -> Vec<String> {
     let own = recipient.to_string();
     let onward = match kind(recipient) {
-        "pass" | "passx" | "via" => names(&passed_to(recipient)),
+        "pass" | "passx" | "via" | "viaf" => names(&passed_to(recipient)),
         _ => mailboxes(recipient).into_iter().filter(|mailbox| *mailbox != own).collect(),
     };
     std::iter::once(own).chain(onward).collect()
 }
 
-fn mail(number: u64, chaos: Duration, chance: &mut Chance) -> Mail {
-    let server = chance.pick(&[0, 0, 0, 3, 3, 4]);
+fn mail(shape: Shape, number: u64, chaos: Duration, chance: &mut Chance) -> Mail {
+    let server = chance.pick(shape.authors());
     let own = SERVERS[server].1;
     let at = START.after(chance.up_to(chaos));
-    let recipients = (0..1 + chance.below(4)).map(|n| recipient(&format!("{number}-{n}"), chance)).collect();
+    let recipients = (0..1 + chance.below(4)).map(|n| recipient(shape, &format!("{number}-{n}"), chance)).collect();
     let orders = if chance.permille(250) { orders(at, chance) } else { Vec::new() };
     let author = (!chance.permille(80)).then(|| address(&format!("alice@{own}")));
     Mail { at, server, author, recipients, size: 100 + chance.below(100_000), success: chance.permille(100), orders }
 }
 
-fn recipient(suffix: &str, chance: &mut Chance) -> Address {
-    let hosts =
-        ["b.example", "b.example", "b.example", "c.example", "c.example", "e.example", "d.example", "a.example"];
-    let host = chance.pick(&hosts);
+fn recipient(shape: Shape, suffix: &str, chance: &mut Chance) -> Address {
+    let host = chance.pick(shape.hosts());
+    if shape == Shape::Network && chance.permille(400) {
+        let kind = if chance.permille(200) { "viaf" } else { "via" };
+        return address(&format!("{kind}{}-{suffix}@{host}", way(shape, host, chance)));
+    }
     let kind = match chance.below(100) {
         0..50 => "bob",
         50..54 if host != "d.example" => "pass",
-        54..60 => return address(&format!("via{}-{suffix}@{host}", way(host, chance))),
+        54..60 => return address(&format!("via{}-{suffix}@{host}", way(shape, host, chance))),
         50..70 => "lmtp",
         70..75 => "nobody",
         75..80 => "busy",
@@ -365,14 +522,14 @@ fn recipient(suffix: &str, chance: &mut Chance) -> Address {
 }
 
 /// A way through one to four domains, in digits. No server passes on to itself.
-fn way(from: &str, chance: &mut Chance) -> String {
+fn way(shape: Shape, from: &str, chance: &mut Chance) -> String {
     let (mut here, mut digits) = (domain(from), String::new());
     for _ in 0..1 + chance.below(4) {
         let is_elsewhere = |place: &usize| {
             let there = domain(DOMAINS[*place]);
             !SERVERS.iter().any(|(_, own, _)| serves(&domain(own), &here) && serves(&domain(own), &there))
         };
-        let elsewhere: Vec<usize> = (0..DOMAINS.len()).filter(is_elsewhere).collect();
+        let elsewhere: Vec<usize> = (0..shape.domains()).filter(is_elsewhere).collect();
         let next = chance.pick(&elsewhere);
         digits.push_str(&next.to_string());
         here = domain(DOMAINS[next]);
@@ -390,8 +547,8 @@ fn orders(at: Timestamp, chance: &mut Chance) -> Vec<(Timestamp, Order)> {
     }
 }
 
-fn server(chance: &mut Chance) -> ServerId {
-    chance.pick(&[0, 0, 1, 1, 2, 2, 3, 4])
+fn server(shape: Shape, chance: &mut Chance) -> ServerId {
+    chance.pick(shape.places())
 }
 
 fn span(chaos: Duration, chance: &mut Chance) -> Span {
@@ -400,16 +557,16 @@ fn span(chaos: Duration, chance: &mut Chance) -> Span {
     Span(from, from.after(long).min(START.after(chaos)))
 }
 
-fn partition(chaos: Duration, chance: &mut Chance) -> Partition {
-    let one = server(chance);
-    let other = (one + 1 + chance.below(4) as usize) % SERVERS.len();
+fn partition(shape: Shape, chaos: Duration, chance: &mut Chance) -> Partition {
+    let (one, count) = (server(shape, chance), shape.servers());
+    let other = (one + 1 + chance.below(count as u64 - 1) as usize) % count;
     let channel = chance.pick(&[None, Some(Channel::Https), Some(Channel::Https), Some(Channel::Smtp)]);
     Partition { one, other, span: span(chaos, chance), channel, one_way: chance.permille(400) }
 }
 
-fn mood(chaos: Duration, chance: &mut Chance) -> (ServerId, Span, Mood) {
+fn mood(shape: Shape, chaos: Duration, chance: &mut Chance) -> (ServerId, Span, Mood) {
     let all = [Mood::OfferLater, Mood::OfferNever, Mood::Decline, Mood::Mute, Mood::Corrupt, Mood::DiskFull];
-    (server(chance), span(chaos, chance), chance.pick(&all))
+    (server(shape, chance), span(chaos, chance), chance.pick(&all))
 }
 
 fn downtime(chaos: Duration, chance: &mut Chance) -> Duration {

@@ -1,6 +1,6 @@
 //! One server of the world: a node, a disk, and what is under way between them and others.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use mail::ledger::{ObjectKey, ObjectRef};
 use mail::{Address, Domain, Grant, InstanceId, MailParams, Recipient, ReferenceId, Timestamp, Xuid};
@@ -36,6 +36,10 @@ pub(crate) struct Server {
     /// Mailbox files, and when they were written.
     pub(crate) files: BTreeMap<(String, String), (Timestamp, Xuid)>,
     pub(crate) facts: DomainFacts,
+    /// What broken retrievals have brought: octets of each object.
+    pub(crate) partials: HashMap<Xuid, u64>,
+    /// What a site was told that waits for it (a seeded bug).
+    pub(crate) told: HashSet<String>,
     next_call: u64,
     next_object: u64,
 }
@@ -47,6 +51,8 @@ pub(crate) struct Errand {
     pub(crate) peer: Option<ServerId>,
     /// Counts what was asked: an answer to an earlier question times out differently.
     pub(crate) step: u32,
+    /// Octets that are there, where that is not all of them.
+    pub(crate) brought: Option<u64>,
 }
 
 /// Who waits for the node's reply.
@@ -65,6 +71,10 @@ pub(crate) enum Caller {
     Claims { from: At, job: JobId, post: Post<ClaimEntry> },
     /// A post of receipts.
     Receipts { from: At, job: JobId, post: Post<ReceiptEntry> },
+    /// A site that asked what is pending, with an entry of the answer.
+    Pending,
+    /// A site whose link has come up.
+    Hurry,
     /// A post of a delegation.
     Delegation { from: At, job: JobId, hop: ReferenceId },
     /// Somebody who has stolen grants, and not the keys that they are bound to.
@@ -114,6 +124,8 @@ impl Server {
             actions_done: 0,
             files: BTreeMap::new(),
             facts,
+            partials: HashMap::new(),
+            told: HashSet::new(),
             next_call: 0,
             next_object: 0,
         }
@@ -131,6 +143,13 @@ impl Server {
         self.next_object += 1;
         let object = ObjectRef { key: ObjectKey(format!("o{}", self.next_object)), ..of.clone() };
         self.disk.write(object.clone(), content);
+        object
+    }
+
+    /// The same, of an object of which only so much is there.
+    pub(crate) fn store_part(&mut self, of: &ObjectRef, octets: u64) -> ObjectRef {
+        let object = self.store(of, None);
+        self.disk.cut(&object.key, octets);
         object
     }
 

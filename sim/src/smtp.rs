@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use mail::ledger::{Inbound, InboundRecipient, IndexState, Phase, Route, Source, Target, by_reference};
-use mail::{Address, EnhancedStatus, QueueId, Recipient};
+use mail::ledger::{Inbound, InboundRecipient, IndexState, Key, Phase, Route, Source, Target, by_reference};
+use mail::{Address, Domain, EnhancedStatus, QueueId, Recipient};
 use queue::port::{
     Acceptance, Delivery, DeliveryEnd, Input, JobEvent, JobId, OfferAnswer, Peer, Proceed, RecipientEnd, Reply,
     Request, Work,
@@ -14,6 +14,7 @@ use reference::verify::{Outcome, Parsed, Receiver, Refusal, Session, Verified};
 
 use crate::delegation;
 use crate::judge::Violation;
+use crate::network;
 use crate::scenario::{self, Channel, Mood, ServerId};
 use crate::server::{At, Caller, Errand, Offer, Question, file_name};
 use crate::world::{Arriving, Event, World};
@@ -32,16 +33,26 @@ pub(crate) fn deliver(world: &mut World, at: At, job: JobId, delivery: &Delivery
             let peer = Peer { name: "lmtp".into(), ..Peer::default() };
             world.after(Duration::from_millis(1), Event::Answer(at, job, JobEvent::Connected(peer)));
         }
+        Route::Site(site) => {
+            // Nobody is connected to: the queue issues, and the site will ask.
+            let keys = vec![(site.clone(), Assurance::Webpki)];
+            let peer = Peer { name: site.to_string(), tbr: true, keys, ..Peer::default() };
+            world.after(Duration::from_millis(1), Event::Answer(at, job, JobEvent::Connected(peer)));
+        }
+        Route::Relay(_) => {
+            let exchangers: Vec<ServerId> = network::custodian(at.server).into_iter().collect();
+            return connect(world, at, job, &exchangers);
+        }
         Route::Mx(domain) => {
-            let all = 0..world.servers.len();
+            let all = (0..world.servers.len()).filter(|s| !network::is_site(*s));
             let mut exchangers: Vec<ServerId> =
-                all.filter(|s| scenario::serves(&world.servers[*s].domain, domain)).collect();
+                all.filter(|s| scenario::takes(&world.servers[*s].domain, domain)).collect();
             if exchangers.len() > 1 && world.chance.permille(400) {
                 exchangers.reverse();
             }
             return connect(world, at, job, &exchangers);
         }
-        Route::Relay(_) | Route::Discard | Route::Reports | Route::Site(_) => {}
+        Route::Discard | Route::Reports => {}
     }
     Ok(())
 }
@@ -49,7 +60,8 @@ pub(crate) fn deliver(world: &mut World, at: At, job: JobId, delivery: &Delivery
 fn connect(world: &mut World, at: At, job: JobId, exchangers: &[ServerId]) -> Done {
     let up = |s: &&ServerId| {
         let cut = world.now < world.scenario.peace && world.scenario.is_cut(at.server, **s, Channel::Smtp, world.now);
-        world.servers[**s].node.is_some() && !cut
+        let is_linked = world.scenario.linked_until(at.server, **s, world.now).is_some();
+        world.servers[**s].node.is_some() && is_linked && !cut
     };
     let Some(peer) = exchangers.iter().find(up).copied() else {
         let delay = world.chance.millis(10, 30_000);
@@ -67,14 +79,15 @@ fn connect(world: &mut World, at: At, job: JobId, exchangers: &[ServerId]) -> Do
 pub(crate) fn connected(world: &mut World, here: ServerId, from: At, job: JobId) -> Done {
     let tbr = world.servers[here].tbr && !world.is_in_mood(here, Mood::Mute);
     let unknown = world.now < world.scenario.peace && world.chance.permille(30);
-    let (keys, keys_unknown) = if unknown { (Vec::new(), scenario::bound()) } else { (keys(), Vec::new()) };
+    let bound = world.scenario.bound();
+    let (keys, keys_unknown) = if unknown { (Vec::new(), bound) } else { (known(bound), Vec::new()) };
     let peer = Peer { name: scenario::SERVERS[here].0.into(), tbr, keys, keys_unknown, ..Peer::default() };
     world.answer(here, from, job, Channel::Smtp, JobEvent::Connected(peer));
     Ok(())
 }
 
-fn keys() -> Vec<(mail::Domain, Assurance)> {
-    scenario::bound().into_iter().map(|domain| (domain, Assurance::Dnssec)).collect()
+fn known(domains: Vec<Domain>) -> Vec<(Domain, Assurance)> {
+    domains.into_iter().map(|domain| (domain, Assurance::Dnssec)).collect()
 }
 
 /// The queue has said how to go on.
@@ -83,6 +96,10 @@ pub(crate) fn proceed(world: &mut World, at: At, job: JobId, how: Proceed) -> Do
     let Work::Deliver(delivery) = &mut errand.work else { return Ok(()) };
     let is_mailbox = matches!(delivery.leg.route, Route::Lmtp(_));
     let peer = errand.peer;
+    world.summary.count_way(&delivery.leg, &how);
+    if let Route::Site(_) = delivery.leg.route {
+        return keep(world, at, job, how);
+    }
     match (how, peer) {
         (Proceed::ByValue { positions, .. }, _) if is_mailbox => {
             delivery.positions = positions;
@@ -102,7 +119,7 @@ pub(crate) fn proceed(world: &mut World, at: At, job: JobId, how: Proceed) -> Do
                 recipients: recipients.collect(),
             };
             let key = delivery.key.clone();
-            check_issued(world, at, &key, &offer)?;
+            check_issued(world, at, &key, &offer.uri)?;
             world.ask(at, job, peer, Channel::Smtp, Question::Offer(Box::new(offer)));
         }
         (Proceed::Abandon, _) | (_, None) => {
@@ -112,11 +129,29 @@ pub(crate) fn proceed(world: &mut World, at: At, job: JobId, how: Proceed) -> Do
     Ok(())
 }
 
+/// What waits for a site is issued, and kept until it asks.
+fn keep(world: &mut World, at: At, job: JobId, how: Proceed) -> Done {
+    let key = match world.servers[at.server].jobs.get(&job) {
+        Some(Errand { work: Work::Deliver(delivery), .. }) => delivery.key.clone(),
+        _ => return Ok(()),
+    };
+    let event = match how {
+        Proceed::Offer { uri, positions, .. } => {
+            check_issued(world, at, &key, &uri)?;
+            transaction(true, positions.iter().map(|position| (*position, taken(false))).collect())
+        }
+        Proceed::ByValue { .. } => return Err(Violation(format!("{key} is to go to a site by value"))),
+        Proceed::Abandon => transaction(false, Vec::new()),
+    };
+    world.after(Duration::from_millis(1), Event::Answer(at, job, event));
+    Ok(())
+}
+
 /// No offer leaves before the reference is durable.
-fn check_issued(world: &World, at: At, key: &mail::ledger::Key, offer: &Offer) -> Done {
+fn check_issued(world: &World, at: At, key: &Key, uri: &str) -> Done {
     let durable = world.servers[at.server].disk.row(key).is_some_and(|row| match &row.body {
         mail::ledger::RowBody::Leg(leg) => {
-            let issued = leg.issued.iter().find(|issued| issued.uri == offer.uri);
+            let issued = leg.issued.iter().find(|issued| issued.uri == *uri);
             issued.is_some_and(|issued| !leg.delegated || delegation::is_recorded(world, issued))
         }
         mail::ledger::RowBody::Inbound(_) => false,
@@ -124,15 +159,16 @@ fn check_issued(world: &World, at: At, key: &mail::ledger::Key, offer: &Offer) -
     if durable { Ok(()) } else { Err(Violation(format!("{key} offered a reference that was not durable"))) }
 }
 
-/// What RCPT answers: where it goes, or why not.
-fn rcpt(world: &mut World, here: ServerId, to: &Address) -> Result<Vec<Target>, RecipientEnd> {
+/// What RCPT answers: where it goes, or why not. A site may relay through its custodian.
+fn rcpt(world: &mut World, here: ServerId, from: ServerId, to: &Address) -> Result<Vec<Target>, RecipientEnd> {
     let own = world.servers[here].domain.clone();
     let busy = scenario::kind(to) == "busy" && world.now < world.scenario.peace && world.chance.permille(500);
     if busy {
         return Err(later("4.2.1", "try again", false));
     }
-    let ours = to.domain().is_some_and(|domain| scenario::serves(&own, &domain));
-    let targets = scenario::targets(&own, to).filter(|_| ours);
+    let ours = to.domain().is_some_and(|domain| scenario::takes(&own, &domain));
+    let relays = network::custodian(from) == Some(here);
+    let targets = scenario::targets(&own, to).filter(|_| ours || relays);
     targets.ok_or_else(|| never("5.1.1", "no such mailbox", false))
 }
 
@@ -157,7 +193,7 @@ pub(crate) fn value_arrives(
     let (mut outcomes, mut open, mut recipients) = (Ends::new(), Vec::new(), Vec::new());
     for position in positions {
         let recipient = &leg.recipients[usize::from(*position)].recipient;
-        match rcpt(world, here, &recipient.address) {
+        match rcpt(world, here, from.server, &recipient.address) {
             Ok(targets) => {
                 open.push(*position);
                 recipients.push((recipient.clone(), targets));
@@ -215,7 +251,7 @@ pub(crate) fn offer_arrives(world: &mut World, here: ServerId, from: At, job: Jo
     }
     let (mut outcomes, mut recipients, mut open) = (Ends::new(), Vec::new(), Vec::new());
     for (position, recipient) in &offer.recipients {
-        let (targets, state) = match rcpt(world, here, &recipient.address) {
+        let (targets, state) = match rcpt(world, here, from.server, &recipient.address) {
             Ok(targets) => {
                 open.push(*position);
                 (targets, IndexState::Open)
@@ -243,7 +279,7 @@ pub(crate) fn offer_arrives(world: &mut World, here: ServerId, from: At, job: Jo
         world.answer(here, from, job, Channel::Smtp, event);
         return Ok(());
     }
-    match verify(world, here, offer) {
+    match verify(world, here, offer, By::Smtp) {
         Err(refusal) => {
             let (reply, status, text) = refusal.reply();
             let to_offer = classify(reply, Some(status)) == OfferReply::ByValue;
@@ -258,16 +294,27 @@ pub(crate) fn offer_arrives(world: &mut World, here: ServerId, from: At, job: Jo
     }
 }
 
-fn verify(world: &World, here: ServerId, offer: &Offer) -> Result<Verified, Refusal> {
+/// How an offer has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    Smtp,
+    /// In a custodian's list of what is pending.
+    Pending,
+}
+
+pub(crate) fn verify(world: &World, here: ServerId, offer: &Offer, by: By) -> Result<Verified, Refusal> {
     let hops = offer.block.matches("TBR-Hop:").count();
     let parsed = Parsed::new(&format!("{hops} {}", offer.uri), offer.block.as_bytes())?;
     let addresses: Vec<Address> = offer.recipients.iter().map(|(_, r)| r.address.clone()).collect();
     let session = Session { mail_from: offer.mail_from.as_ref(), recipients: &addresses };
-    let is_ours = |domain: &mail::Domain| scenario::serves(&world.servers[here].domain, domain);
+    let is_ours = |domain: &Domain| scenario::takes(&world.servers[here].domain, domain);
     let receiver = Receiver { now: world.now, max_size: 1 << 30, is_ours: &is_ours };
-    let matched = parsed.match_session(&session, &receiver)?;
+    let matched = match by {
+        By::Smtp => parsed.match_session(&session, &receiver)?,
+        By::Pending => parsed.match_pending(&session, &receiver)?,
+    };
     let host = reference::Uri::parse(&offer.uri).map(|uri| uri.host);
-    let facts = |domain: &mail::Domain| {
+    let facts = |domain: &Domain| {
         let of_domain = world.servers.iter().filter(|server| server.domain == *domain);
         let serving =
             of_domain.max_by_key(|server| host.as_ref().is_ok_and(|host| server.facts.repo.contains(host)))?;
@@ -279,7 +326,12 @@ fn verify(world: &World, here: ServerId, offer: &Offer) -> Result<Verified, Refu
     }
 }
 
-fn inbound(world: &mut World, offer: &Offer, verified: &Verified, recipients: Vec<InboundRecipient>) -> Inbound {
+pub(crate) fn inbound(
+    world: &mut World,
+    offer: &Offer,
+    verified: &Verified,
+    recipients: Vec<InboundRecipient>,
+) -> Inbound {
     let (statement, topmost, uri) = (verified.reference().statement(), verified.topmost(), verified.uri());
     Inbound {
         queue_id: queue_id(world),
@@ -347,7 +399,7 @@ pub(crate) fn offer_answered(
     Ok(())
 }
 
-fn check_durable(world: &World, here: ServerId, id: &QueueId) -> Done {
+pub(crate) fn check_durable(world: &World, here: ServerId, id: &QueueId) -> Done {
     if world.servers[here].disk.find(&[format!("id/{id}")], 1).is_empty() {
         return Err(Violation(format!("the offer {id} was answered before it was durable")));
     }
@@ -392,6 +444,9 @@ fn write_one(world: &mut World, at: At, delivery: &Delivery, to: &Recipient) -> 
         return Err(Violation(format!("{} delivers an object that is gone", delivery.key)));
     };
     let xuid = stored.object.xuid;
+    if stored.octets < stored.object.size {
+        return Err(Violation(format!("{} delivers {} octets of {xuid} for the whole", delivery.key, stored.octets)));
+    }
     if !is_file {
         world.judge.handed(at, &delivery.key, &to.address, &xuid)?;
     }

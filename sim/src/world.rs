@@ -4,12 +4,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::rc::Rc;
 use std::time::Duration;
 
-use mail::ledger::{Batch, Key, ObjectRef};
+use mail::ledger::{Batch, Key, Leg, ObjectRef, Route};
 use mail::{Address, InstanceId, QueueId, Timestamp, Xuid};
 use queue::Node;
-use queue::port::{ClaimAnswer, Input, JobEvent, JobId, Token, Work};
+use queue::port::{ClaimAnswer, Input, JobEvent, JobId, Proceed, Token, Work};
 use reference::DomainFacts;
 use reference::keys::{KeyRecord, KeyState};
 
@@ -19,8 +20,9 @@ use crate::edge::brief;
 use crate::http;
 use crate::judge::{Case, Judge, Violation};
 use crate::mutation::Mutation;
-use crate::scenario::{self, Channel, Mood, Order, SERVERS, START, Scenario, ServerId};
+use crate::scenario::{self, Channel, Mood, Order, SERVERS, START, Scenario, ServerId, Shape};
 use crate::server::{At, Errand, Question, Server};
+use crate::site::{self, SiteEvent};
 use crate::smtp;
 
 /// How a world is run.
@@ -30,6 +32,8 @@ pub struct Options {
     pub verbose: bool,
     /// A seeded bug.
     pub mutation: Option<Mutation>,
+    /// How wide it is.
+    pub shape: Shape,
 }
 
 /// What happened in a world that ended well.
@@ -53,6 +57,25 @@ pub struct Summary {
     pub reports: u64,
     /// Recipients whose mail was delegated at its origin.
     pub delegated: u64,
+    /// Transactions by which relays passed on what had come by reference: by custody, by reference, by value.
+    pub passed_on: [u64; 3],
+    /// Pages of what was pending that custodians told their sites.
+    pub pages: u64,
+    /// Retrievals that went on where the last link had broken off.
+    pub resumed: u64,
+}
+
+impl Summary {
+    /// A relay passes on.
+    pub(crate) fn count_way(&mut self, leg: &Leg, how: &Proceed) {
+        let way = match how {
+            Proceed::Offer { .. } if leg.delegated => 1,
+            Proceed::Offer { .. } => 0,
+            Proceed::ByValue { .. } if matches!(leg.route, Route::Mx(_) | Route::Relay(_)) => 2,
+            Proceed::ByValue { .. } | Proceed::Abandon => return,
+        };
+        self.passed_on[way] += u64::from(leg.inbound.is_some());
+    }
 }
 
 impl std::ops::AddAssign for Summary {
@@ -66,6 +89,9 @@ impl std::ops::AddAssign for Summary {
         self.acted += other.acted;
         self.reports += other.reports;
         self.delegated += other.delegated;
+        self.passed_on = std::array::from_fn(|way| self.passed_on[way] + other.passed_on[way]);
+        self.pages += other.pages;
+        self.resumed += other.resumed;
     }
 }
 
@@ -95,6 +121,7 @@ pub(crate) enum Event {
     WriteMailbox(At, JobId),
     Crash(ServerId, Duration),
     Restart(ServerId),
+    Site(ServerId, SiteEvent),
     Submit(usize),
     Order(usize, Order),
 }
@@ -116,6 +143,8 @@ pub(crate) struct World {
     pub(crate) options: Options,
     /// By value transactions whose content has arrived: they count once they are durable.
     pub(crate) arriving: HashMap<QueueId, Arriving>,
+    /// What was served, where somebody reads it.
+    pub(crate) contents: HashMap<Xuid, Rc<[u8]>>,
     pub(crate) queue_ids: Vec<QueueId>,
     pub(crate) summary: Summary,
 }
@@ -131,7 +160,7 @@ pub(crate) struct Arriving {
 impl World {
     fn new(seed: u64, options: Options) -> Self {
         let mut chance = Chance::new(seed);
-        let scenario = Scenario::new(&mut chance.fork());
+        let scenario = Scenario::new(options.shape, &mut chance.fork());
         let mut world = Self {
             now: START,
             agenda: BinaryHeap::new(),
@@ -142,10 +171,11 @@ impl World {
             judge: Judge::default(),
             options,
             arriving: HashMap::new(),
+            contents: HashMap::new(),
             queue_ids: Vec::new(),
             summary: Summary::default(),
         };
-        for place in 0..SERVERS.len() {
+        for place in 0..options.shape.servers() {
             world.add_server(place);
         }
         world.plan();
@@ -153,7 +183,7 @@ impl World {
     }
 
     fn add_server(&mut self, place: ServerId) {
-        let (_, domain, tbr) = SERVERS[place];
+        let (_, domain, _) = SERVERS[place];
         let domain = scenario::domain(domain);
         let twin = place == 2 && self.is_mutated(Mutation::SharedInstance);
         let instance = InstanceId([if twin { place as u8 } else { place as u8 + 1 }; 16]);
@@ -169,7 +199,7 @@ impl World {
             keys: vec![KeyRecord { selector: scenario::selector(), state: key }],
             max_age: Duration::from_secs(3600),
         };
-        let mut server = Server::new(domain, tbr, instance, facts);
+        let mut server = Server::new(domain, self.scenario.speaks_tbr(place), instance, facts);
         let crashes = self.scenario.crashes_at_action.iter().filter(|(who, ..)| *who == place);
         server.actions_left = crashes.map(|(_, actions, down)| (*actions, *down)).collect();
         self.servers.push(server);
@@ -178,6 +208,9 @@ impl World {
     fn plan(&mut self) {
         for place in 0..self.servers.len() {
             self.at(START, Event::Restart(place));
+        }
+        for (site, at) in self.scenario.links() {
+            self.at(at, Event::Site(site, SiteEvent::LinkUp));
         }
         for (server, at, down) in self.scenario.crashes.clone() {
             self.at(at, Event::Crash(server, down));
@@ -235,6 +268,7 @@ impl World {
                 Ok(())
             }
             Event::Restart(server) => self.restart(server),
+            Event::Site(site, event) => site::happens(self, site, event),
             Event::Submit(number) => self.submit(number),
             Event::Order(number, order) => self.order(number, order),
         }
@@ -272,12 +306,14 @@ impl World {
 
     /// Time to cross the network, if it is crossed at all.
     pub(crate) fn cross(&mut self, one: ServerId, other: ServerId, channel: Channel) -> Option<Duration> {
+        let up = self.scenario.linked_until(one, other, self.now)?;
         let peace = self.now >= self.scenario.peace;
         if !peace && (self.scenario.is_cut(one, other, channel, self.now) || self.chance.permille(self.scenario.loss)) {
             return None;
         }
         let slow = !peace && self.chance.permille(50);
-        Some(if slow { self.chance.millis(1_000, 200_000) } else { self.chance.millis(1, 200) })
+        let delay = if slow { self.chance.millis(1_000, 200_000) } else { self.chance.millis(1, 200) };
+        (self.now.after(delay) < up).then_some(delay)
     }
 
     pub(crate) fn is_in_mood(&self, server: ServerId, mood: Mood) -> bool {
@@ -313,7 +349,7 @@ impl World {
     }
 
     pub(crate) fn start(&mut self, at: At, job: JobId, work: Work) -> Result<(), Violation> {
-        self.servers[at.server].jobs.insert(job, Errand { work: work.clone(), peer: None, step: 0 });
+        self.servers[at.server].jobs.insert(job, Errand { work: work.clone(), peer: None, step: 0, brought: None });
         match work {
             Work::Deliver(delivery) => smtp::deliver(self, at, job, &delivery),
             Work::Retrieve(retrieval) => http::retrieve(self, at, job, &retrieval),
@@ -366,7 +402,13 @@ impl World {
         }
         delegation::mutate(self, at, job, &mut event);
         if let JobEvent::Retrieved { object, .. } = &mut event {
-            *object = self.servers[at.server].store(object, None);
+            let content = self.contents.get(&object.xuid).cloned();
+            let server = &mut self.servers[at.server];
+            *object = match server.jobs.get(&job).and_then(|errand| errand.brought) {
+                Some(octets) => server.store_part(object, octets),
+                None => server.store(object, content),
+            };
+            server.partials.remove(&object.xuid);
         }
         let goes_on = matches!(event, JobEvent::Connected(_) | JobEvent::OfferDeclined { .. });
         let errand = self.servers[at.server].jobs.get_mut(&job);

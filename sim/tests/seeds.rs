@@ -1,43 +1,57 @@
-//! A thousand worlds end well. More of them: `cargo run --release -p sim -- --seeds 0..100000`.
+//! Worlds end well: a thousand of five servers, three hundred wide ones. More of them: `cargo run --release -p sim -- --seeds
+//! 0..100000`, and with `--network`.
 
-use sim::{Options, run};
+use sim::{Options, Shape, Summary, run};
 
 #[test]
 fn a_thousand_worlds_end_well() {
-    let wrong: Vec<String> = (0..1000).filter_map(|seed| play(seed).err()).collect();
+    let wrong: Vec<String> = (0..1000).filter_map(|seed| play(seed, Shape::Five).err()).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn play(seed: u64) -> Result<(), String> {
-    let replay = format!("replay: cargo run --release -p sim -- --seeds {seed} --verbose");
-    run(seed, Options::default()).map(drop).map_err(|violation| format!("seed {seed}: {violation}\n  {replay}"))
+#[test]
+fn three_hundred_networks_end_well() {
+    let wrong: Vec<String> = (0..300).filter_map(|seed| play(seed, Shape::Network).err()).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn in_shape(shape: Shape) -> Options {
+    Options { shape, ..Options::default() }
+}
+
+fn play(seed: u64, shape: Shape) -> Result<(), String> {
+    let option = if shape == Shape::Network { " --network" } else { "" };
+    let replay = format!("replay: cargo run --release -p sim -- --seeds {seed}{option} --verbose");
+    run(seed, in_shape(shape)).map(drop).map_err(|violation| format!("seed {seed}: {violation}\n  {replay}"))
 }
 
 /// Worlds that went wrong once, and how.
-const MENDED: [(u64, &str); 1] = [(
+const MENDED: [(Shape, u64, &str); 1] = [(
+    Shape::Five,
     4480,
     "written into a mailbox, power cut before the commit, mailbox locked from then on, withdrawn: recorded as failed",
 )];
 
 #[test]
 fn what_was_mended_stays_so() {
-    let wrong: Vec<String> =
-        MENDED.iter().filter_map(|(seed, why)| Some(format!("{}\n  {why}", play(*seed).err()?))).collect();
+    let again = |(shape, seed, why): &(Shape, u64, &str)| Some(format!("{}\n  {why}", play(*seed, *shape).err()?));
+    let wrong: Vec<String> = MENDED.iter().filter_map(again).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
 fn a_seed_is_a_world() {
-    let [first, second] = [run(7, Options::default()), run(7, Options::default())].map(|end| format!("{end:?}"));
-    assert_eq!(first, second);
+    for shape in [Shape::Five, Shape::Network] {
+        let [first, second] = [run(7, in_shape(shape)), run(7, in_shape(shape))].map(|end| format!("{end:?}"));
+        assert_eq!(first, second);
+    }
 }
 
 #[test]
 fn the_worlds_are_rough() {
-    let mut total = sim::Summary::default();
-    (0..200).filter_map(|seed| run(seed, Options::default()).ok()).for_each(|summary| total += summary);
-    let sim::Summary { messages, claimed, crashes, conflicts, fall_backs, acted, reports, delegated, .. } = total;
-    for (what, count) in [
+    let Summary { messages, claimed, crashes, conflicts, fall_backs, acted, reports, delegated, .. } =
+        total(200, Shape::Five);
+    happens(&[
         ("messages", messages),
         ("claims", claimed),
         ("crashes", crashes),
@@ -46,7 +60,29 @@ fn the_worlds_are_rough() {
         ("custody taken without an answer", acted),
         ("reports", reports),
         ("delegations", delegated),
-    ] {
-        assert!(count > 0, "200 worlds without {what} test nothing: {total:?}");
+    ]);
+}
+
+#[test]
+fn the_networks_are_mixed() {
+    let Summary { passed_on: [by_custody, by_reference, by_value], pages, resumed, .. } = total(50, Shape::Network);
+    happens(&[
+        ("relaying by custody", by_custody),
+        ("relaying by reference", by_reference),
+        ("relaying by value", by_value),
+        ("lists of what is pending", pages),
+        ("retrievals that go on after a break", resumed),
+    ]);
+}
+
+fn total(worlds: u64, shape: Shape) -> Summary {
+    let mut total = Summary::default();
+    (0..worlds).filter_map(|seed| run(seed, in_shape(shape)).ok()).for_each(|summary| total += summary);
+    total
+}
+
+fn happens(counts: &[(&str, u64)]) {
+    for (what, count) in counts {
+        assert!(*count > 0, "worlds without {what} test nothing");
     }
 }
