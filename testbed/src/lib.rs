@@ -26,6 +26,7 @@ pub mod wait;
 pub use ca::{Ca, Identity};
 pub use dns::Record;
 pub use host::{Host, Process};
+pub use link::Counted;
 pub use packages::PackageSet;
 pub use pypi::Sdist;
 pub use sandbox::Sandbox;

@@ -250,4 +250,9 @@ impl Client {
         let link = self.inner.open(destination).await?;
         Ok(Session::new(Arc::clone(&self.inner), destination.clone(), link, false))
     }
+
+    /// The link to the world has come up, maybe as another one: idle connections are not used any more.
+    pub fn link_is_new(&self) {
+        self.inner.pool.clear();
+    }
 }

@@ -212,8 +212,16 @@ impl Desk {
     }
 }
 
-/// Places, and who waits for one: so many in all, so many for each lane. First come, first served within a lane,
-/// lanes in turn.
+/// What goes first within a lane: the least. Whoever has none goes in the order of arrival.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rank {
+    /// There is time.
+    pub(crate) can_wait: bool,
+    pub(crate) octets: u64,
+}
+
+/// Places, and who waits for one: so many in all, so many for each lane. By rank and then first come, first served within a
+/// lane, lanes in turn.
 pub(crate) struct Lanes<L> {
     lanes: HashMap<L, Lane>,
     /// Lanes with somebody waiting and room for him, but for the total.
@@ -226,7 +234,8 @@ pub(crate) struct Lanes<L> {
 #[derive(Default)]
 struct Lane {
     running: usize,
-    waiting: VecDeque<Key>,
+    /// In order.
+    waiting: VecDeque<(Rank, Key)>,
     is_ready: bool,
 }
 
@@ -248,7 +257,14 @@ impl<L: Eq + Hash + Clone> Lanes<L> {
 
     /// Waits for a place.
     pub(crate) fn queue(&mut self, name: &L, key: Key) {
-        self.lanes.entry(name.clone()).or_default().waiting.push_back(key);
+        self.queue_by(name, Rank::default(), key);
+    }
+
+    /// Waits for a place, before all of a higher rank.
+    pub(crate) fn queue_by(&mut self, name: &L, rank: Rank, key: Key) {
+        let waiting = &mut self.lanes.entry(name.clone()).or_default().waiting;
+        let place = waiting.partition_point(|(before, _)| *before <= rank);
+        waiting.insert(place, (rank, key));
         self.make_ready(name);
     }
 
@@ -273,7 +289,7 @@ impl<L: Eq + Hash + Clone> Lanes<L> {
             if lane.running >= self.each {
                 continue;
             }
-            let Some(key) = lane.waiting.pop_front() else { continue };
+            let Some((_, key)) = lane.waiting.pop_front() else { continue };
             lane.running += 1;
             self.running += 1;
             self.make_ready(&name);
@@ -286,7 +302,7 @@ impl<L: Eq + Hash + Clone> Lanes<L> {
     pub(crate) fn share(&mut self, name: &L, most: usize) -> Vec<Key> {
         let Some(lane) = self.lanes.get_mut(name) else { return Vec::new() };
         let count = lane.waiting.len().min(most);
-        lane.waiting.drain(..count).collect()
+        lane.waiting.drain(..count).map(|(_, key)| key).collect()
     }
 
     fn make_ready(&mut self, name: &L) {
@@ -304,6 +320,16 @@ mod tests {
 
     fn key(number: u32) -> Key {
         Key::Leg("q".parse().unwrap(), number)
+    }
+
+    #[test]
+    fn what_is_urgent_goes_first_then_the_smallest_then_who_came_first() {
+        let mut lanes = Lanes::new(9, 9);
+        for (number, (can_wait, octets)) in (0..).zip([(true, 9), (true, 3), (true, 9), (false, 50), (true, 3)]) {
+            lanes.queue_by(&"a", Rank { can_wait, octets }, key(number));
+        }
+        let order = std::iter::from_fn(|| lanes.next()).map(|(_, key)| key).collect::<Vec<_>>();
+        assert_eq!(order, [3, 1, 4, 0, 2].map(key));
     }
 
     #[test]

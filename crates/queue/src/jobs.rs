@@ -1,9 +1,11 @@
 //! How jobs begin and end: places and limits, what the edge is told, and which change their news becomes.
 
+use std::time::Duration;
+
 use mail::ledger::{Action as Outcome, Inbound, Key, Leg, RecipientState, Route, Row, RowBody};
 use mail::{EnhancedStatus, ReferenceId};
 
-use crate::desk::{Repository, Waited};
+use crate::desk::{Rank, Repository, Waited};
 use crate::node::{Node, companion};
 use crate::origin::{attempt, end, leg};
 use crate::port::{
@@ -14,6 +16,9 @@ use crate::work::{JobKind, Mode};
 
 /// Most entries in one post (TBR §8.2).
 const MAX_ENTRIES: usize = 1000;
+
+/// What ends this soon is retrieved before everything else of its origin; then the smallest.
+const URGENT: Duration = Duration::from_secs(24 * 3600);
 
 /// Most references that one retrieval serves.
 const MAX_SHARED: usize = 1000;
@@ -90,8 +95,9 @@ impl Node {
             return;
         }
         let (d, key) = (inbound.d.clone(), row.key.clone());
+        let rank = Rank { can_wait: inbound.expires > self.now.after(URGENT), octets: inbound.size };
         self.desk.wait(row, usize::MAX);
-        self.desk.retrievals.queue(&d, key);
+        self.desk.retrievals.queue_by(&d, rank, key);
     }
 
     fn join(&mut self, inbound: &Inbound, row: &Row) -> bool {

@@ -24,7 +24,7 @@ const MAX_PAGES: usize = 64;
 /// Offers judged at a time: signatures cost little, each commit is shared.
 const JUDGED_AT_ONCE: usize = 16;
 /// What ends this soon is fetched before everything else.
-const URGENT: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const URGENT: Duration = Duration::from_secs(24 * 3600);
 /// Longest sleep, so that a changed schedule or clock is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
@@ -137,21 +137,27 @@ impl Custodians {
             refused: 0,
             error,
         };
+        let mut count = |taken: Taken, size: u64| match taken {
+            Taken::Pending => {
+                fetched.pending += 1;
+                fetched.octets += size;
+            }
+            Taken::Known => fetched.known += 1,
+            Taken::Later => fetched.later += 1,
+            Taken::Refused => fetched.refused += 1,
+        };
         let judge = |(offer, size, _): (PendingOffer, u64, Timestamp)| async move {
             (self.reception.pending(host, &offer).await, size)
         };
-        // In order: that is the order in which they are retrieved.
-        let mut judged = stream::iter(offers.into_iter().map(judge)).buffered(JUDGED_AT_ONCE);
+        // The first is fetched at once, so it is the one to begin with; the queue orders the others.
+        let mut offers = offers.into_iter();
+        if let Some(first) = offers.next() {
+            let (taken, size) = judge(first).await;
+            count(taken, size);
+        }
+        let mut judged = stream::iter(offers.map(judge)).buffer_unordered(JUDGED_AT_ONCE);
         while let Some((taken, size)) = judged.next().await {
-            match taken {
-                Taken::Pending => {
-                    fetched.pending += 1;
-                    fetched.octets += size;
-                }
-                Taken::Known => fetched.known += 1,
-                Taken::Later => fetched.later += 1,
-                Taken::Refused => fetched.refused += 1,
-            }
+            count(taken, size);
         }
         tell(&fetched);
         fetched

@@ -34,7 +34,7 @@ use crate::live::Live;
 use crate::receive::LiveConfig;
 use crate::runtime::{Custody, now};
 pub(crate) use pending::carried_offers;
-use seats::{NoSeat, Seat, Seats};
+use seats::{Full, Seat, Seats};
 
 /// What a repository that has too much to do asks of its peers.
 const COME_AGAIN: Busy = Busy { retry_after: Duration::from_secs(30) };
@@ -124,8 +124,7 @@ impl Repository for LocalRepository {
                     let ObjectRef { xuid, size, coded, .. } = object;
                     Located::Object { xuid, size, coded, handle: Reading { object, seat } }
                 }
-                Err(NoSeat::Full) => Located::Unavailable(COME_AGAIN),
-                Err(NoSeat::TooMany) => Located::TooMany(COME_AGAIN),
+                Err(Full) => Located::Unavailable(COME_AGAIN),
             },
             Reply::Object(port::Located::Unknown) => Located::Unknown,
             Reply::Object(port::Located::Gone) => Located::Gone,
@@ -145,6 +144,9 @@ impl Repository for LocalRepository {
         };
         let reader = reader.map_err(io::Error::other)?;
         Ok(Box::pin(stream::try_unfold((reader, seat), |(mut reader, seat)| async move {
+            if !seat.is_held() {
+                return Err(io::Error::other("later requests with this grant have taken its place"));
+            }
             let chunk: Option<Bytes> = reader.next_chunk().await.map_err(io::Error::other)?;
             Ok(chunk.map(|chunk| (chunk, (reader, seat))))
         })))

@@ -346,6 +346,8 @@ impl Server {
             sending,
             reports,
             wishes,
+            repositories: self.live.repositories.clone(),
+            smtp: self.live.smtp.clone(),
             outbox: Arc::default(),
             reputation,
             bundles,

@@ -6,9 +6,9 @@ use std::fs;
 
 use serde_json::Value;
 use testbed::peers::restante::{object, references, states};
-use testbed::peers::{Restante, RestanteConfig};
+use testbed::peers::{PartTime, Restante, RestanteConfig};
 use testbed::samples::{awkward, crlf, large};
-use testbed::{Record, Sandbox, wait};
+use testbed::wait;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_restante");
 
@@ -16,92 +16,23 @@ fn config(name: &str, domains: &[&str]) -> RestanteConfig {
     RestanteConfig::new(PROGRAM, name, domains).users(&["alice", "bob"])
 }
 
-/// a.example, and the site site.example with its custodian, which is its only mail exchanger. The site runs, and nobody can
-/// reach it: it has no record.
-struct World {
-    sandbox: Sandbox,
-    origin: Restante,
-    custodian: Restante,
-    site: Restante,
+fn world() -> PartTime {
+    PartTime::start(PROGRAM, |_, config| config).unwrap()
 }
 
-impl World {
-    fn new() -> Self {
-        Self::with(|site| site)
-    }
-
-    fn with(change: impl Fn(RestanteConfig) -> RestanteConfig) -> Self {
-        let sandbox = Sandbox::new().unwrap();
-        let origin = Restante::start(&sandbox, config("mx.a.example", &["a.example"])).unwrap();
-        let keys = origin.key("site.example").parent().unwrap().to_owned();
-        let mut records = vec![Record::Mx("site.example".to_owned(), 10, "mx.cust.example".to_owned())];
-        // The site's own key, and the one that it lets its custodian use.
-        let home = generate(&origin, "home", &origin.key("site.example"), &mut records);
-        let delegated = keys.join("delegated.pem");
-        generate(&origin, "cust", &delegated, &mut records);
-        sandbox.publish(&records).unwrap();
-        let tables = format!(
-            "[[domain]]\nname = \"site.example\"\ndeliver = \"site\"\nrecipients = \"any\"\n\
-             [domain.tbr]\nselector = \"cust\"\nkey = \"{}\"\n[domain.site]\nkeys = {{ home = \"{home}\" }}\n",
-            delegated.display()
-        );
-        let custodian = config("mx.cust.example", &["cust.example"]).names(&["tbr.site.example"]).tables(&tables);
-        let custodian = Restante::start(&sandbox, custodian).unwrap();
-        let site = config("mx.site.example", &["site.example"]).private("home").with("domain.tbr", "offers", "false");
-        let site = change(site.tables("[[custodian]]\nhost = \"tbr.site.example\"\n"));
-        let site = Restante::start(&sandbox, site).unwrap();
-        Self { sandbox, origin, custodian, site }
-    }
-
-    /// Has the site ask its custodian, and waits until it has everything.
-    fn fetch(&self) -> Value {
-        self.site.json(&["fetch", "--wait"], b"").unwrap()
-    }
-
-    fn send(&self, to: &str, message: &[u8]) -> String {
-        self.origin.send("alice@a.example", &[to], message).unwrap()
-    }
-
-    /// Waits until the custodian has a message of the origin's, and a reference of its own for it that the site can ask for.
-    fn until_kept(&self, id: &str) {
-        let sent = self.origin.wait_for_state(id, "claimed", wait::LONG).unwrap();
-        let reference = references(&sent).remove(0);
-        let waits = || states(&self.custodian.trace(&reference).ok()?).contains(&"offered".to_owned()).then_some(());
-        wait::until("the custodian to keep it for the site", wait::LONG, waits).unwrap();
-    }
-
-    fn copies(&self, address: &str) -> Vec<Vec<u8>> {
-        self.site.maildir(address).messages()
-    }
-}
-
-/// Makes a key of site.example and notes its records; answers with the public key.
-fn generate(by: &Restante, selector: &str, file: &std::path::Path, records: &mut Vec<Record>) -> String {
-    let path = file.to_str().unwrap();
-    let made =
-        by.json(&["keys", "generate", "--domain", "site.example", "--selector", selector, "--out", path], b"").unwrap();
-    let mut public = String::new();
-    for record in made["records"].as_array().unwrap() {
-        let (name, text) = (record["name"].as_str().unwrap().to_owned(), record["text"].as_str().unwrap().to_owned());
-        if let Some(key) = text.split("; ").find_map(|tag| tag.strip_prefix("p=")) {
-            public = key.to_owned();
-        }
-        if !records.iter().any(|known| matches!(known, Record::Txt(of, _) if *of == name)) {
-            records.push(Record::Txt(name, text));
-        }
-    }
-    public
+fn world_with(change: impl Fn(RestanteConfig) -> RestanteConfig) -> PartTime {
+    PartTime::start(PROGRAM, |name, config| if name == "site" { change(config) } else { config }).unwrap()
 }
 
 #[test]
 fn mail_waits_at_the_custodian_until_the_site_asks_for_it() {
-    let world = World::new();
+    let world = world();
     let message = awkward("for the site");
-    let id = world.send("bob@site.example", &message);
-    world.until_kept(&id);
+    let id = world.send("bob@site.example", &message).unwrap();
+    world.until_kept(&id).unwrap();
     assert!(world.copies("bob@site.example").is_empty());
 
-    let report = world.fetch();
+    let report = world.fetch().unwrap();
     assert_eq!(report["fetched"][0]["pending"], 1, "{report:#}");
     let copies = world.copies("bob@site.example");
     assert_eq!(copies.len(), 1);
@@ -111,7 +42,7 @@ fn mail_waits_at_the_custodian_until_the_site_asks_for_it() {
     // The author hears what became of it, by way of the custodian.
     world.origin.wait_for_state(&id, "delivered", wait::LONG).unwrap();
     // Nothing waits any more.
-    let report = world.fetch();
+    let report = world.fetch().unwrap();
     assert_eq!(
         (&report["fetched"][0]["pending"], &report["fetched"][0]["known"]),
         (&0.into(), &0.into()),
@@ -122,14 +53,14 @@ fn mail_waits_at_the_custodian_until_the_site_asks_for_it() {
 
 #[test]
 fn what_came_to_the_custodian_by_value_waits_with_the_rest_and_says_so() {
-    let world = World::new();
+    let world = world();
     let plain = config("mx.v.example", &["v.example"]).without_keys().with("transfer", "policy", "\"never\"");
     let plain = Restante::start(&world.sandbox, plain).unwrap();
     let message = large("by value", 40_000);
     let id = plain.send("alice@v.example", &["bob@site.example"], &message).unwrap();
     plain.wait_for_state(&id, "relayed", wait::LONG).unwrap();
 
-    let report = world.fetch();
+    let report = world.fetch().unwrap();
     assert_eq!(report["fetched"][0]["pending"], 1, "{report:#}");
     let copy = world.copies("bob@site.example").pop().unwrap();
     let text = String::from_utf8_lossy(&copy).into_owned();
@@ -143,10 +74,10 @@ fn what_came_to_the_custodian_by_value_waits_with_the_rest_and_says_so() {
 
 #[test]
 fn whom_the_site_does_not_know_its_author_is_told_of() {
-    let world = World::new();
-    let id = world.send("nobody@site.example", &awkward("to nobody"));
-    world.until_kept(&id);
-    world.fetch();
+    let world = world();
+    let id = world.send("nobody@site.example", &awkward("to nobody")).unwrap();
+    world.until_kept(&id).unwrap();
+    world.fetch().unwrap();
     world.origin.wait_for_state(&id, "failed", wait::LONG).unwrap();
     let mailbox = || world.origin.maildir("alice@a.example").messages().pop();
     let report = wait::until("the report", wait::LONG, mailbox).unwrap();
@@ -157,7 +88,7 @@ fn whom_the_site_does_not_know_its_author_is_told_of() {
 #[test]
 fn a_custodian_keeps_what_waits_and_tells_nobody_of_a_delay() {
     // In a world where everybody else is told after a second, and given up after three.
-    let world = World::new();
+    let world = world();
     let mut custodian = world.custodian;
     custodian.stop().unwrap();
     for (field, value) in [("report_delay_after", "\"1s\""), ("expire_after", "\"3s\"")] {
@@ -181,18 +112,18 @@ fn a_custodian_keeps_what_waits_and_tells_nobody_of_a_delay() {
 
 #[test]
 fn a_site_killed_while_it_fetches_has_everything_once() {
-    let mut world = World::new();
+    let mut world = world();
     let messages: Vec<Vec<u8>> = (0..6).map(|n| large(&format!("number {n}"), 300_000)).collect();
     for message in &messages {
-        let id = world.send("bob@site.example", message);
-        world.until_kept(&id);
+        let id = world.send("bob@site.example", message).unwrap();
+        world.until_kept(&id).unwrap();
     }
     for _ in 0..3 {
         world.site.json(&["fetch"], b"").unwrap();
         world.site.kill().unwrap();
         world.site.run().unwrap();
     }
-    world.fetch();
+    world.fetch().unwrap();
     let copies = world.copies("bob@site.example");
     assert_eq!(copies.len(), messages.len());
     for message in &messages {
@@ -203,7 +134,7 @@ fn a_site_killed_while_it_fetches_has_everything_once() {
 #[test]
 fn the_link_coming_up_sends_what_waited_and_a_schedule_asks_by_itself() {
     let relay = "[[relay]]\nname = \"custodian\"\nhost = \"mx.cust.example\"\ntls = \"required\"\n";
-    let mut world = World::with(|site| {
+    let mut world = world_with(|site| {
         let site = site.tables(relay).with("", "smart_host", "\"custodian\"");
         site.with("queue", "retry_first", "\"10m\"").with("queue", "retry_longest", "\"10m\"")
     });
@@ -223,8 +154,8 @@ fn the_link_coming_up_sends_what_waited_and_a_schedule_asks_by_itself() {
     assert!(text.contains("tbr=pass") && text.contains("header.d=site.example"), "{text}");
 
     world.site.stop().unwrap();
-    let answer = world.send("bob@site.example", &awkward("the answer"));
-    world.until_kept(&answer);
+    let answer = world.send("bob@site.example", &awkward("the answer")).unwrap();
+    world.until_kept(&answer).unwrap();
     let file = world.site.host().room().join("restante.toml");
     let scheduled = fs::read_to_string(&file).unwrap().replace("[[custodian]]", "[[custodian]]\nevery = \"1s\"");
     fs::write(&file, scheduled).unwrap();
@@ -236,15 +167,15 @@ fn the_link_coming_up_sends_what_waited_and_a_schedule_asks_by_itself() {
 #[test]
 fn a_laptop_without_a_server_syncs_and_ends() {
     let relay = "[[relay]]\nname = \"custodian\"\nhost = \"mx.cust.example\"\ntls = \"required\"\n";
-    let mut world = World::with(|site| site.tables(relay).with("", "smart_host", "\"custodian\""));
+    let mut world = world_with(|site| site.tables(relay).with("", "smart_host", "\"custodian\""));
     let network = format!("[\"{}/32\", \"{}/128\"]", world.site.host().ipv4(), world.site.host().ipv6());
     world.custodian.stop().unwrap();
     world.custodian.set("", "relay_from", &network).unwrap();
     world.custodian.run().unwrap();
     world.site.stop().unwrap();
     let (waits, written) = (awkward("waits"), awkward("written on the airplane"));
-    let id = world.send("bob@site.example", &waits);
-    world.until_kept(&id);
+    let id = world.send("bob@site.example", &waits).unwrap();
+    world.until_kept(&id).unwrap();
 
     // Nobody is there to take it, and it is kept.
     let kept = world.site.send("bob@site.example", &["alice@a.example"], &written).unwrap();

@@ -8,6 +8,7 @@ mod mail_server;
 mod middlebox;
 mod nginx;
 mod opensmtpd;
+mod part_time;
 mod postfix;
 
 pub mod clients;
@@ -18,4 +19,5 @@ pub use mail_server::{MailServer, Site};
 pub use middlebox::Middlebox;
 pub use nginx::Nginx;
 pub use opensmtpd::PATIENCE;
+pub use part_time::PartTime;
 pub use restante::{Restante, RestanteConfig};

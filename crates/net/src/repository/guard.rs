@@ -1,5 +1,5 @@
-//! What keeps one peer from taking more than its share: a minimum rate at which responses must be taken. Its
-//! connections are counted by [`crate::peers`].
+//! What the rate of a peer means for its connection: a minimum at which responses must be taken, so that nobody takes more
+//! than its share, and small TLS records while it is slow. Its connections are counted by [`crate::peers`].
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -21,6 +21,14 @@ pub(super) struct Pace {
 /// Longest single stop, in multiples of the grace: a large socket buffer drains that slowly over a slow link.
 const MOST_GRACES: u32 = 10;
 
+/// Slower peers, in octets a second, get small records: of a record that a break cuts off nothing can be used, and what came of
+/// it comes again (one of 16 KiB takes two seconds at 64 kbit/s).
+const FAST: u64 = 128 * 1024;
+/// A small record. Its 22 octets of TLS are half a per cent.
+const SMALL_RECORD: usize = 4096;
+/// Octets that may only have gone into buffers, of TLS and of the kernel: they say nothing of the rate.
+const BUFFERED: u64 = 256 * 1024;
+
 /// A stream whose writes fail once its peer is slower than the pace. Only time spent waiting for the peer counts,
 /// and each response by itself: `responses` is counted up by whoever begins one.
 pub(super) struct Paced<S> {
@@ -32,12 +40,17 @@ pub(super) struct Paced<S> {
     waited: Duration,
     stalled_at: Option<Instant>,
     timer: Pin<Box<Sleep>>,
+    /// When the response began.
+    began: Instant,
+    /// What this response has shown of the peer's rate, or the last one has.
+    is_fast: bool,
 }
 
 impl<S> Paced<S> {
     pub(super) fn new(inner: S, pace: Pace, responses: Arc<AtomicU32>) -> Self {
-        let timer = Box::pin(sleep_until(Instant::now()));
-        Self { inner, pace, responses, current: 0, written: 0, waited: Duration::ZERO, stalled_at: None, timer }
+        let (began, waited) = (Instant::now(), Duration::ZERO);
+        let timer = Box::pin(sleep_until(began));
+        Self { inner, pace, responses, current: 0, written: 0, waited, stalled_at: None, timer, began, is_fast: false }
     }
 
     /// Books the result of a write or flush.
@@ -66,7 +79,15 @@ impl<S> Paced<S> {
         if current != self.current {
             self.current = current;
             (self.written, self.waited, self.stalled_at) = (0, Duration::ZERO, None);
+            self.began = Instant::now();
         }
+    }
+
+    /// Most octets of the next write, which becomes one record.
+    fn most(&mut self) -> usize {
+        self.notice_new_response();
+        self.is_fast = is_fast(self.written, self.began.elapsed()).unwrap_or(self.is_fast);
+        if self.is_fast { usize::MAX } else { SMALL_RECORD }
     }
 
     /// Ready with an error when the time that the octets written so far may take is over.
@@ -91,7 +112,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let poll = Pin::new(&mut self.inner).poll_write(cx, buf);
+        let most = self.most().min(buf.len());
+        let poll = Pin::new(&mut self.inner).poll_write(cx, &buf[..most]);
         self.book(cx, poll, |n| *n)
     }
 
@@ -100,6 +122,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let most = self.most();
+        if bufs.iter().map(|buf| buf.len()).sum::<usize>() > most {
+            let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| &buf[..most.min(buf.len())]);
+            return self.poll_write(cx, first);
+        }
         let poll = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
         self.book(cx, poll, |n| *n)
     }
@@ -116,5 +143,58 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let poll = Pin::new(&mut self.inner).poll_shutdown(cx);
         self.book(cx, poll, |()| 0)
+    }
+}
+
+/// What so many octets in that time say of a peer's rate.
+fn is_fast(written: u64, took: Duration) -> Option<bool> {
+    let gone = written.checked_sub(BUFFERED).filter(|gone| *gone > 0)?;
+    Some(gone as f64 >= took.as_secs_f64() * FAST as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_rate_is_what_must_have_left_the_buffers() {
+        assert_eq!(is_fast(BUFFERED, Duration::from_millis(1)), None, "it may only have been buffered");
+        assert_eq!(is_fast(BUFFERED + 2 * FAST, Duration::from_secs(1)), Some(true));
+        assert_eq!(is_fast(BUFFERED + FAST / 2, Duration::from_secs(1)), Some(false));
+    }
+
+    /// Notes the sizes of writes.
+    struct Line(Vec<usize>);
+
+    impl AsyncWrite for Line {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            self.0.push(buf.len());
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn records_are_small_until_a_peer_has_shown_that_it_is_fast() {
+        let (responses, pace) = (Arc::new(AtomicU32::new(1)), Pace { minimum_rate: 1, grace: Duration::from_secs(60) });
+        let mut paced = Paced::new(Line(Vec::new()), pace, Arc::clone(&responses));
+        let octets = vec![0; 16 * 1024];
+        while paced.written < BUFFERED {
+            paced.write_all(&octets).await.unwrap();
+        }
+        assert!(paced.inner.0.iter().all(|size| *size == SMALL_RECORD));
+        paced.is_fast = true;
+        responses.store(2, Ordering::Relaxed);
+        paced.write_all(&octets).await.unwrap();
+        assert_eq!(paced.inner.0.last(), Some(&octets.len()), "also at the beginning of its next response");
     }
 }

@@ -49,6 +49,8 @@ pub(super) struct Connector {
 pub(super) struct Connection {
     pub(super) sender: SendRequest<Full<Bytes>>,
     pub(super) opened: Instant,
+    /// The address that it comes from here.
+    pub(super) local: Option<IpAddr>,
     _driver: AbortOnDropHandle<()>,
 }
 
@@ -147,6 +149,7 @@ impl Connector {
     }
 
     async fn speak_http(&self, stream: TlsStream<Buffered>) -> Result<Connection, String> {
+        let local = stream.get_ref().0.get_ref().local_addr().ok();
         let (sender, driver) = http1::Builder::new()
             .max_headers(MAX_FIELDS)
             .max_header_size(MAX_HEADER)
@@ -154,9 +157,10 @@ impl Connector {
             .handshake(TokioIo::new(Batched(stream)))
             .await
             .map_err(|error| error.to_string())?;
+        let local = local.map(|address| address.ip());
         // Its errors come out at the request that they break.
         let driver = tokio::spawn(async move { drop(driver.await) });
-        Ok(Connection { sender, opened: Instant::now(), _driver: AbortOnDropHandle::new(driver) })
+        Ok(Connection { sender, opened: Instant::now(), local, _driver: AbortOnDropHandle::new(driver) })
     }
 }
 

@@ -44,9 +44,22 @@ impl From<String> for Broken {
 }
 
 impl Shared {
-    /// Sends a request to a host and awaits the header. `build` may be called twice, and signs anew: a kept connection
-    /// that the host has closed meanwhile is replaced by a new one, as RFC 9112 §9.3.1 has it for idempotent requests.
+    /// Sends a request to a host and awaits the header. `build` may be called again, and signs anew: a kept connection
+    /// that the host has closed meanwhile is replaced by a new one, as RFC 9112 §9.3.1 has it for idempotent requests, and so
+    /// is one that hangs after the link was renewed.
     pub(super) async fn exchange(
+        &self,
+        host: &Domain,
+        build: impl Fn() -> Result<Request<Full<Bytes>>, String>,
+    ) -> Result<Answered, Broken> {
+        loop {
+            if let Some(answered) = self.link.hold(self.exchange_once(host, &build)).await {
+                return answered;
+            }
+        }
+    }
+
+    async fn exchange_once(
         &self,
         host: &Domain,
         build: impl Fn() -> Result<Request<Full<Bytes>>, String>,

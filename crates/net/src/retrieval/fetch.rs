@@ -3,6 +3,7 @@
 //! Octets may come under a content coding; ranges and lengths then mean the coded ones, and the sink decodes. What a response
 //! says of itself is read in `represent`.
 
+use std::net::IpAddr;
 use std::slice;
 use std::time::Duration;
 
@@ -12,12 +13,15 @@ use hyper::body::Incoming;
 use hyper::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderMap, IF_RANGE, RANGE, TRANSFER_ENCODING};
 use hyper::{Method, Request, Response, StatusCode};
 use mail::ledger::{Coding, Representation};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use tracing::debug;
 
 use super::exchange::{Answered, retry_after, unwritable};
+use super::link::{Link, is_ours};
 use super::represent::{self, Unfit};
 use super::signed::signed;
-use super::{Client, Fetch, Outcome, Shared, Sink, SinkError};
+use super::{Client, Config, Fetch, Outcome, Shared, Sink, SinkError};
 
 /// An attempt that brought this much is no failure, should it break: long objects come over short-lived links.
 const WORTHWHILE: u64 = 64 * 1024;
@@ -108,15 +112,16 @@ impl<'a> Retrieval<'a> {
                 },
                 Attempt::Wrong(text) => text,
                 Attempt::Broken(text) => {
+                    debug!(host = %self.fetch.uri.host, octets = self.held, text, "a retrieval broke off");
                     if self.received - before < WORTHWHILE {
                         breaks += 1;
                     } else {
-                        wait = config.resumption_wait;
+                        (breaks, wait) = (0, config.resumption_wait);
                     }
                     if breaks > config.resumptions || self.is_over_cap() {
                         return temporary(text);
                     }
-                    sleep(wait).await;
+                    self.pause(wait).await;
                     wait *= 2;
                     continue;
                 }
@@ -127,6 +132,13 @@ impl<'a> Retrieval<'a> {
             self.refetched = true;
             self.forget();
         }
+    }
+
+    /// Waits before the next attempt; no longer once there is a new link.
+    async fn pause(&self, wait: Duration) {
+        let mut link = self.shared.link.watch();
+        // Both ends are good ones.
+        let _ = timeout(wait, link.changed()).await;
     }
 
     /// Takes up what an earlier retrieval has left.
@@ -234,7 +246,7 @@ impl<'a> Retrieval<'a> {
         let (head, mut body) = response.into_parts();
         let all = self.representation.as_ref().and_then(|r| r.size);
         let most = all.unwrap_or_else(|| represent::most_coded(self.fetch.size));
-        let mut pace = Pace::new(self.shared);
+        let mut pace = Pace::new(self.shared, connection.local);
         loop {
             let chunk = match pace.next(&mut body).await {
                 Ok(Some(chunk)) => chunk,
@@ -273,31 +285,60 @@ fn refused_by_sink(error: SinkError) -> Attempt {
     }
 }
 
-/// Holds a body to the minimum rate. Only time spent waiting for the repository counts.
-struct Pace {
+/// Holds a body to the minimum rate, and notices when nothing comes any more. Only time spent waiting for the repository
+/// counts.
+struct Pace<'a> {
     minimum_rate: u64,
     left: Duration,
+    stall_time: Duration,
+    /// For the next octets.
+    patience: Duration,
+    /// Where the connection comes from here.
+    local: Option<IpAddr>,
+    link: &'a Link,
+    renewals: watch::Receiver<u64>,
 }
 
-impl Pace {
-    fn new(shared: &Shared) -> Self {
-        Self { minimum_rate: shared.config.minimum_rate.max(1), left: shared.config.rate_grace }
+impl<'a> Pace<'a> {
+    fn new(shared: &'a Shared, local: Option<IpAddr>) -> Self {
+        let Config { minimum_rate, rate_grace, stall_time, .. } = shared.config;
+        let (minimum_rate, renewals) = (minimum_rate.max(1), shared.link.watch());
+        Self { minimum_rate, left: rate_grace, stall_time, patience: stall_time, local, link: &shared.link, renewals }
     }
 
     /// The next octets; `None` at the end.
     async fn next(&mut self, body: &mut Incoming) -> Result<Option<Bytes>, String> {
         loop {
             let since = Instant::now();
-            let frame = timeout(self.left, body.frame()).await.map_err(|_| "the repository is too slow".to_owned())?;
-            self.left = self.left.saturating_sub(since.elapsed());
+            let frame = tokio::select! {
+                frame = timeout(self.left.min(self.patience), body.frame()) => {
+                    frame.map_err(|_| "the repository is too slow, or cannot be reached any more".to_owned())?
+                }
+                _ = self.renewals.changed() => {
+                    self.wait_less(since.elapsed());
+                    if self.local.is_some_and(|address| !is_ours(address)) {
+                        // What has come already is taken, and nothing is waited for.
+                        self.stall_time = Duration::ZERO;
+                    }
+                    self.patience = self.patience.min(self.link.sign_of_life()).min(self.stall_time);
+                    continue;
+                }
+            };
+            self.wait_less(since.elapsed());
             let Some(frame) = frame else { return Ok(None) };
             let frame = frame.map_err(|error| format!("the connection to the repository broke: {error}"))?;
             // Trailers say nothing here.
             if let Ok(chunk) = frame.into_data() {
                 self.left += Duration::from_secs_f64(chunk.len() as f64 / self.minimum_rate as f64);
+                self.patience = self.stall_time;
                 return Ok(Some(chunk));
             }
         }
+    }
+
+    fn wait_less(&mut self, waited: Duration) {
+        self.left = self.left.saturating_sub(waited);
+        self.patience = self.patience.saturating_sub(waited);
     }
 }
 

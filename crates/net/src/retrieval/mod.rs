@@ -10,6 +10,7 @@ mod batched;
 mod connect;
 mod exchange;
 mod fetch;
+mod link;
 mod places;
 mod pool;
 mod post;
@@ -30,6 +31,7 @@ use reference::Uri;
 use reference::message_signature::Signer;
 
 use crate::lookup::Lookup;
+use link::Link;
 use places::Places;
 use pool::Pool;
 use suspend::Suspensions;
@@ -40,12 +42,15 @@ pub use address::is_public;
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<RwLock<Arc<Shared>>>,
+    link: Arc<Link>,
 }
 
 struct Shared {
     pool: Pool,
     places: Places,
     suspensions: Suspensions,
+    /// Survives [`Client::replace`]: what is under way ends as it began, and has to hear of a new link too.
+    link: Arc<Link>,
     config: Config,
 }
 
@@ -71,6 +76,11 @@ pub struct Config {
     pub minimum_rate: u64,
     /// See `minimum_rate`.
     pub rate_grace: Duration,
+    /// Longest time without an octet of a body: whatever came before, the connection is given up then.
+    pub stall_time: Duration,
+    /// How long something under way has to show that it is alive, after [`Client::link_is_new`]. The first answer over a
+    /// connection that has survived may need a repetition and a round trip by satellite.
+    pub sign_of_life: Duration,
     /// How often a broken retrieval is taken up again, by range where that is safe.
     pub resumptions: u32,
     /// Wait before the first resumption; doubled for each further one.
@@ -101,6 +111,8 @@ impl Default for Config {
             exchange_time: Duration::from_secs(60),
             minimum_rate: 2 * 1024,
             rate_grace: Duration::from_secs(20),
+            stall_time: Duration::from_secs(20),
+            sign_of_life: Duration::from_secs(3),
             resumptions: 4,
             resumption_wait: Duration::from_millis(250),
             concurrent: 64,
@@ -200,12 +212,21 @@ pub struct NoAnswer {
 impl Client {
     /// A client that trusts what `tls` trusts (protocol versions included) and resolves names with `lookup`.
     pub fn new(tls: Arc<rustls::ClientConfig>, lookup: Arc<dyn Lookup>, config: Config) -> Self {
-        Self { shared: Arc::new(RwLock::new(Shared::new(tls, lookup, config))) }
+        let link = Arc::new(Link::new(config.sign_of_life));
+        Self { shared: Arc::new(RwLock::new(Shared::new(tls, lookup, config, Arc::clone(&link)))), link }
     }
 
     /// Goes on in this way, in all clones. What is under way ends as it began.
     pub fn replace(&self, tls: Arc<rustls::ClientConfig>, lookup: Arc<dyn Lookup>, config: Config) {
-        *self.shared.write().unwrap_or_else(PoisonError::into_inner) = Shared::new(tls, lookup, config);
+        let shared = Shared::new(tls, lookup, config, Arc::clone(&self.link));
+        *self.shared.write().unwrap_or_else(PoisonError::into_inner) = shared;
+    }
+
+    /// The link to the world has come up, maybe as another one: idle connections are closed, and what is under way has
+    /// seconds to show that it is alive. Then it is done again over a new connection, retrievals from where they stopped.
+    pub fn link_is_new(&self) {
+        self.link.renew();
+        self.shared().pool.clear();
     }
 
     fn shared(&self) -> Arc<Shared> {
@@ -214,9 +235,9 @@ impl Client {
 }
 
 impl Shared {
-    fn new(tls: Arc<rustls::ClientConfig>, lookup: Arc<dyn Lookup>, config: Config) -> Arc<Self> {
+    fn new(tls: Arc<rustls::ClientConfig>, lookup: Arc<dyn Lookup>, config: Config, link: Arc<Link>) -> Arc<Self> {
         let pool = Pool::new(connect::Connector::new(tls, lookup, &config), &config);
         let places = Places::new(config.concurrent, config.concurrent_per_domain);
-        Arc::new(Self { pool, places, suspensions: Suspensions::new(), config })
+        Arc::new(Self { pool, places, suspensions: Suspensions::new(), link, config })
     }
 }

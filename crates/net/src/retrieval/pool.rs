@@ -62,6 +62,11 @@ impl Pool {
         Ok(Taken { connection, reused: false })
     }
 
+    /// Closes every idle connection.
+    pub(super) fn clear(&self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Takes back a connection whose last response was read to its end.
     pub(super) fn put(&self, host: &Domain, connection: Connection) {
         if connection.sender.is_closed() {

@@ -152,8 +152,13 @@ impl Client {
     ) -> Result<Bytes, NoAnswer> {
         let shared = self.shared();
         let whole = async {
-            let answered = shared.exchange(host, build).await.map_err(|broken| none(broken.text))?;
-            shared.read_small(host, answered, media, limit).await
+            loop {
+                let answered = shared.exchange(host, &build).await.map_err(|broken| none(broken.text))?;
+                // An answer that hangs after the link was renewed is asked for again.
+                if let Some(read) = shared.link.hold(shared.read_small(host, answered, media, limit)).await {
+                    return read;
+                }
+            }
         };
         timeout(shared.config.exchange_time, whole).await.unwrap_or_else(|_| Err(none("no answer in time")))
     }

@@ -601,6 +601,57 @@ async fn a_repository_slower_than_the_minimum_rate_is_left() {
     World::with(&content, Box::new(script), slow).await.expect_temporary("too slow").await;
 }
 
+/// The first half, and then nothing; the rest for a range.
+fn half(content: &[u8]) -> Script {
+    let body = content.to_vec();
+    Box::new(move |_, request| match header(request, "range") {
+        None => vec![Play::Write(crate::testing::response(&whole(body.len()), &body[..body.len() / 2])), Play::Stall],
+        Some(range) => {
+            let from: usize = range.strip_prefix("bytes=").unwrap().strip_suffix('-').unwrap().parse().unwrap();
+            let all = body.len();
+            let head = "206 Partial Content\nETag: \"x\"\nContent-Range: bytes";
+            let head = format!("{head} {from}-{}/{all}\nContent-Length: {}", all - 1, all - from);
+            Play::response(&head, &body[from..])
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_connection_over_which_nothing_comes_any_more_is_left_whatever_came_before() {
+    let content = object(200_000);
+    // At this rate it has earned a minute.
+    let quick = |c: &mut Config| (c.minimum_rate, c.stall_time) = (2_000, Duration::from_millis(500));
+    let world = World::with(&content, half(&content), quick).await;
+    let fetched = tokio::time::timeout(Duration::from_secs(20), world.expect_done(200_000)).await;
+    assert!(fetched.is_ok(), "it waits");
+    assert!(world.server.connections() >= 2);
+}
+
+#[tokio::test]
+async fn what_hangs_when_the_link_is_renewed_goes_on_over_a_new_connection() {
+    let content = object(200_000);
+    let patient = |c: &mut Config| {
+        (c.stall_time, c.rate_grace) = (Duration::from_secs(3600), Duration::from_secs(3600));
+        c.sign_of_life = Duration::from_millis(500);
+    };
+    let world = World::with(&content, half(&content), patient).await;
+    let renew = async || loop {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        world.client.link_is_new();
+    };
+    for connections in [2, 4] {
+        // The second time the idle connection is one of an old link.
+        tokio::select! {
+            fetched = tokio::time::timeout(Duration::from_secs(20), world.expect_done(200_000)) => {
+                assert!(fetched.is_ok(), "it waits");
+            }
+            () = renew() => {}
+        }
+        assert!(world.server.connections() >= connections, "{} connections", world.server.connections());
+        world.client.link_is_new();
+    }
+}
+
 #[tokio::test]
 async fn a_repository_that_does_not_answer_is_left() {
     let silent = |c: &mut Config| (c.head_time, c.resumptions) = (Duration::from_millis(50), 0);

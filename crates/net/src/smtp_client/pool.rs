@@ -91,6 +91,11 @@ impl Pool {
         see_off(idle);
     }
 
+    /// Lets all idle connections go, without a farewell that nobody may hear.
+    pub(super) fn clear(&self) {
+        self.lock().clear();
+    }
+
     fn take_old(&self) -> Vec<Idle> {
         let mut old = Vec::new();
         self.lock().retain(|_, links| {

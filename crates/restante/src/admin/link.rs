@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::api::{Fetched, LinkUp, UnderWay};
 use super::server::{Office, PAGE, Refused};
 use super::submit::{self, OutboxNews};
-use crate::custodians::Wish;
+use crate::custodians::{URGENT, Wish};
 use crate::runtime::now;
 
 /// What is due this soon anyway is not hurried.
@@ -38,11 +38,19 @@ pub(super) async fn fetch(
     Ok(Json(ask(&office, query.custodian).await?))
 }
 
-/// The link is up: retries first, so that what was fetched before is claimed and reported over the same connections.
+/// The link is up. What was fetched before is claimed and reported first; then custodians are asked, so that what broke off
+/// is gone on with over the same connection.
 pub(super) async fn up(State(office): State<Office>) -> Result<Json<LinkUp>, Refused> {
+    office.repositories.link_is_new();
+    office.smtp.get().link_is_new();
     let OutboxNews { taken, refused } = submit::take_outbox(&office).await?;
-    let retried = retry_all(&office).await.map_err(|error| Refused::failed(&error))?;
+    let waiting = Waiting::find(&office.store).await.map_err(|error| Refused::failed(&error))?;
+    let retried = waiting.count();
+    let Waiting { legs, posts, retrievals } = waiting;
+    retry(&office, posts.into_iter().map(Selection::Message)).await;
+    retry(&office, legs.into_iter().map(|(id, number)| Selection::Leg(id, number))).await;
     let fetched = ask(&office, None).await?;
+    retry(&office, retrievals.into_iter().map(|(_, _, id)| Selection::Message(id))).await;
     Ok(Json(LinkUp { taken, refused, retried, fetched }))
 }
 
@@ -57,24 +65,46 @@ async fn ask(office: &Office, host: Option<Domain>) -> Result<Vec<Fetched>, Refu
     outcome.await.map_err(|_| stopping())
 }
 
-/// Tries everything now that waits for its next attempt.
-async fn retry_all(office: &Office) -> Result<u64, StoreError> {
-    let soon = now().after(SOON);
-    let (mut legs, mut others): (Vec<(QueueId, u32)>, BTreeSet<QueueId>) = Default::default();
-    each(&office.store, |row| match (&row.key, &row.body) {
-        (Key::Leg(id, number), RowBody::Leg(leg)) if waits(leg, soon) => legs.push((id.clone(), *number)),
-        (_, RowBody::Inbound(inbound)) if owes(inbound) && inbound.next_attempt > soon => {
-            others.insert(inbound.queue_id.clone());
-        }
-        _ => {}
-    })
-    .await?;
-    let retried = legs.len() + others.len();
-    let selections = legs.into_iter().map(|(id, number)| Selection::Leg(id, number));
-    for selection in selections.chain(others.into_iter().map(Selection::Message)) {
+/// Everything that waits for its next attempt.
+#[derive(Default)]
+struct Waiting {
+    legs: Vec<(QueueId, u32)>,
+    /// Claims and receipts.
+    posts: BTreeSet<QueueId>,
+    /// By urgency and size.
+    retrievals: BTreeSet<(bool, u64, QueueId)>,
+}
+
+impl Waiting {
+    async fn find(store: &Store) -> Result<Self, StoreError> {
+        let (now, mut found) = (now(), Self::default());
+        let (soon, urgent) = (now.after(SOON), now.after(URGENT));
+        each(store, |row| match (&row.key, &row.body) {
+            (Key::Leg(id, number), RowBody::Leg(leg)) if waits(leg, soon) => {
+                found.legs.push((id.clone(), *number));
+            }
+            (_, RowBody::Inbound(inbound)) if owes(inbound) && inbound.next_attempt > soon => {
+                let id = inbound.queue_id.clone();
+                match inbound.phase {
+                    Phase::Waiting => found.retrievals.insert((inbound.expires > urgent, inbound.size, id)),
+                    _ => found.posts.insert(id),
+                };
+            }
+            _ => {}
+        })
+        .await?;
+        Ok(found)
+    }
+
+    fn count(&self) -> u64 {
+        u64::try_from(self.legs.len() + self.posts.len() + self.retrievals.len()).unwrap_or(u64::MAX)
+    }
+}
+
+async fn retry(office: &Office, selections: impl Iterator<Item = Selection>) {
+    for selection in selections {
         office.custody.ask(Request::Command(Command::Retry(selection))).await;
     }
-    Ok(u64::try_from(retried).unwrap_or(u64::MAX))
 }
 
 /// An attempt has failed, and the next one is not due yet.

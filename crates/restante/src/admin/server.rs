@@ -18,6 +18,7 @@ use axum::routing::{get, post};
 use futures_util::stream;
 use mail::ledger::{Key, Row, RowBody};
 use mail::{Address, QueueId, ReferenceId, Timestamp};
+use net::{retrieval, smtp_client};
 use queue::port::{Command, Reply, Request, Selection};
 use serde::Deserialize;
 use store::{Store, StoreError};
@@ -34,6 +35,7 @@ use super::{accounts, bundle, holds, link, reputation};
 use crate::bundle::Bundles;
 use crate::config::ListenerKind;
 use crate::custodians::Wish;
+use crate::live::Live;
 use crate::receive::{LiveConfig, LiveRouter, Sending, Signers};
 use crate::reports::Desk;
 use crate::reputation::Reputation;
@@ -64,6 +66,9 @@ pub(crate) struct Office {
     pub(crate) outbox: Arc<Mutex<OutboxNews>>,
     /// To ask custodians.
     pub(crate) wishes: mpsc::Sender<Wish>,
+    /// Whose connections are worth nothing over a new link.
+    pub(crate) repositories: retrieval::Client,
+    pub(crate) smtp: Live<smtp_client::Client>,
     pub(crate) reputation: Reputation,
     /// Writes and reads bundles.
     pub(crate) bundles: Arc<Bundles>,

@@ -1,0 +1,225 @@
+//! Sites behind slow links that break (TBR §7.4, issue texts of docs/offline.md): what crosses the link twice, what a short window
+//! brings, what happens when the author's server is switched off.
+//!
+//! The breaking link breaks after so many octets, not after so much time: on a busy machine the same happens.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use testbed::peers::restante::object;
+use testbed::peers::{PartTime, Restante, RestanteConfig};
+use testbed::samples::{attachment, crlf};
+use testbed::{Counted, PackageSet, wait};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_restante");
+
+/// Longer than anything here takes on a busy machine.
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// For a site with one connection at a time, and octets counted.
+fn world() -> PartTime {
+    let world = PartTime::start(PROGRAM, |name, config: RestanteConfig| match name {
+        "site" => config.packages(PackageSet::Firewall).with("transfer", "max_retrievals_per_domain", "1"),
+        "custodian" => config.packages(PackageSet::Firewall),
+        _ => config,
+    });
+    let world = world.unwrap();
+    world.site.host().count_from(443).unwrap();
+    world
+}
+
+/// `restante link up`, as a hook of the system does it: nobody waits for it.
+fn link_up(site: &Restante) -> Child {
+    site.command(&["link", "up"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Exactly these messages are in the site's mailbox, each once.
+fn assert_each_once(world: &PartTime, messages: &[Vec<u8>]) {
+    let copies = world.copies("bob@site.example");
+    assert_eq!(copies.len(), messages.len());
+    for message in messages {
+        assert!(copies.iter().any(|copy| object(copy) == Some(&crlf(message)[..])));
+    }
+}
+
+/// Octets and connections that came to the site from custodians.
+fn counted(world: &PartTime) -> Counted {
+    world.site.host().counted().unwrap()
+}
+
+/// Octets that the link's coming up takes while nothing is fetched: a connection, and the list of what waits. A first connection
+/// takes more, because TLS remembers the next ones.
+fn octets_of_asking(world: &PartTime) -> u64 {
+    world.site.json(&["link", "up"], b"").unwrap();
+    let before = counted(world).octets;
+    world.site.json(&["link", "up"], b"").unwrap();
+    counted(world).octets - before
+}
+
+fn pause_retrieval(world: &mut PartTime, pause: bool) {
+    world.site.stop().unwrap();
+    world.site.set("transfer", "pause_retrieval", &pause.to_string()).unwrap();
+}
+
+/// Lets the link come up again and again, under another address each time, for so many octets, until `is_done`. How often it did.
+fn break_after(world: &PartTime, octets: u64, is_done: impl Fn() -> bool) -> u8 {
+    let end = Instant::now() + LIMIT;
+    for number in 0..100 {
+        world.site.host().dial_in(100 + number).unwrap();
+        let begun = counted(world).octets;
+        let mut hook = link_up(&world.site);
+        let closes = || (is_done() || counted(world).octets - begun > octets).then_some(());
+        wait::until("the window to close", LIMIT, closes).unwrap();
+        if is_done() {
+            hook.wait().unwrap();
+            return number + 1;
+        }
+        assert!(Instant::now() < end, "{number} windows were not enough");
+        world.site.host().unplug().unwrap();
+        thread::sleep(Duration::from_millis(500));
+        hook.kill().unwrap();
+        hook.wait().unwrap();
+    }
+    panic!("a hundred windows were not enough");
+}
+
+#[test]
+fn a_slow_link_that_breaks_again_and_again_carries_next_to_nothing_twice() {
+    const SIZE: usize = 2_600_000;
+    // Half a minute of 64 kbit/s.
+    const WINDOW: u64 = 240_000;
+    // Octets of TLS for each small record, and of the message in it.
+    const RECORD: (u64, u64) = (22, 4096);
+    let mut world = world();
+    let messages = ["over a good link", "over a bad link"].map(|subject| attachment(subject, SIZE));
+    world.until_kept(&world.send("bob@site.example", &messages[0]).unwrap()).unwrap();
+    let before = counted(&world).octets;
+    world.fetch().unwrap();
+    let whole = counted(&world).octets - before;
+    let connecting = octets_of_asking(&world);
+    let id = world.send("bob@site.example", &messages[1]).unwrap();
+    world.until_kept(&id).unwrap();
+    world.custodian.host().slow_down("900kbit").unwrap();
+    pause_retrieval(&mut world, true);
+    world.site.run().unwrap();
+    let asking = octets_of_asking(&world);
+    pause_retrieval(&mut world, false);
+    world.site.host().unplug().unwrap();
+    world.site.run().unwrap();
+
+    let before = counted(&world);
+    let windows = break_after(&world, WINDOW, || world.copies("bob@site.example").len() == 2);
+    world.origin.wait_for_state(&id, "delivered", wait::LONG).unwrap();
+    let after = counted(&world);
+    let (all, connections) = (after.octets - before.octets, after.connections - before.connections);
+    let apart = u64::from(windows) * asking + connections.saturating_sub(windows.into()) * connecting;
+    let records = whole / RECORD.1 * RECORD.0;
+    let again = all.saturating_sub(whole + apart + records);
+    let percent = again as f64 * 100.0 / whole as f64;
+    println!(
+        "{windows} windows, {connections} connections: {all} octets of TCP for {whole}, {apart} of them for connections and \
+         lists, {records} for small records, {again} came again ({percent:.2} %)"
+    );
+    assert_each_once(&world, &messages);
+    assert!(windows >= 8, "the link broke {windows} times");
+    assert!(percent <= 3.0, "{percent:.2} % of the message came again");
+}
+
+/// A day in which the link is up for ten minutes; `RESTANTE_DAY=120` makes it 120 seconds, and not less than one.
+fn day() -> (Duration, Duration) {
+    let seconds = std::env::var("RESTANTE_DAY").ok().and_then(|text| text.parse().ok()).unwrap_or(3.0);
+    let up = f64::max(seconds * 10.0 / (24.0 * 60.0), 1.0);
+    (Duration::from_secs_f64(up), Duration::from_secs_f64(seconds - up))
+}
+
+#[test]
+fn a_window_a_day_brings_everything_once_the_smallest_first() {
+    let world = world();
+    let sizes = [300_000, 3_000, 200_000, 20_000, 700_000, 90_000];
+    let messages: Vec<Vec<u8>> = sizes.iter().map(|size| attachment(&format!("of {size} octets"), *size)).collect();
+    let sent: Vec<String> = messages.iter().map(|message| world.send("bob@site.example", message).unwrap()).collect();
+    sent.iter().for_each(|id| world.until_kept(id).unwrap());
+    world.custodian.host().limit_rate("4mbit").unwrap();
+    let ((up, down), end) = (day(), Instant::now() + LIMIT);
+    let mut first = Vec::new();
+    for number in 0_u8.. {
+        world.site.host().dial_in(100 + number % 100).unwrap();
+        let mut hook = link_up(&world.site);
+        // What a window brings is what it is about: no state is waited for.
+        thread::sleep(up);
+        world.site.host().unplug().unwrap();
+        hook.kill().unwrap();
+        hook.wait().unwrap();
+        thread::sleep(down);
+        let copies = world.copies("bob@site.example");
+        if first.is_empty() {
+            first = copies.clone();
+        }
+        if copies.len() >= messages.len() {
+            break;
+        }
+        assert!(Instant::now() < end, "{} of {} messages are there", copies.len(), messages.len());
+    }
+    assert_each_once(&world, &messages);
+    // What came on the first day with mail is the smallest.
+    let mut by_size = messages.clone();
+    by_size.sort_by_key(Vec::len);
+    for message in &by_size[..first.len()] {
+        assert!(first.iter().any(|copy| object(copy) == Some(&crlf(message)[..])), "{} messages came", first.len());
+    }
+    // Receipts that no window carried any more are sent with the next one.
+    world.site.host().dial_in(99).unwrap();
+    world.site.json(&["link", "up", "--wait"], b"").unwrap();
+    sent.iter().for_each(|id| drop(world.origin.wait_for_state(id, "delivered", wait::LONG).unwrap()));
+    assert_eq!(world.copies("bob@site.example").len(), messages.len(), "second copies");
+}
+
+/// Numbers that look random, the same at every run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+/// `RESTANTE_LINK_MESSAGES=200` makes it longer.
+fn rounds() -> u64 {
+    std::env::var("RESTANTE_LINK_MESSAGES").ok().and_then(|text| text.parse().ok()).unwrap_or(6)
+}
+
+#[test]
+fn an_author_s_server_may_be_switched_off_after_the_offer_and_after_the_claim() {
+    let mut world = world();
+    world.custodian.host().lose_packets(20).unwrap();
+    world.site.host().lose_packets(20).unwrap();
+    let (mut dice, mut messages) = (Dice(1), Vec::new());
+    for number in 0..rounds() {
+        let message = attachment(&format!("number {number}"), 60_000);
+        let id = world.send("bob@site.example", &message).unwrap();
+        messages.push(message);
+        if number % 2 == 0 {
+            // At a random time after the offer: the claim may have come before, or comes when it is back.
+            world.origin.wait_for_step(&id, "offered", wait::LONG).unwrap();
+            thread::sleep(Duration::from_millis(dice.below(150)));
+            world.origin.kill().unwrap();
+            world.origin.run().unwrap();
+            world.until_kept(&id).unwrap();
+        } else {
+            // Custody has moved: the site gets it without the origin.
+            world.until_kept(&id).unwrap();
+            world.origin.kill().unwrap();
+        }
+        world.site.json(&["link", "up", "--wait"], b"").unwrap();
+        assert_eq!(world.copies("bob@site.example").len(), messages.len());
+        if number % 2 == 1 {
+            world.origin.run().unwrap();
+        }
+        world.origin.wait_for_state(&id, "delivered", wait::LONG).unwrap();
+    }
+    assert_each_once(&world, &messages);
+}
