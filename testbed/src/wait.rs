@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Enough for anything that takes seconds on a loaded machine.
-pub const LONG: Duration = Duration::from_secs(60);
+pub const LONG: Duration = Duration::from_secs(120);
 
 /// Looks until `probe` finds something; an error that names `what` once `limit` has passed.
 pub fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Option<T>) -> Result<T> {

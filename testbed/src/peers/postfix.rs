@@ -2,6 +2,7 @@
 //!
 //! It leaves to the test what is sent. Also home of smtp-source and smtp-sink, run with [`Host::command`].
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use anyhow::Result;
@@ -109,5 +110,13 @@ fn main_cf(sandbox: &Sandbox, host: &Host, site: &Site) -> String {
         text.push_str("queue_run_delay = 1s\nminimal_backoff_time = 1s\nmaximal_backoff_time = 2s\n");
     }
     text.push_str(&site.lines);
-    text
+    each_once(&text)
+}
+
+/// The last line of each parameter. Postfix would take it too, but every service warns of the others in the log, and the one that
+/// writes the log waits for itself once too many warnings are on their way to it.
+fn each_once(text: &str) -> String {
+    let parameter = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
+    let last: BTreeMap<String, &str> = text.lines().map(|line| (parameter(line), line)).collect();
+    last.into_values().map(|line| format!("{line}\n")).collect()
 }
