@@ -10,6 +10,7 @@ mod document;
 mod domains;
 mod fan_out;
 mod figures;
+mod hostile;
 mod offers;
 mod refusal;
 mod retrieval;
@@ -51,7 +52,7 @@ struct Benchmark {
     run: fn(Effort) -> Result<Vec<Figure>>,
 }
 
-const BENCHMARKS: [Benchmark; 10] = [
+const BENCHMARKS: [Benchmark; 11] = [
     Benchmark {
         name: "small",
         about: "4 KiB by value, 50 connections, beside Postfix",
@@ -71,6 +72,12 @@ const BENCHMARKS: [Benchmark; 10] = [
         run: offers::accepted,
     },
     Benchmark { name: "octets", about: "client octets of an offer to one recipient", peer: "", run: offers::octets },
+    Benchmark {
+        name: "hostile",
+        about: "a thousand hostile offers a second, beside submissions",
+        peer: "idle",
+        run: hostile::run,
+    },
     Benchmark {
         name: "refusal",
         about: "an offer refused, beside Postfix refusing at RCPT and after 20 KiB",
@@ -117,7 +124,8 @@ pub(crate) struct Telling {
 pub(crate) fn build() -> Result<()> {
     machine::set_up()?;
     run::cargo(&["build", "--release", "--quiet", "--package", "restante", "--bin", "restante"])?;
-    run::cargo(&["build", "--release", "--quiet", "--package", "net", "--example", "tbr_load"])
+    run::cargo(&["build", "--release", "--quiet", "--package", "net", "--example", "tbr_load"])?;
+    run::cargo(&["build", "--release", "--quiet", "--package", "net", "--example", "hostile_load"])
 }
 
 /// Runs the benchmarks named, or all; fails where a goal is missed.

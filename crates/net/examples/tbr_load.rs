@@ -10,31 +10,31 @@
 //! `offers` draws a new reference id and grant for each offer, and fails unless every one is answered 250; the two that are to be refused
 //! fail unless every one is answered 5yz. `fetch` gives its paths to connections in turn, and prints how many octets of content came. Certificates are not checked: it measures, nothing else.
 
+mod author;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use base64::Engine as _;
+use author::{Author, Result, envelope};
 use bytes::Bytes;
-use mail::{Address, Domain, Envelope, Grant, MailParams, Recipient, ReferenceId, Timestamp, Xuid};
+use mail::{Domain, Envelope};
 use net::dns::{Dnssec, Resolver, Source};
 use net::smtp_client::{Client, Destination, Fate, MessageTls, Protocol, Route, Settings, TlsPolicy};
 use net::tls::{ClientTls, Trust};
-use reference::{RecipientsHash, SigningKey, Statement, Uri};
 use rustls::pki_types::ServerName;
-use smtp::command::Tbr;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
-
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 const USAGE: &str =
     "tbr_load offers <address:port> <key.pem> <signing domain> <recipient domain> <sessions> <offers each>
 tbr_load refused-offers <as offers>
 tbr_load refused-messages <address:port> <sender> <recipient> <octets> <sessions> <messages each>
 tbr_load fetch <address:port> <host name> <path[,path…]> <connections> <requests each>";
+
+/// What an offer says of the size of its object.
+const OCTETS: u64 = 100_000;
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -58,61 +58,10 @@ async fn main() -> Result<()> {
     }
 }
 
-/// Who signs, and for whom.
-struct Author {
-    key: SigningKey,
-    domain: Domain,
-    envelope: Envelope,
-    to: Domain,
-}
-
-impl Author {
-    fn new(key: &str, from: &str, to: &str) -> Result<Self> {
-        let pem = std::fs::read_to_string(key)?;
-        let base64: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
-        let key = SigningKey::from_pkcs8(&base64::engine::general_purpose::STANDARD.decode(base64)?)?;
-        let (domain, to) = (Domain::parse(from)?, Domain::parse(to)?);
-        let sender: Address = format!("alice@{domain}").parse()?;
-        let recipient: Address = format!("bob@{to}").parse()?;
-        Ok(Self { key, domain, envelope: envelope(sender, recipient), to })
-    }
-
-    /// The TBR line and the block of a reference that nobody has seen before.
-    fn offer(&self) -> Result<(Tbr, Bytes)> {
-        let (mut id, mut secret) = ([0; 16], [0; 16]);
-        aws_lc_rs::rand::fill(&mut id)?;
-        aws_lc_rs::rand::fill(&mut secret)?;
-        let grant = Grant::new(&secret).ok_or("no grant")?;
-        let (id, xuid) = (ReferenceId(id), Xuid::of(b"whatever it is"));
-        let issued = Timestamp::from_secs(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs());
-        let addresses = self.envelope.recipients.iter().map(|recipient| &recipient.address);
-        let statement = Statement {
-            domain: self.domain.clone(),
-            selector: "k1".parse()?,
-            algorithm: self.key.algorithm(),
-            id,
-            xuid,
-            size: 100_000,
-            issued,
-            expires: issued.after(Duration::from_secs(24 * 3600)),
-            to: self.to.clone(),
-            mail_from: self.envelope.mail_from.clone(),
-            recipients: RecipientsHash::compute(&grant, &id, addresses),
-        };
-        let uri = Uri { host: Domain::parse(&format!("tbr.{}", self.domain))?, xuid, grant };
-        Ok((Tbr::parse(&format!("0 {}", uri.reveal()))?, Bytes::from(statement.sign(&self.key)?.encode())))
-    }
-}
-
 /// What sessions send.
 enum Load {
     Offers(Author),
     Messages(Envelope, Bytes),
-}
-
-fn envelope(sender: Address, recipient: Address) -> Envelope {
-    let recipients = vec![Recipient::plain(recipient)];
-    Envelope { mail_from: Some(sender), params: MailParams::default(), recipients }
 }
 
 fn message(octets: usize) -> Bytes {
@@ -156,7 +105,7 @@ async fn send_many(
     for _ in 0..count {
         let transaction = match load {
             Load::Offers(author) => {
-                let (line, block) = author.offer()?;
+                let (line, block) = author.offer(OCTETS)?;
                 session.offer(&author.envelope, line, block).await
             }
             Load::Messages(envelope, octets) => {

@@ -96,7 +96,7 @@ pub(super) fn receiver(sandbox: &Sandbox, host: Host, receiver: Receiver<'_>) ->
     UnderTest::start(host, &text, 25)
 }
 
-fn certify(sandbox: &Sandbox, host: &Host, names: &[&str]) -> Result<()> {
+pub(super) fn certify(sandbox: &Sandbox, host: &Host, names: &[&str]) -> Result<()> {
     let identity = sandbox.ca().issue(names)?;
     fs::write(host.room().join("tls/cert.pem"), identity.certificate)?;
     let key = host.room().join("tls/key.pem");
@@ -104,7 +104,7 @@ fn certify(sandbox: &Sandbox, host: &Host, names: &[&str]) -> Result<()> {
     host.run(&["chmod", "600", &key.display().to_string()]).map(|_| ())
 }
 
-fn common(sandbox: &Sandbox, host: &Host) -> String {
+pub(super) fn common(sandbox: &Sandbox, host: &Host) -> String {
     let (room, zone, ca) = (host.room().display(), sandbox.folder().join("zone"), sandbox.ca().certificate().display());
     format!(
         r#"[resolver]
