@@ -14,7 +14,7 @@ use mail::{Address, Domain};
 use policy::scrub::Scrubber;
 use policy::scrub::trace_above;
 use policy::spf::{self, Answer, Answers, Query, Question, Step};
-use reference::bundle::{Heard, Kind, Manifest};
+use reference::bundle::{Heard, Kind, MailList, Manifest, TakenList};
 use reference::claims::{ClaimsAnswer, ClaimsRequest, ReceiptsAnswer, ReceiptsRequest};
 use reference::delegate::{DelegateAnswer, DelegateRequest};
 use reference::message_signature::parse as parse_signatures;
@@ -245,6 +245,14 @@ pub fn bundle(data: &[u8]) {
         {
             let again = manifest.encode().expect("what we read, we write");
             assert_eq!(Manifest::parse(&again), Ok(manifest));
+        }
+        if let (Name::Part(_, Kind::Mail), Ok(list)) = (name, MailList::parse(body)) {
+            let again = list.encode().expect("what we read, we write");
+            assert_eq!(MailList::parse(&again), Ok(list));
+        }
+        if let (Name::Part(_, Kind::Taken), Ok(list)) = (name, TakenList::parse(body)) {
+            let again = list.encode().expect("what we read, we write");
+            assert_eq!(TakenList::parse(&again), Ok(list));
         }
         if let (Name::Part(_, Kind::Heard), Ok(heard)) = (name, Heard::parse(body)) {
             let again = heard.encode().expect("what we read, we write");

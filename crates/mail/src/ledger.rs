@@ -299,6 +299,9 @@ pub struct Leg {
     /// Held by an operator: nothing is attempted until released.
     #[serde(default)]
     pub held: bool,
+    /// It has left in a bundle, at this time: nothing is attempted until the custodian says that it has it (TBR §7.5).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carried: Option<Timestamp>,
     /// The author has been told of the delay.
     #[serde(default)]
     pub delay_reported: bool,

@@ -125,6 +125,11 @@ pub enum Request {
         /// At most 1000.
         entries: Vec<HeardEntry>,
     },
+    /// A bundle says what the custodian has taken of the mail that left in one of ours. Reply: `Taken(..)`.
+    Taken {
+        /// At most 1000.
+        entries: Vec<TakenEntry>,
+    },
     /// An operator's command. Reply: `Commanded(..)`.
     Command(Command),
     /// A repository has served octets of an object: noted for `trace`. No reply.
@@ -219,6 +224,15 @@ pub struct HeardEntry {
     pub recorded: Vec<(u16, mail::ledger::Action)>,
 }
 
+/// Mail that a custodian has taken from a bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakenEntry {
+    /// The leg.
+    pub key: Key,
+    /// Recipients whom it did not take, and why.
+    pub failed: Vec<(Address, EnhancedStatus, String)>,
+}
+
 /// The origin's word on one index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClaimAnswer {
@@ -237,8 +251,11 @@ pub enum Command {
     Hold(Selection),
     /// Undo hold.
     Release(Selection),
-    /// Attempt now.
+    /// Attempt now; also what is in a bundle.
     Retry(Selection),
+    /// It leaves in a bundle: attempt nothing until the custodian says that it has it. Nothing is done where an attempt is
+    /// under way, or a reference is out.
+    Carry(Selection),
     /// Give up now; the author is told.
     Fail(Selection),
     /// Recall: whatever is not claimed or delivered yet never will be. No report is written, the operator is told per recipient.
@@ -282,6 +299,8 @@ pub enum Reply {
     Carried(u64),
     /// Of how many references that was news.
     Heard(u64),
+    /// Of how many messages that was news.
+    Taken(u64),
     /// One word for all of a hop's recipients; `None` as above, and where this origin lets nobody delegate.
     Delegated(Option<ClaimAnswer>),
     /// What a command did.

@@ -6,13 +6,14 @@
 
 use std::fmt;
 
-use mail::ledger::Action;
-use mail::{Domain, InstanceId, ReferenceId, Timestamp, Xuid};
+use mail::ledger::{Action, Key};
+use mail::{Address, Domain, EnhancedStatus, InstanceId, ReferenceId, StatusClass, Timestamp, Xuid};
 use serde::{Deserialize, Serialize};
 
-use crate::claims::{BodyError, MAX_BODY, MAX_RECIPIENTS, Revision1, check_count, read, write};
+use crate::claims::{BodyError, MAX_BODY, MAX_RECIPIENTS, Revision1, Text, check_count, read, write};
 use crate::keys::KeyRecord;
 use crate::message_signature::{self, Fields, KeyId, Nonce, Request, Signer, content_digest, sign};
+use crate::pending::{MAX_LINE, MAX_TRACE};
 use crate::sign::KeyError;
 
 /// What a bundle's signature covers in place of a path: no resource has it, so that the signature is good for nothing else.
@@ -49,6 +50,10 @@ pub enum Kind {
     Receipts,
     /// Which of both the custodian has on disk: [`Heard`].
     Heard,
+    /// Mail that users of the site send: [`MailList`]. Its objects follow.
+    Mail,
+    /// What of it the custodian has taken: [`TakenList`].
+    Taken,
 }
 
 impl Kind {
@@ -59,19 +64,22 @@ impl Kind {
             Self::Claims => "claims",
             Self::Receipts => "receipts",
             Self::Heard => "heard",
+            Self::Mail => "mail",
+            Self::Taken => "taken",
         }
     }
 
     /// By its word.
     pub fn of(word: &str) -> Option<Self> {
-        [Self::Pending, Self::Claims, Self::Receipts, Self::Heard].into_iter().find(|kind| kind.as_str() == word)
+        const ALL: [Kind; 6] = [Kind::Pending, Kind::Claims, Kind::Receipts, Kind::Heard, Kind::Mail, Kind::Taken];
+        ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 
     /// Whose bundles have such parts.
     pub fn from(self) -> End {
         match self {
-            Self::Pending | Self::Heard => End::Custodian,
-            Self::Claims | Self::Receipts => End::Site,
+            Self::Pending | Self::Heard | Self::Taken => End::Custodian,
+            Self::Claims | Self::Receipts | Self::Mail => End::Site,
         }
     }
 }
@@ -297,5 +305,136 @@ impl Heard {
             entry.n.len() <= most && entry.recorded.len() <= most && indexes.max().is_none_or(|n| n < MAX_RECIPIENTS)
         };
         if self.heard.iter().all(fits) { Ok(()) } else { Err(BodyError::Indexes) }
+    }
+}
+
+/// Mail on its way out of a site: for its custodian to send on, as if it had been submitted there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailList {
+    /// Revision.
+    pub v: Revision1,
+    /// Messages.
+    pub mail: Vec<MailEntry>,
+}
+
+/// One message for some recipients.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailEntry {
+    /// The site's name for it, the same in every bundle: `leg/<letters and digits>/<number>`.
+    pub id: Key,
+    /// When the site accepted it, in whole seconds since the epoch; the same in every bundle.
+    pub at: u64,
+    /// Arguments of MAIL.
+    pub mail: String,
+    /// Arguments of each RCPT.
+    pub rcpt: Vec<String>,
+    /// The object, by its XUID.
+    pub o: Xuid,
+    /// Its octets.
+    pub l: u64,
+    /// Trace fields to stand above it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub trace: String,
+}
+
+/// What a custodian has taken of a site's mail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenList {
+    /// Revision.
+    pub v: Revision1,
+    /// Messages.
+    pub taken: Vec<TakenEntry>,
+}
+
+/// One message that was taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenEntry {
+    /// The site's name for it.
+    pub id: Key,
+    /// Recipients whom it was not taken for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<NotTaken>,
+}
+
+/// A recipient whom mail was not taken for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotTaken {
+    /// Whom.
+    pub rcpt: Address,
+    /// A permanent status.
+    pub status: EnhancedStatus,
+    /// Why.
+    #[serde(default)]
+    pub text: Text,
+}
+
+impl MailList {
+    /// Reads it and checks its limits.
+    ///
+    /// # Errors
+    /// [`BodyError`].
+    pub fn parse(body: &[u8]) -> Result<Self, BodyError> {
+        let list: Self = read(body)?;
+        list.check()?;
+        Ok(list)
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// [`BodyError`] where a limit is broken.
+    pub fn encode(&self) -> Result<Vec<u8>, BodyError> {
+        self.check()?;
+        write(self)
+    }
+
+    fn check(&self) -> Result<(), BodyError> {
+        check_count(self.mail.len())?;
+        self.mail.iter().try_for_each(MailEntry::check)
+    }
+}
+
+impl MailEntry {
+    /// # Errors
+    /// [`BodyError`]: [`BodyError::Indexes`] for the name and the number of recipients, [`BodyError::TooLong`] for the rest.
+    pub fn check(&self) -> Result<(), BodyError> {
+        let is_leg = matches!(self.id, Key::Leg(..));
+        if !is_leg || self.rcpt.is_empty() || self.rcpt.len() > usize::from(MAX_RECIPIENTS) {
+            return Err(BodyError::Indexes);
+        }
+        let long = self.mail.len() > MAX_LINE || self.rcpt.iter().any(|line| line.len() > MAX_LINE);
+        if long || self.trace.len() > MAX_TRACE { Err(BodyError::TooLong) } else { Ok(()) }
+    }
+}
+
+impl TakenList {
+    /// Reads it and checks its limits.
+    ///
+    /// # Errors
+    /// [`BodyError`].
+    pub fn parse(body: &[u8]) -> Result<Self, BodyError> {
+        let list: Self = read(body)?;
+        list.check()?;
+        Ok(list)
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// [`BodyError`] where a limit is broken: split it.
+    pub fn encode(&self) -> Result<Vec<u8>, BodyError> {
+        self.check()?;
+        write(self)
+    }
+
+    fn check(&self) -> Result<(), BodyError> {
+        check_count(self.taken.len())?;
+        let most = usize::from(MAX_RECIPIENTS);
+        if self.taken.iter().any(|entry| entry.failed.len() > most || !matches!(entry.id, Key::Leg(..))) {
+            return Err(BodyError::Indexes);
+        }
+        let mut failed = self.taken.iter().flat_map(|entry| &entry.failed);
+        let fits = failed.all(|one| one.status.class() == StatusClass::Permanent);
+        if fits { Ok(()) } else { Err(BodyError::Status) }
     }
 }

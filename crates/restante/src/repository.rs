@@ -33,7 +33,7 @@ use crate::config::Config;
 use crate::live::Live;
 use crate::receive::LiveConfig;
 use crate::runtime::{Custody, now};
-pub(crate) use pending::carried_offers;
+pub(crate) use pending::{arguments, carried_offers};
 use seats::{Full, Seat, Seats};
 
 /// What a repository that has too much to do asks of its peers.

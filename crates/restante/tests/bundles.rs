@@ -54,8 +54,13 @@ impl World {
         );
         let custodian = config("mx.cust.example", &["cust.example"]).names(&["tbr.site.example"]).tables(&tables);
         let custodian = Restante::start(&sandbox, of_custodian(custodian)).unwrap();
-        let tables = format!("[[custodian]]\nhost = \"tbr.{SITE}\"\nkeys = {{ cust = \"{cust}\" }}\n");
+        let tables = format!(
+            "[[custodian]]\nhost = \"tbr.{SITE}\"\nrelay = \"custodian\"\nkeys = {{ cust = \"{cust}\" }}\n\
+             [[relay]]\nname = \"custodian\"\nhost = \"mx.cust.example\"\ntls = \"required\"\n"
+        );
         let site = config("mx.site.example", &[SITE]).private("home").with("domain.tbr", "offers", "false");
+        let site = site.with("", "smart_host", "\"custodian\"").with("queue", "retry_first", "\"10m\"");
+        let site = site.with("queue", "retry_longest", "\"10m\"");
         let site = Restante::start(&sandbox, of_site(site.tables(&tables))).unwrap();
         site.host().unplug().unwrap();
         Self { sandbox, origin, custodian, site, stick }
@@ -355,8 +360,7 @@ fn import_until_cut(server: &mut Restante, disk: &PowerCut, file: &Path, cut: Cu
         }
         _ => {
             server.lose_power(disk, Loss::Everything).unwrap();
-            // Should it have come too late for that server, it runs one of its own.
-            reading.kill().unwrap();
+            // Should it have come too late for that server, it runs one of its own, and ends with that.
             reading.wait().unwrap();
             server.run().unwrap();
             false
@@ -385,6 +389,8 @@ fn the_power_fails_at_every_sync_while_bundles_are_read_and_everything_comes_onc
         }
     }
     import(&world.site, &file);
+    let written = by_bob(&large("from the site", 100_000));
+    let id = write_at_site(&world, &["alice@a.example"], &written);
     export(&world.site, &answer, &[]);
     let cuts = (1..).find(|n| import_until_cut(&mut world.custodian, &custodian_disk, &answer, CutAt::BeforeSync(*n)));
     assert!(cuts > Some(1), "are the data on the disk?");
@@ -394,8 +400,104 @@ fn the_power_fails_at_every_sync_while_bundles_are_read_and_everything_comes_onc
         assert_eq!(copies.iter().filter(|copy| object(copy) == Some(&crlf(message)[..])).count(), 1);
     }
     assert_eq!(world.copies("bob@site.example").len(), sent.len());
+    let copies = world.origin.maildir("alice@a.example").wait_for(1, wait::LONG).unwrap();
+    assert!(copies[0].ends_with(&crlf(&written)));
+    assert_eq!(hear_custodian(&world)["taken"], 1);
+    world.site.wait_for_state(&id, "relayed", wait::LONG).unwrap();
+    assert_eq!(world.origin.maildir("alice@a.example").messages().len(), 1);
     for server in [&world.custodian, &world.site] {
         let checked = server.json(&["store", "check"], b"").unwrap();
         assert_eq!(checked["clean"], true, "{checked:#}");
     }
+}
+
+/// The same message, written by somebody at the site.
+fn by_bob(message: &[u8]) -> Vec<u8> {
+    let rest = message.strip_prefix(b"From: Alice <alice@a.example>").unwrap();
+    [b"From: Bob <bob@site.example>", rest].concat()
+}
+
+/// Hands a message in at the site, and waits until nobody tries to send it any more.
+fn write_at_site(world: &World, to: &[&str], message: &[u8]) -> String {
+    let id = world.site.send("bob@site.example", to, message).unwrap();
+    world.site.wait_for_step(&id, "deferred", wait::LONG).unwrap();
+    id
+}
+
+/// What the custodian has to say reaches the site.
+fn hear_custodian(world: &World) -> Value {
+    let file = world.file("heard.tar");
+    export(&world.custodian, &file, &[]);
+    import(&world.site, &file)
+}
+
+#[test]
+fn mail_from_a_site_goes_out_once_and_its_author_hears_whom_it_did_not_reach() {
+    let world = World::new();
+    let message = by_bob(&awkward("from the site"));
+    let id = write_at_site(&world, &["alice@a.example", "nobody@cust.example"], &message);
+    let file = world.file("mail.tar");
+    // Written twice: the first stick may be lost.
+    export(&world.site, &world.file("lost.tar"), &[]);
+    let written = export(&world.site, &file, &[]);
+    assert_eq!(written["bundles"][0]["messages"], 1, "{written:#}");
+    let read = import(&world.custodian, &file);
+    assert_eq!((&read["messages"], &read["known"]), (&1.into(), &0.into()), "{read:#}");
+    let again = import(&world.custodian, &world.file("lost.tar"));
+    assert_eq!((&again["messages"], &again["known"]), (&0.into(), &1.into()), "{again:#}");
+    let copy = world.origin.maildir("alice@a.example").wait_for(1, wait::LONG).unwrap().remove(0);
+    let text = String::from_utf8_lossy(&copy).into_owned();
+    assert!(object(&copy).is_some_and(|object| object.ends_with(&crlf(&message))), "{text}");
+    // The custodian signs in the site's name.
+    assert!(text.contains("tbr=pass") && text.contains("header.d=site.example"), "{text}");
+
+    // It waits for the custodian's word, even where the link comes up: nobody gets it twice.
+    let states_of = |id: &str| states(&world.site.trace(id).unwrap());
+    assert!(states_of(&id).iter().all(|state| state == "queued"), "{:?}", states_of(&id));
+    world.site.host().plug_in().unwrap();
+    let up = world.site.json(&["link", "up"], b"").unwrap();
+    assert_eq!(up["retried"], 0, "{up:#}");
+    world.site.host().unplug().unwrap();
+    let heard = hear_custodian(&world);
+    assert_eq!(heard["taken"], 1, "{heard:#}");
+    let mut ended = states_of(&id);
+    ended.sort();
+    assert_eq!(ended, ["failed", "relayed"]);
+    let report = world.site.maildir("bob@site.example").wait_for(1, wait::LONG).unwrap().remove(0);
+    let report = String::from_utf8_lossy(&report).into_owned();
+    assert!(report.contains("nobody@cust.example") && report.contains("5.1.1"), "{report}");
+    assert_eq!(hear_custodian(&world)["taken"], 0);
+    let nothing = export(&world.site, &world.file("none.tar"), &[]);
+    assert!(nothing["bundles"][0]["file"].is_null(), "{nothing:#}");
+    assert_eq!(world.origin.maildir("alice@a.example").messages().len(), 1);
+}
+
+#[test]
+fn a_site_speaks_for_its_own_domain_only() {
+    let world = World::new();
+    let forged = b"From: ceo@cust.example\r\nSubject: transfer\r\n\r\nPay at once.\r\n";
+    let id = write_at_site(&world, &["alice@a.example"], forged);
+    let file = world.file("mail.tar");
+    export(&world.site, &file, &[]);
+    import(&world.custodian, &file);
+    assert_eq!(hear_custodian(&world)["taken"], 1);
+    world.site.wait_for_state(&id, "failed", wait::LONG).unwrap();
+    let report = world.site.maildir("bob@site.example").wait_for(1, wait::LONG).unwrap().remove(0);
+    assert!(String::from_utf8_lossy(&report).contains("5.7.1"), "{}", String::from_utf8_lossy(&report));
+    assert!(world.origin.maildir("alice@a.example").messages().is_empty());
+}
+
+#[test]
+fn what_a_lost_stick_had_goes_by_the_link_when_the_operator_says_so() {
+    let mut world = World::new();
+    let network = format!("[\"{}/32\", \"{}/128\"]", world.site.host().ipv4(), world.site.host().ipv6());
+    world.custodian.stop().unwrap();
+    world.custodian.set("", "relay_from", &network).unwrap();
+    world.custodian.run().unwrap();
+    let id = write_at_site(&world, &["alice@a.example"], &awkward("carried in vain"));
+    export(&world.site, &world.file("lost.tar"), &[]);
+    world.site.host().plug_in().unwrap();
+    world.site.json(&["queue", "retry", &id], b"").unwrap();
+    world.site.wait_for_state(&id, "relayed", wait::LONG).unwrap();
+    world.origin.maildir("alice@a.example").wait_for(1, wait::LONG).unwrap();
 }

@@ -99,6 +99,7 @@ fn new_leg(acceptance: &Acceptance, route: Route, recipients: Vec<LegRecipient>,
         refused_since: None,
         held: false,
         delegated: false,
+        carried: None,
         delay_reported: false,
         steps,
     })

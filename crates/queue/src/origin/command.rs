@@ -16,6 +16,7 @@ const MAX_LEGS: u32 = 1024;
 
 const WITHDRAWN: &str = "withdrawn before it was delivered";
 const GIVEN_UP: &str = "given up by the operator";
+const NOT_CARRIED: &str = "is held, offered or being delivered: it cannot leave in a bundle now";
 const IN_FLIGHT: &str = "is being delivered right now: too late, or try again in a moment";
 const IN_DOUBT: &str =
     "was perhaps delivered just before the server's last start, which is being looked for: try again in a moment";
@@ -74,10 +75,15 @@ impl Order {
     /// very moment, or was when power failed.
     fn too_late(&self, key: &Key, leg: &Leg, context: &Context<'_>) -> Late {
         let in_flight = context.desk.in_flight(key);
+        let here = || leg::positions(leg, |recipient| leg::is_here(&recipient.state));
+        let is_elsewhere = leg.held || !leg.issued.is_empty() || !in_flight.is_empty();
         match () {
+            () if matches!(self.command, Command::Carry(_)) && is_elsewhere => {
+                Late { positions: here(), why: NOT_CARRIED }
+            }
             () if !self.ends() => Late { positions: Vec::new(), why: IN_FLIGHT },
             () if in_flight.is_empty() && leg::is_in_doubt(leg, context.started) => {
-                Late { positions: leg::positions(leg, |r| leg::is_here(&r.state)), why: IN_DOUBT }
+                Late { positions: here(), why: IN_DOUBT }
             }
             () => Late { positions: in_flight.to_vec(), why: IN_FLIGHT },
         }
@@ -107,13 +113,21 @@ impl Order {
                 Vec::new()
             }
             Command::Retry(_) => {
+                // Whoever says so does not wait for a bundle any more.
+                leg.carried = None;
                 retry(leg, reached, now);
+                Vec::new()
+            }
+            Command::Carry(_) => {
+                leg.carried = Some(now);
+                leg.expires = leg.expires.max(leg.accepted.after(context.config.timers.site_lifetime));
                 Vec::new()
             }
             Command::Fail(_) => give_up(leg, reached, Kind::Final, GIVEN_UP, now),
             Command::Withdraw(_) => give_up(leg, reached, Kind::Withdrawn, WITHDRAWN, now),
         };
-        note(&mut leg.steps, now, word(&self.command), "by the operator", None);
+        let how = if matches!(self.command, Command::Carry(_)) { "in a bundle" } else { "by the operator" };
+        note(&mut leg.steps, now, word(&self.command), how, None);
         news::tell(plan, key, leg, &news, others, context);
     }
 }
@@ -187,6 +201,7 @@ fn selection(command: &Command) -> &Selection {
         Command::Hold(selection)
         | Command::Release(selection)
         | Command::Retry(selection)
+        | Command::Carry(selection)
         | Command::Fail(selection)
         | Command::Withdraw(selection) => selection,
     }
@@ -197,6 +212,7 @@ fn word(command: &Command) -> &'static str {
         Command::Hold(_) => "held",
         Command::Release(_) => "released",
         Command::Retry(_) => "retried",
+        Command::Carry(_) => "carried",
         Command::Fail(_) => "given-up",
         Command::Withdraw(_) => "withdrawn",
     }
@@ -205,6 +221,7 @@ fn word(command: &Command) -> &'static str {
 fn describe(leg: &Leg, state: &RecipientState) -> String {
     match state {
         RecipientState::Queued | RecipientState::Offered(_) if leg.held => "held".to_owned(),
+        RecipientState::Queued if leg.carried.is_some() => "in a bundle, not answered yet".to_owned(),
         RecipientState::Queued => "waits for delivery".to_owned(),
         RecipientState::Offered(_) => "offered by reference, not claimed".to_owned(),
         RecipientState::Claimed(claim) => format!("claimed by the receiver at {}", claim.at),

@@ -27,7 +27,7 @@ pub(crate) fn issued<'a>(leg: &'a Leg, id: &ReferenceId) -> Option<&'a Issued> {
 /// Recipients that an attempt would do something for now: nothing is out for them, or what is out was never answered,
 /// or it was won back and only the peer's word is missing.
 pub(crate) fn open(leg: &Leg, now: Timestamp) -> Vec<u16> {
-    if leg.held {
+    if leg.held || leg.carried.is_some() {
         return Vec::new();
     }
     let wanted = |recipient: &LegRecipient| match &recipient.state {
@@ -99,7 +99,7 @@ pub(crate) fn overdue(leg: &Leg, id: &ReferenceId, timers: &Timers) -> Timestamp
 
 fn delay_timer(leg: &Leg, timers: &Timers) -> Option<Timestamp> {
     // Whoever holds a message has a reason that the author need not hear of; a site comes when it comes.
-    let delay = timers.delay_report.filter(|_| !leg.delay_reported && !leg.held && !is_for_site(leg))?;
+    let delay = timers.delay_report.filter(|_| !leg.delay_reported && !leg.held && !takes_its_time(leg))?;
     leg.recipients.iter().any(|r| is_here(&r.state)).then(|| leg.accepted.after(delay))
 }
 
@@ -206,6 +206,11 @@ pub(crate) fn mode(leg: &Leg, position: u16, config: &QueueConfig) -> ReferenceM
 /// Does it wait until a site asks for it? Then silence means nothing.
 pub(crate) fn is_for_site(leg: &Leg) -> bool {
     matches!(leg.route, Route::Site(_))
+}
+
+/// Does it come when it comes, and no sooner for telling its author?
+fn takes_its_time(leg: &Leg) -> bool {
+    is_for_site(leg) || leg.carried.is_some()
 }
 
 /// How long a message is tried on this way before it fails.

@@ -16,4 +16,5 @@ pub(crate) mod news;
 pub(crate) mod onward;
 pub(crate) mod receipts;
 pub(crate) mod served;
+pub(crate) mod taken;
 pub(crate) mod timers;

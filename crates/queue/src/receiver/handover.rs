@@ -73,6 +73,7 @@ pub(crate) fn new_leg(
         refused_since: None,
         held: false,
         delegated: false,
+        carried: None,
         delay_reported: false,
         steps,
     })

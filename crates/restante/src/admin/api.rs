@@ -719,6 +719,7 @@ pub(super) mod tests {
                 refused_since: None,
                 held: false,
                 delegated: false,
+                carried: None,
                 delay_reported: false,
                 steps,
             })),

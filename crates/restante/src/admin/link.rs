@@ -114,7 +114,10 @@ fn waits(leg: &Leg, soon: Timestamp) -> bool {
         RecipientState::Offered(offered) => offered.accepted.is_none() || offered.closed,
         RecipientState::Claimed(_) | RecipientState::Done { .. } => false,
     };
-    !leg.held && leg.next_attempt > soon && leg.recipients.iter().any(|recipient| is_open(&recipient.state))
+    !leg.held
+        && leg.carried.is_none()
+        && leg.next_attempt > soon
+        && leg.recipients.iter().any(|recipient| is_open(&recipient.state))
 }
 
 /// Something is still to be fetched, claimed or reported.
@@ -170,7 +173,10 @@ fn owes_refusal(inbound: &Inbound) -> bool {
 
 /// What waits for a site, or for somebody to claim it, is out of this server's hands.
 fn count_leg(leg: &Leg, found: &mut UnderWay) {
-    if leg.held || !leg.recipients.iter().any(|recipient| recipient.state == RecipientState::Queued) {
+    if leg.held
+        || leg.carried.is_some()
+        || !leg.recipients.iter().any(|recipient| recipient.state == RecipientState::Queued)
+    {
         return;
     }
     match leg.route {

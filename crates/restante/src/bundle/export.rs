@@ -6,24 +6,30 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io;
 
+use ::mail::ledger::{Key, Leg, ObjectRef, RecipientState, Route, Row, RowBody, by_pending};
+use ::mail::{Domain, InstanceId, ReferenceId, Timestamp};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
-use mail::ledger::{Key, Leg, ObjectRef, Row, RowBody, by_pending};
-use mail::{Domain, InstanceId, ReferenceId, Timestamp};
 use queue::bundle::{Recorded, heard, owed};
-use queue::port;
-use reference::bundle::{End, Heard, HeardEntry, Kind, MAX_PARTS, Manifest, Part, RecordedIndex, seal};
+use queue::port::{self, Command, Reply, Request, Selection};
+use reference::bundle::{
+    End, Heard, HeardEntry, Kind, MAX_PARTS, MailEntry, MailList, Manifest, Part, RecordedIndex, TakenEntry, TakenList,
+    seal,
+};
 use reference::claims::{ClaimsRequest, MAX_ENTRIES, ReceiptsRequest, Revision1};
 use reference::message_signature::Nonce;
-use reference::pending::{PAGE, Page};
+use reference::pending::{MAX_TRACE, PAGE, Page};
 use serde::Serialize;
+use smtp::command::{Command as SmtpCommand, Mail, Rcpt};
 use store::{Store, StoreError};
 use tokio::sync::mpsc;
 
 use super::archive::{self, Name};
+use super::mail::taken;
 use super::{Bundles, Exported, custodian_of};
+use crate::config::Config;
 use crate::deliver::{claim_entry, receipt_entry};
-use crate::repository::carried_offers;
+use crate::repository::{arguments, carried_offers};
 use crate::runtime::{SystemEntropy, now};
 
 /// Rows read at a time.
@@ -32,6 +38,8 @@ const ROWS: usize = 256;
 const MAX_HEARD: usize = 8 * MAX_ENTRIES;
 /// Most outcomes in one entry: its texts must fit into a part.
 const MAX_OUTCOMES: usize = 200;
+/// Most parts with claims and receipts: what is sent gets the others.
+const MAX_ANSWERS: usize = MAX_PARTS / 2;
 /// Room for what stands around the objects and offers: manifest, signature, headers, the end.
 const AROUND: u64 = 64 * 1024;
 /// Chunks that wait for whoever takes the archive.
@@ -107,12 +115,17 @@ impl Bundles {
             End::Custodian => {
                 if wanted.after.is_none() {
                     draft.add_heard(collect_heard(store, &ends.site).await?)?;
+                    draft.add_taken(collect_taken(store, &ends.site).await?)?;
                 }
                 draft.add_pending(store, &ends.site, wanted.after.clone().unwrap_or_default(), now()).await?;
             }
             End::Site => {
-                let (claims, receipts) = collect_owed(store, &ends).await?;
-                draft.add_owed(store.instance(), claims, receipts)?;
+                if wanted.after.is_none() {
+                    let (claims, receipts) = collect_owed(store, &ends).await?;
+                    draft.add_owed(store.instance(), claims, receipts)?;
+                }
+                let after = wanted.after.as_ref().and_then(|after| after.parse().ok());
+                self.add_mail(&mut draft, &ends, after).await?;
             }
         }
         self.finish(&ends, draft)
@@ -135,6 +148,56 @@ impl Bundles {
             ))),
             _ => Err(NotExported::Unknown(format!("{site} has several custodians: name one with --custodian"))),
         }
+    }
+
+    /// Mail that users of the site send, from there on, as far as there is room. It waits for the custodian's word from now on.
+    async fn add_mail(&self, draft: &mut Draft, ends: &Ends, mut after: Option<Key>) -> Result<(), NotExported> {
+        let Some(outgoing) = Outgoing::of(&self.reception.config.get(), ends) else { return Ok(()) };
+        let store = &self.reception.store;
+        let mut open = OpenMail::default();
+        let mut taken = draft.weight();
+        'rows: loop {
+            let rows = store.list("leg/", after.as_ref(), ROWS).await?;
+            if rows.is_empty() {
+                break;
+            }
+            for row in rows {
+                let RowBody::Leg(leg) = &row.body else { continue };
+                let Some(entry) = outgoing.entry(&row.key, leg) else {
+                    after = Some(row.key);
+                    continue;
+                };
+                let needed = archive::weight(entry.l) + serde_json::to_vec(&entry).map_or(0, |json| json.len() as u64);
+                if AROUND + needed > draft.limit {
+                    draft.exported.too_large += 1;
+                } else if taken.saturating_add(needed) > draft.limit || !open.has_room(draft, &entry)? {
+                    draft.exported.next = Some(after.map_or_else(|| "leg/0/0".to_owned(), |after| after.to_string()));
+                    break 'rows;
+                } else if let Some((entry, object)) = self.carry(&outgoing, &row.key).await? {
+                    open.add(entry, object);
+                    draft.exported.messages += 1;
+                    taken += needed;
+                }
+                after = Some(row.key);
+            }
+        }
+        open.close(draft)
+    }
+
+    /// Lets a message leave in a bundle; what of it does, once that is durable. `None`: it is on its way otherwise.
+    async fn carry(&self, outgoing: &Outgoing, key: &Key) -> Result<Option<(MailEntry, ObjectRef)>, NotExported> {
+        let Key::Leg(id, number) = key else { return Ok(None) };
+        let command = Command::Carry(Selection::Leg(id.clone(), *number));
+        match self.reception.custody.ask(Request::Command(command)).await {
+            Reply::Commanded(done) if done.carried_out => {}
+            Reply::Commanded(_) => return Ok(None),
+            _ => return Err(NotExported::Format("the queue does not answer".to_owned())),
+        }
+        let row = self.reception.store.load(vec![key.clone()]).await?.pop();
+        Ok(row.and_then(|row| match row.body {
+            RowBody::Leg(leg) => Some((outgoing.entry(key, &leg)?, leg.object?)),
+            RowBody::Inbound(_) => None,
+        }))
     }
 
     fn finish(&self, ends: &Ends, draft: Draft) -> Result<(Exported, Option<Volume>), NotExported> {
@@ -175,6 +238,7 @@ impl Draft {
             messages: 0,
             answers: 0,
             heard: 0,
+            taken: 0,
             octets: 0,
             too_large: 0,
             next: None,
@@ -191,6 +255,11 @@ impl Draft {
         Ok(())
     }
 
+    /// What the file has so far.
+    fn weight(&self) -> u64 {
+        AROUND + self.parts.iter().map(|part| archive::weight(part.body.len() as u64)).sum::<u64>()
+    }
+
     /// What waits, from there on, as far as there is room.
     async fn add_pending(
         &mut self,
@@ -200,7 +269,7 @@ impl Draft {
         now: Timestamp,
     ) -> Result<(), NotExported> {
         let mut open = OpenPage::default();
-        let mut taken = AROUND + self.parts.iter().map(|part| archive::weight(part.body.len() as u64)).sum::<u64>();
+        let mut taken = self.weight();
         'rows: loop {
             let rows = store.find_after(&by_pending(site), &after, ROWS).await?;
             let is_last = rows.len() < ROWS;
@@ -271,6 +340,15 @@ impl Draft {
         Ok(())
     }
 
+    /// What was taken here of the site's mail.
+    fn add_taken(&mut self, all: Vec<TakenEntry>) -> Result<(), NotExported> {
+        self.exported.taken = all.len() as u64;
+        for taken in batches(all.into_iter()) {
+            self.add(Kind::Taken, TakenList { v: Revision1, taken }.encode())?;
+        }
+        Ok(())
+    }
+
     /// What a site has to say.
     fn add_owed(
         &mut self,
@@ -288,7 +366,7 @@ impl Draft {
             self.add(Kind::Receipts, ReceiptsRequest { v: Revision1, instance, receipts }.encode())?;
         }
         // What found no room is said in the next one.
-        self.parts.truncate(MAX_PARTS);
+        self.parts.truncate(MAX_ANSWERS);
         Ok(())
     }
 }
@@ -304,7 +382,7 @@ enum Room {
 struct OpenPage {
     page: Page,
     objects: Vec<ObjectRef>,
-    named: HashSet<mail::Xuid>,
+    named: HashSet<::mail::Xuid>,
 }
 
 impl OpenPage {
@@ -321,6 +399,84 @@ impl OpenPage {
             draft.add(Kind::Pending, list.encode())?;
             draft.parts.last_mut().into_iter().for_each(|part| part.objects.clone_from(&objects));
         }
+        Ok(())
+    }
+}
+
+/// Which mail of a site goes to this custodian.
+struct Outgoing {
+    relay: String,
+    site: Domain,
+    /// Reports, which have no sender, go with the mail of one domain.
+    is_first: bool,
+}
+
+impl Outgoing {
+    /// `None`: none does.
+    fn of(config: &Config, ends: &Ends) -> Option<Self> {
+        let custodian = config.custodians.iter().find(|custodian| custodian.host == ends.host)?;
+        let is_first = custodian.domains.first() == Some(&ends.site);
+        Some(Self { relay: custodian.relay.clone()?, site: ends.site.clone(), is_first })
+    }
+
+    /// What leaves of a leg, if anything may.
+    fn entry(&self, key: &Key, leg: &Leg) -> Option<MailEntry> {
+        let is_there = matches!(&leg.route, Route::Relay(relay) if *relay == self.relay);
+        let is_ours = match &leg.mail_from {
+            Some(sender) => sender.domain().is_some_and(|domain| domain == self.site),
+            None => self.is_first,
+        };
+        let object = leg.object.as_ref().filter(|_| is_there && is_ours && !leg.held && leg.facts.is_object)?;
+        let here = leg.recipients.iter().filter(|recipient| recipient.state == RecipientState::Queued);
+        let mut params = leg.params.clone();
+        if leg.facts.eight_bit {
+            params.body = ::mail::Body::EightBit;
+        }
+        let entry = MailEntry {
+            id: key.clone(),
+            at: leg.accepted.as_secs(),
+            mail: arguments(&SmtpCommand::Mail(Mail { from: leg.mail_from.clone(), params })),
+            rcpt: here.map(|one| arguments(&SmtpCommand::Rcpt(Rcpt(one.recipient.clone())))).collect(),
+            o: object.xuid,
+            l: object.size,
+            trace: if leg.prefix.len() <= MAX_TRACE { leg.prefix.clone() } else { String::new() },
+        };
+        entry.check().is_ok().then_some(entry)
+    }
+}
+
+/// A part with mail that is being filled: no two messages of one content, so that each object stands for one.
+#[derive(Default)]
+struct OpenMail {
+    mail: Vec<MailEntry>,
+    objects: Vec<ObjectRef>,
+    octets: usize,
+}
+
+impl OpenMail {
+    /// Is there room for one more, if need be in the next part?
+    fn has_room(&mut self, draft: &mut Draft, entry: &MailEntry) -> Result<bool, NotExported> {
+        let length = serde_json::to_vec(entry).map_or(PAGE, |json| json.len() + 1);
+        let is_full = self.octets + length > PAGE || self.mail.len() >= MAX_ENTRIES;
+        if is_full || self.mail.iter().any(|other| other.o == entry.o) {
+            self.close(draft)?;
+        }
+        Ok(draft.parts.len() < MAX_PARTS)
+    }
+
+    fn add(&mut self, entry: MailEntry, object: ObjectRef) {
+        self.octets += serde_json::to_vec(&entry).map_or(PAGE, |json| json.len() + 1);
+        self.mail.push(entry);
+        self.objects.push(object);
+    }
+
+    fn close(&mut self, draft: &mut Draft) -> Result<(), NotExported> {
+        let Self { mail, objects, .. } = std::mem::take(self);
+        if mail.is_empty() {
+            return Ok(());
+        }
+        draft.add(Kind::Mail, MailList { v: Revision1, mail }.encode())?;
+        draft.parts.last_mut().into_iter().for_each(|part| part.objects.clone_from(&objects));
         Ok(())
     }
 }
@@ -378,6 +534,22 @@ async fn collect_heard(store: &Store, site: &Domain) -> Result<Vec<Recorded>, St
     })
     .await?;
     Ok(newest.into())
+}
+
+/// What was taken of a site's mail: the newest, if there is too much.
+async fn collect_taken(store: &Store, site: &Domain) -> Result<Vec<TakenEntry>, StoreError> {
+    let mut all: Vec<(Timestamp, TakenEntry)> = Vec::new();
+    each(store, "in/", |row| {
+        let RowBody::Inbound(inbound) = &row.body else { return };
+        all.extend(taken(inbound, site).map(|entry| (inbound.accepted, entry)));
+        if all.len() > 2 * MAX_HEARD {
+            all.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+            all.truncate(MAX_HEARD);
+        }
+    })
+    .await?;
+    all.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+    Ok(all.into_iter().take(MAX_HEARD).map(|(_, entry)| entry).collect())
 }
 
 /// What the custodian may not know.

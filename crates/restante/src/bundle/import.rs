@@ -8,23 +8,25 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use ::mail::ledger::{Key, Owner, Phase, RowBody};
+use ::mail::{Domain, Timestamp, Xuid};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt as _};
-use mail::ledger::{Key, Owner, Phase, RowBody};
-use mail::{Domain, Xuid};
-use queue::port::{HeardEntry, Reply, Request};
+use queue::port::{HeardEntry, Reply, Request, TakenEntry};
 use reference::bundle::{
-    End, Heard, Kind, MAX_MANIFEST, MAX_SIGNATURE, Manifest, ManifestError, NotSealed, Sealed, verify,
+    End, Heard, Kind, MAX_MANIFEST, MAX_SIGNATURE, MailEntry, MailList, Manifest, ManifestError, NotSealed, Sealed,
+    TakenList, verify,
 };
 use reference::claims::{BodyError, ClaimsRequest, ReceiptsRequest};
 use reference::message_signature::{KeyId, SignedBy};
 use reference::pending::{PendingList, PendingOffer};
-use reference::verify::Parsed;
+use reference::verify::{CLOCK_SKEW, Parsed};
 use reference::{DomainFacts, KeyRecord};
 use store::{Full, Purpose, StoreError};
 use tracing::{info, warn};
 
 use super::archive::{Fault, Found, Name, Reader};
+use super::mail::{Letter, NotNow};
 use super::{Bundles, Imported, custodian_of};
 use crate::config::Config;
 use crate::deliver::facts;
@@ -76,6 +78,8 @@ enum Stop {
     Store(#[from] StoreError),
     #[error("the queue cannot take more now")]
     Queue,
+    #[error("a message from the site is not taken now: {0}")]
+    Letter(#[from] NotNow),
 }
 
 /// The files of an archive as its octets arrive.
@@ -139,10 +143,27 @@ where
     }
 }
 
-/// References that wait for one object.
+/// What waits for one object.
 struct Waiting {
     size: u64,
-    keys: Vec<Key>,
+    who: Who,
+}
+
+/// Who waits for it.
+enum Who {
+    /// References that are in the ledger.
+    References(Vec<Key>),
+    /// A message from the site.
+    Letter(Box<Letter>),
+}
+
+impl Waiting {
+    fn count(&self) -> u64 {
+        match &self.who {
+            Who::References(keys) => keys.len() as u64,
+            Who::Letter(_) => 1,
+        }
+    }
 }
 
 /// A bundle that is being read.
@@ -163,6 +184,7 @@ impl Bundles {
         S: Stream<Item = Result<Bytes, E>> + Unpin,
         E: ToString,
     {
+        let _one_at_a_time = self.reading.lock().await;
         let mut files = Files { chunks, input: Bytes::new(), reader: Reader::default() };
         let body = begin(&mut files, Name::Manifest, MAX_MANIFEST).await?;
         let manifest = Manifest::parse(&body)?;
@@ -200,6 +222,7 @@ impl Imported {
             receipts: 0,
             unknown: 0,
             heard: 0,
+            taken: 0,
         }
     }
 }
@@ -306,6 +329,8 @@ impl Import<'_> {
             Kind::Claims => self.claims(ClaimsRequest::parse(body)?).await?,
             Kind::Receipts => self.receipts(ReceiptsRequest::parse(body)?).await?,
             Kind::Heard => self.heard(Heard::parse(body)?).await?,
+            Kind::Mail => return self.mail(MailList::parse(body)?.mail).await,
+            Kind::Taken => self.taken(TakenList::parse(body)?).await?,
         }
         Ok(HashMap::new())
     }
@@ -331,8 +356,11 @@ impl Import<'_> {
         for row in self.bundles.reception.store.load(here).await? {
             match row.body {
                 RowBody::Inbound(inbound) if inbound.phase == Phase::Waiting => {
-                    let empty = Waiting { size: inbound.size, keys: Vec::new() };
-                    waiting.entry(inbound.xuid).or_insert(empty).keys.push(row.key);
+                    let empty = Waiting { size: inbound.size, who: Who::References(Vec::new()) };
+                    let waiting = waiting.entry(inbound.xuid).or_insert(empty);
+                    if let Who::References(keys) = &mut waiting.who {
+                        keys.push(row.key);
+                    }
                 }
                 _ => {}
             }
@@ -354,13 +382,13 @@ impl Import<'_> {
         S: Stream<Item = Result<Bytes, E>> + Unpin,
         E: ToString,
     {
-        let Some(Waiting { size: expected, keys }) = wanted else { return files.skip().await };
-        let all = keys.len() as u64;
-        if size != expected {
+        let Some(wanted) = wanted else { return files.skip().await };
+        let all = wanted.count();
+        if size != wanted.size {
             self.imported.missing += all;
             return files.skip().await;
         }
-        let taken = self.take(files, keys, xuid, size).await;
+        let taken = self.take(files, wanted.who, xuid, size).await;
         let brought = *taken.as_ref().unwrap_or(&0);
         self.imported.messages += brought;
         self.imported.missing += all - brought;
@@ -368,16 +396,17 @@ impl Import<'_> {
         taken.map(drop)
     }
 
-    /// Stores an object and hands it to the queue; for how many references that was.
-    async fn take<S, E>(&self, files: &mut Files<S>, keys: Vec<Key>, xuid: Xuid, size: u64) -> Result<u64, Stop>
+    /// Stores an object and hands it to the queue; for how many messages that was.
+    async fn take<S, E>(&self, files: &mut Files<S>, who: Who, xuid: Xuid, size: u64) -> Result<u64, Stop>
     where
         S: Stream<Item = Result<Bytes, E>> + Unpin,
         E: ToString,
     {
         let store = &self.bundles.reception.store;
         let owner = Owner { account: None, domain: Some(self.manifest.site.clone()) };
-        // It was accepted: new mail has left room for it.
-        let _room = store.reserve(owner, Purpose::Custody, size)?;
+        // A reference was accepted: new mail has left room for it.
+        let purpose = if matches!(who, Who::Letter(_)) { Purpose::New } else { Purpose::Custody };
+        let _room = store.reserve(owner, purpose, size)?;
         let mut writer = store.create();
         while let Some(chunk) = files.chunk().await? {
             writer.write(&chunk).await?;
@@ -389,6 +418,15 @@ impl Import<'_> {
             store.discard(&object);
             return Ok(0);
         }
+        let keys = match who {
+            Who::References(keys) => keys,
+            Who::Letter(letter) => {
+                let is_taken = self.bundles.take_letter(&letter, &self.manifest.site, object, checked).await?;
+                // One that goes nowhere is known as well: its author is told.
+                info!(name = self.imported.name, is_taken, "a message from the site");
+                return Ok(1);
+            }
+        };
         match self.bundles.reception.custody.ask(Request::Carried { keys, object: object.clone(), facts }).await {
             Reply::Carried(taken) if taken > 0 => Ok(taken),
             other => {
@@ -424,6 +462,40 @@ impl Import<'_> {
         Ok(())
     }
 
+    /// Reads the site's mail; which objects are wanted for it.
+    async fn mail(&mut self, entries: Vec<MailEntry>) -> Result<HashMap<Xuid, Waiting>, Stop> {
+        let mut waiting = HashMap::new();
+        for entry in entries {
+            let is_of_the_future = Timestamp::from_secs(entry.at) > now().after(CLOCK_SKEW);
+            let too_large = entry.l > self.bundles.reception.config.get().limits.message_size;
+            let letter = Letter::read(entry, &self.manifest.site).filter(|_| !is_of_the_future && !too_large);
+            let Some(letter) = letter else {
+                self.imported.refused += 1;
+                continue;
+            };
+            if self.bundles.knows(&letter, &self.manifest.site).await? {
+                self.imported.known += 1;
+                continue;
+            }
+            let (xuid, size) = (letter.xuid(), letter.size());
+            let before = waiting.insert(xuid, Waiting { size, who: Who::Letter(Box::new(letter)) });
+            // Two messages of one content come in two parts.
+            self.imported.missing += before.map_or(0, |before| before.count());
+        }
+        Ok(waiting)
+    }
+
+    async fn taken(&mut self, list: TakenList) -> Result<(), Stop> {
+        let entries = list.taken.into_iter().map(|entry| TakenEntry {
+            key: entry.id,
+            failed: entry.failed.into_iter().map(|one| (one.rcpt, one.status, one.text.into())).collect(),
+        });
+        let asked = Request::Taken { entries: entries.collect() };
+        let Reply::Taken(news) = self.bundles.reception.custody.ask(asked).await else { return Err(Stop::Queue) };
+        self.imported.taken += news;
+        Ok(())
+    }
+
     async fn heard(&mut self, heard: Heard) -> Result<(), Stop> {
         if heard.instance != self.bundles.reception.store.instance() {
             return Ok(());
@@ -442,13 +514,13 @@ impl Import<'_> {
 }
 
 fn count(waiting: &HashMap<Xuid, Waiting>) -> u64 {
-    waiting.values().map(|waiting| waiting.keys.len() as u64).sum()
+    waiting.values().map(Waiting::count).sum()
 }
 
 fn tell(imported: &Imported) {
     let Imported { name, site, custodian, messages, octets, known, missing, later, refused, .. } = imported;
-    let Imported { claims, receipts, unknown, heard, .. } = imported;
-    info!(name, %site, %custodian, messages, octets, known, missing, later, refused, claims, receipts, unknown, heard, "a bundle was read");
+    let Imported { claims, receipts, unknown, heard, taken, .. } = imported;
+    info!(name, %site, %custodian, messages, octets, known, missing, later, refused, claims, receipts, unknown, heard, taken, "a bundle was read");
     if let Some(error) = &imported.error {
         warn!(name, error, "the bundle was not read to its end");
     }

@@ -6,12 +6,14 @@
 pub mod archive;
 mod export;
 mod import;
+mod mail;
 
 use std::sync::Arc;
 
-use mail::Domain;
+use ::mail::Domain;
 use reference::bundle::End;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 
 use crate::config::Config;
 use crate::receive::Reception;
@@ -38,6 +40,8 @@ pub struct Exported {
     pub answers: u64,
     /// References of which it says that claims and receipts were heard.
     pub heard: u64,
+    /// Messages from the site of which it says that they were taken.
+    pub taken: u64,
     /// Octets of the file, at most.
     pub octets: u64,
     /// Messages that are larger than the limit by themselves.
@@ -83,17 +87,21 @@ pub struct Imported {
     pub unknown: u64,
     /// References whose claims and receipts the custodian has heard, which was news.
     pub heard: u64,
+    /// Messages from here that the custodian has taken, which was news.
+    pub taken: u64,
 }
 
 /// Writes and reads bundles.
 pub(crate) struct Bundles {
     reception: Arc<Reception>,
     keys: RequestKeys,
+    /// One bundle is read at a time: what it brings is looked for first, and then taken.
+    reading: Mutex<()>,
 }
 
 impl Bundles {
     pub(crate) fn new(reception: Arc<Reception>, keys: RequestKeys) -> Self {
-        Self { reception, keys }
+        Self { reception, keys, reading: Mutex::default() }
     }
 }
 

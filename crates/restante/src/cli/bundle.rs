@@ -186,7 +186,9 @@ fn import(client: &Client, args: &BundleImportArgs, output: Output) -> Result<Im
         let imported = client::runtime()?.block_on(import_one(client, file, output))?;
         bundles.push(ReadFile { file: file.clone(), imported });
     }
-    let brought = bundles.iter().any(|read| read.imported.messages + read.imported.known > 0);
+    // A custodian has mail of its own on the way at any time.
+    let for_us = |imported: &Imported| imported.from == End::Custodian && imported.messages + imported.known > 0;
+    let brought = bundles.iter().any(|read| for_us(&read.imported));
     let left = brought.then(|| wait(client, args.limit)).transpose()?;
     Ok(ImportReport { bundles, left })
 }
@@ -266,7 +268,7 @@ fn export_text(report: &ExportReport) -> String {
 }
 
 fn written_line(Written { file, exported }: &Written) -> String {
-    let Exported { site, custodian, from, messages, answers, heard, octets, too_large, .. } = exported;
+    let Exported { site, custodian, from, messages, answers, heard, taken, octets, too_large, .. } = exported;
     let (whose, other) = match from {
         End::Custodian => (format!("for {site}"), "the site has nothing to fetch"),
         End::Site => (format!("of {site} for {custodian}"), "the custodian knows everything"),
@@ -274,7 +276,8 @@ fn written_line(Written { file, exported }: &Written) -> String {
     let mut line = match file {
         None => format!("Nothing to write {whose}: {other}."),
         Some(file) => {
-            let parts = [(messages, "message(s)"), (answers, "answer(s)"), (heard, "acknowledgement(s)")];
+            let acknowledged = heard + taken;
+            let parts = [(messages, "message(s)"), (answers, "answer(s)"), (&acknowledged, "acknowledgement(s)")];
             let parts = parts.iter().filter(|(count, _)| **count > 0).map(|(count, what)| format!("{count} {what}"));
             let parts: Vec<String> = parts.collect();
             format!("{}: {} {whose}, {}", file.display(), parts.join(", "), format_size(*octets))
@@ -304,7 +307,7 @@ fn read_lines(ReadFile { file, imported }: &ReadFile) -> String {
         (imported.claims, "claim(s)"),
         (imported.receipts, "receipt(s)"),
         (imported.unknown, "answer(s) to nothing known here"),
-        (imported.heard, "acknowledgement(s)"),
+        (imported.heard + imported.taken, "acknowledgement(s)"),
     ];
     let words: Vec<String> =
         parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();

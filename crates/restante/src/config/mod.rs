@@ -316,6 +316,8 @@ pub struct Custodian {
     pub domains: Vec<Domain>,
     /// When it is asked without being told to.
     pub schedule: Schedule,
+    /// The relay that leads to it; a key of [`Config::relays`]. What would go that way may go in a bundle.
+    pub relay: Option<String>,
     /// The keys of those domains that it signs by: only needed for bundles, where nobody can be asked.
     pub keys: BTreeMap<Selector, VerifyingKey>,
 }

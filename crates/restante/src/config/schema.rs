@@ -530,6 +530,12 @@ const CUSTODIAN: &[Field] = &[
     field("every", "duration", Optional("\"15m\""), "Ask this long after the last time."),
     field("times", "list of times", Optional("[\"06:00\", \"18:30\"]"), "Ask at these times of the day, in UTC."),
     field(
+        "relay",
+        "name",
+        Optional("\"provider\""),
+        "The [[relay]] that leads to it: mail that waits for that relay may go in a bundle instead.",
+    ),
+    field(
         "keys",
         "table of keys",
         Optional("{ cust = \"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\" }"),

@@ -74,7 +74,7 @@ fn offer(leg: &Leg, waiting: &Waiting<'_>, trace: &str) -> PendingOffer {
 }
 
 /// A command's arguments as they stand on the wire.
-fn arguments(command: &Command) -> String {
+pub(crate) fn arguments(command: &Command) -> String {
     let mut line = Vec::new();
     command.write_to(&mut line);
     let line = String::from_utf8_lossy(&line);

@@ -90,7 +90,7 @@ fn whole(root: Cursor<'_>, origin: &Path) -> Option<Config> {
     let budgets = tuning::budgets(root.child("budgets"));
     let (limits, store) = (tuning::limits(root.child("limits")), tuning::store(root.child("store")));
 
-    let custodians = sites::custodians(&root, &domains);
+    let custodians = sites::custodians(&root, &domains, &relays);
 
     check_listeners(&listeners, tls.as_ref(), acme.is_some());
     check_repository(&listeners, &domains);

@@ -11,7 +11,7 @@ use toml::de::DeValue;
 use super::Read;
 use super::raw::{RawDeliver, RawRecipients};
 use crate::config::read::{Cursor, FromToml, Wrong};
-use crate::config::{Custodian, DomainSite, LocalDomain, Schedule, TimeOfDay};
+use crate::config::{Custodian, DomainSite, LocalDomain, Relay, Schedule, TimeOfDay};
 
 /// Shortest time between two questions.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -80,11 +80,19 @@ fn keys(table: &Cursor<'_>) -> Option<BTreeMap<Selector, VerifyingKey>> {
 }
 
 /// `[[custodian]]`, in order.
-pub(super) fn custodians(root: &Cursor<'_>, domains: &Read<'_, LocalDomain>) -> Vec<Custodian> {
+pub(super) fn custodians(
+    root: &Cursor<'_>,
+    domains: &Read<'_, LocalDomain>,
+    relays: &BTreeMap<String, Relay>,
+) -> Vec<Custodian> {
     let has_key = |name: &Domain| domains.iter().any(|(_, domain)| domain.name == *name && domain.tbr.is_some());
     let all = || domains.iter().filter(|(_, domain)| domain.tbr.is_some() && domain.site.is_none());
     let read = |table: Cursor<'_>| {
         let custodian = custodian(&table, &has_key, || all().map(|(_, domain)| domain.name.clone()).collect());
+        if let Some(name) = custodian.as_ref().and_then(|c| c.relay.as_ref()).filter(|name| !relays.contains_key(*name))
+        {
+            table.mistake("relay", format!("there is no [[relay]] named `{name}`"), &super::names_of(relays));
+        }
         table.finish();
         custodian
     };
@@ -113,5 +121,6 @@ fn custodian(
         table.mistake("every", "that is too often", "at least 1s; minutes or hours are usual");
     }
     let schedule = Schedule { every, times: times.unwrap_or_default() };
-    Some(Custodian { host: host?, domains, schedule, keys: keys(table).unwrap_or_default() })
+    let (relay, keys) = (table.get("relay"), keys(table).unwrap_or_default());
+    Some(Custodian { host: host?, domains, schedule, relay, keys })
 }
