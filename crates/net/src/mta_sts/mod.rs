@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::lookup::Lookup;
-use crate::retrieval::Client;
+use crate::retrieval::{Client, NoAnswer};
 use shelf::Shelf;
 
 /// Most policies that are kept; the one that ends first gives way.
@@ -51,7 +51,7 @@ struct Shared {
     shelf: Option<Shelf>,
     kept: Mutex<HashMap<Domain, Kept>>,
     /// Fetches under way or just done, by domain and id.
-    fetched: Cache<(Domain, String), Result<Policy, String>>,
+    fetched: Cache<(Domain, String), Result<Policy, Unfetched>>,
     permits: Semaphore,
 }
 
@@ -92,7 +92,27 @@ pub enum Found {
     Policy(Policy),
     /// It announces one that cannot be had, and none is known from before: as if there were none (RFC 8461 §3.3), but worth
     /// a report.
-    Unfetched(String),
+    Unfetched(Unfetched),
+}
+
+/// Why an announced policy cannot be had, each in one plain sentence.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unfetched {
+    /// Its host cannot be reached, or does not answer with it.
+    #[error("{0}")]
+    Fetch(String),
+    /// Its host shows a certificate that does not count (RFC 8461 §3.3): whoever answers there may be anybody.
+    #[error("{0}")]
+    Certificate(String),
+    /// It was fetched, and is no policy.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl From<NoAnswer> for Unfetched {
+    fn from(none: NoAnswer) -> Self {
+        if none.bad_certificate { Self::Certificate(none.text) } else { Self::Fetch(none.text) }
+    }
 }
 
 impl fmt::Debug for MtaSts {
@@ -160,7 +180,7 @@ impl MtaSts {
         for entry in self.shared.getting_old(now) {
             let id = self.shared.announced(&entry.domain).await.unwrap_or(entry.id);
             if let Err(why) = self.shared.fetch(&entry.domain, id, now).await {
-                tracing::warn!(domain = %entry.domain, why, "the MTA-STS policy cannot be fetched anew; the one before counts on");
+                tracing::warn!(domain = %entry.domain, %why, "the MTA-STS policy cannot be fetched anew; the one before counts on");
             }
         }
     }
@@ -205,12 +225,12 @@ impl Shared {
     }
 
     /// Everybody who waits for this policy gets it from one fetch; a failure holds for a while.
-    async fn fetch_once(&self, domain: &Domain, id: String, now: Timestamp) -> Result<Policy, String> {
+    async fn fetch_once(&self, domain: &Domain, id: String, now: Timestamp) -> Result<Policy, Unfetched> {
         let key = (domain.clone(), id.clone());
         self.fetched.get_with(key, self.fetch(domain, id, now)).await
     }
 
-    async fn fetch(&self, domain: &Domain, id: String, now: Timestamp) -> Result<Policy, String> {
+    async fn fetch(&self, domain: &Domain, id: String, now: Timestamp) -> Result<Policy, Unfetched> {
         if let Some(kept) = self.lock().get_mut(domain) {
             kept.tried = now;
         }
@@ -225,11 +245,11 @@ impl Shared {
         Ok(policy)
     }
 
-    async fn download(&self, domain: &Domain) -> Result<Policy, String> {
-        let host = domain.child(HOST_LABEL).map_err(|error| error.to_string())?;
-        let _permit = self.permits.acquire().await.map_err(|error| error.to_string())?;
-        let body = self.client.policy(&host).await.map_err(|none| none.text)?;
-        Policy::parse(&body).map_err(|error| format!("{host}: {error}"))
+    async fn download(&self, domain: &Domain) -> Result<Policy, Unfetched> {
+        let host = domain.child(HOST_LABEL).map_err(|error| Unfetched::Fetch(error.to_string()))?;
+        let _permit = self.permits.acquire().await.map_err(|error| Unfetched::Fetch(error.to_string()))?;
+        let body = self.client.policy(&host).await?;
+        Policy::parse(&body).map_err(|error| Unfetched::Invalid(format!("{host}: {error}")))
     }
 
     async fn keep(&self, entry: Entry, now: Timestamp) {

@@ -117,7 +117,10 @@ async fn a_fetch_that_fails_leaves_what_was_known_and_else_nothing() {
 
     world.table.set_txt("_mta-sts.c.example", &["v=STSv1; id=2"], false);
     let unknown = sts.find(&domain("c.example"), at(600)).await;
-    assert!(matches!(unknown, Found::Unfetched(_)), "{unknown:?}: no certificate for mta-sts.c.example");
+    assert!(
+        matches!(unknown, Found::Unfetched(Unfetched::Certificate(_))),
+        "{unknown:?}: no certificate for mta-sts.c.example"
+    );
 }
 
 #[tokio::test]
@@ -166,7 +169,10 @@ async fn hostile_hosts_give_no_policy() {
         .await;
         let sts = world.open(at(0));
         let found = find(&sts, at(0)).await;
-        assert!(matches!(found, Found::Unfetched(_)), "{what}: {found:?}");
+        // What is no policy is told apart from what never came.
+        let Found::Unfetched(why) = &found else { panic!("{what}: {found:?}") };
+        assert_eq!(matches!(why, Unfetched::Invalid(_)), what == "no policy", "{what}: {why:?}");
+        assert!(!matches!(why, Unfetched::Certificate(_)), "{what}: {why:?}");
         // It is left alone for a while.
         assert!(matches!(find(&sts, at(1)).await, Found::Unfetched(_)));
         assert_eq!(asked.load(Ordering::SeqCst), 1, "{what}");
@@ -178,11 +184,12 @@ async fn neither_private_addresses_nor_wrong_names_are_believed() {
     let world = World::new(|_| good(&body("enforce", 86_400))).await;
     let client = world.client(false);
     let sts = MtaSts::new(world.table.clone(), client, None, at(0)).unwrap();
-    assert!(matches!(find(&sts, at(0)).await, Found::Unfetched(_)));
+    assert!(matches!(find(&sts, at(0)).await, Found::Unfetched(Unfetched::Fetch(_))));
     assert_eq!(world.server.connections(), 0);
 
     let world = World::under("b.example", |_| good(&body("enforce", 86_400))).await;
-    assert!(matches!(find(&world.open(at(0)), at(0)).await, Found::Unfetched(_)));
+    let misnamed = find(&world.open(at(0)), at(0)).await;
+    assert!(matches!(misnamed, Found::Unfetched(Unfetched::Certificate(_))), "{misnamed:?}");
     assert_eq!(world.requests(), 0);
 }
 

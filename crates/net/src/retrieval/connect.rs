@@ -1,6 +1,7 @@
 //! From a host name to an open HTTP connection: resolve, filter, connect, TLS, once, with no second look at the name.
 //! The certificate is the one that the host's TLSA records name, else one that the trusted CAs vouch for.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,6 +68,9 @@ pub(super) enum ConnectError {
     Failed(Domain, String),
     #[error("no connection to {0}: {1}")]
     Tls(Domain, String),
+    /// It shows a certificate that does not count.
+    #[error("no connection to {0}: {1}")]
+    Certificate(Domain, String),
 }
 
 impl Connector {
@@ -128,7 +132,6 @@ impl Connector {
         dane: Option<&Arc<Dane>>,
     ) -> Result<Connection, ConnectError> {
         let failed = |text: String| ConnectError::Failed(host.clone(), text);
-        let no_tls = |text: String| ConnectError::Tls(host.clone(), text);
         let stream = timeout(self.connect_time, TcpStream::connect(SocketAddr::new(address, self.port)))
             .await
             .map_err(|_| failed(format!("{address} does not answer")))?
@@ -140,10 +143,11 @@ impl Connector {
         let config = dane.map_or_else(|| Arc::clone(&self.tls), |records| dane::under(&self.tls, Arc::clone(records)));
         let stream = timeout(self.connect_time, TlsConnector::from(config).connect(name, buffered(stream)))
             .await
-            .map_err(|_| no_tls(format!("{address} does not finish TLS")))?
-            .map_err(|error| no_tls(format!("{address}: {}", dane::explain(&error))))?;
+            .map_err(|_| ConnectError::Tls(host.clone(), format!("{address} does not finish TLS")))?
+            .map_err(|error| broken_tls(host, address, &error))?;
         if let Some(records) = dane {
-            constrain(records, &stream).map_err(|error| no_tls(format!("{address}: {error}")))?;
+            let constrained = constrain(records, &stream);
+            constrained.map_err(|error| ConnectError::Certificate(host.clone(), format!("{address}: {error}")))?;
         }
         self.speak_http(stream).await.map_err(failed)
     }
@@ -161,6 +165,15 @@ impl Connector {
         // Its errors come out at the request that they break.
         let driver = tokio::spawn(async move { drop(driver.await) });
         Ok(Connection { sender, opened: Instant::now(), local, _driver: AbortOnDropHandle::new(driver) })
+    }
+}
+
+/// A handshake that failed, here or there.
+fn broken_tls(host: &Domain, address: IpAddr, error: &io::Error) -> ConnectError {
+    let text = format!("{address}: {}", dane::explain(error));
+    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(rustls::Error::InvalidCertificate(_)) => ConnectError::Certificate(host.clone(), text),
+        _ => ConnectError::Tls(host.clone(), text),
     }
 }
 

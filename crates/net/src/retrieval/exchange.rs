@@ -29,17 +29,21 @@ pub(super) struct Broken {
     pub(super) text: String,
     /// It was TLS that failed.
     pub(super) is_tls: bool,
+    /// TLS failed for the host's certificate.
+    pub(super) is_certificate: bool,
 }
 
 impl From<ConnectError> for Broken {
     fn from(error: ConnectError) -> Self {
-        Self { text: error.to_string(), is_tls: matches!(error, ConnectError::Tls(..)) }
+        let is_certificate = matches!(error, ConnectError::Certificate(..));
+        let is_tls = is_certificate || matches!(error, ConnectError::Tls(..));
+        Self { text: error.to_string(), is_tls, is_certificate }
     }
 }
 
 impl From<String> for Broken {
     fn from(text: String) -> Self {
-        Self { text, is_tls: false }
+        Self { text, is_tls: false, is_certificate: false }
     }
 }
 

@@ -207,6 +207,8 @@ pub struct NoAnswer {
     pub status: Option<u16>,
     /// The repository's wish, at most a day.
     pub retry_after: Option<Duration>,
+    /// Nobody was asked: the host shows a certificate that does not count.
+    pub bad_certificate: bool,
 }
 
 impl Client {

@@ -16,7 +16,7 @@ use reference::message_signature::Signer;
 use reference::pending::{self, Cursor, PendingList};
 use tokio::time::timeout;
 
-use super::exchange::{Answered, retry_after, unwritable};
+use super::exchange::{Answered, Broken, retry_after, unwritable};
 use super::signed::signed;
 use super::{Client, NoAnswer, Shared};
 
@@ -118,13 +118,11 @@ impl Client {
         let shared = self.shared();
         let answered = timeout(shared.config.exchange_time, shared.exchange(host, build)).await;
         let answered = answered.unwrap_or_else(|_| Err("no answer in time".to_owned().into()));
-        let head = answered.map_err(|broken| none(broken.text))?.response;
+        let head = answered.map_err(unreached)?.response;
         if head.status().is_success() {
             return Ok(());
         }
-        let status = head.status().as_u16();
-        let text = format!("{host} answers {status}");
-        Err(NoAnswer { text, status: Some(status), retry_after: retry_after(head.headers()) })
+        Err(refused(host, head.status(), head.headers()))
     }
 
     async fn post(
@@ -153,7 +151,7 @@ impl Client {
         let shared = self.shared();
         let whole = async {
             loop {
-                let answered = shared.exchange(host, &build).await.map_err(|broken| none(broken.text))?;
+                let answered = shared.exchange(host, &build).await.map_err(unreached)?;
                 // An answer that hangs after the link was renewed is asked for again.
                 if let Some(read) = shared.link.hold(shared.read_small(host, answered, media, limit)).await {
                     return read;
@@ -175,9 +173,7 @@ impl Shared {
         let Answered { connection, response } = answered;
         let (head, body) = response.into_parts();
         if head.status != StatusCode::OK {
-            let status = head.status.as_u16();
-            let text = format!("{host} answers {status}");
-            return Err(NoAnswer { text, status: Some(status), retry_after: retry_after(&head.headers) });
+            return Err(refused(host, head.status, &head.headers));
         }
         if !is_of_media(&head.headers, media) {
             return Err(none(format!("{host} does not answer with {media}")));
@@ -211,6 +207,16 @@ fn malformed(error: &BodyError) -> NoAnswer {
     none(error.to_string())
 }
 
+fn refused(host: &Domain, status: StatusCode, headers: &HeaderMap) -> NoAnswer {
+    let status = status.as_u16();
+    let refused = none(format!("{host} answers {status}"));
+    NoAnswer { status: Some(status), retry_after: retry_after(headers), ..refused }
+}
+
+fn unreached(broken: Broken) -> NoAnswer {
+    NoAnswer { bad_certificate: broken.is_certificate, ..none(broken.text) }
+}
+
 fn none(text: impl Into<String>) -> NoAnswer {
-    NoAnswer { text: text.into(), status: None, retry_after: None }
+    NoAnswer { text: text.into(), status: None, retry_after: None, bad_certificate: false }
 }

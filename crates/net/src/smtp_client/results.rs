@@ -18,7 +18,7 @@ use super::link::Link;
 use super::route::Place;
 use super::{Destination, Inner, Route, TlsPolicy};
 use crate::dns::DnsError;
-use crate::mta_sts::Found;
+use crate::mta_sts::{Found, Unfetched};
 use crate::tls::Security;
 use crate::tls::dane::{self, Mismatch};
 use crate::wire::Stream;
@@ -147,6 +147,15 @@ fn fault_of(error: &rustls::Error) -> TlsFault {
     }
 }
 
+/// The same for an MTA-STS policy that is announced and cannot be had (RFC 8460 §4.3.2.2).
+fn fault_of_policy(why: &Unfetched) -> TlsFault {
+    match why {
+        Unfetched::Fetch(_) => TlsFault::StsPolicyFetchError,
+        Unfetched::Certificate(_) => TlsFault::StsWebpkiInvalid,
+        Unfetched::Invalid(_) => TlsFault::StsPolicyInvalid,
+    }
+}
+
 /// The same for a certificate that TLSA records do not name.
 fn fault_of_mismatch(mismatch: &Mismatch) -> TlsFault {
     match mismatch {
@@ -229,15 +238,15 @@ impl Inner {
                 (found, Some(policy).filter(|policy| policy.mode == Mode::Testing))
             }
             Found::None => (TlsPolicyFound::NoPolicyFound, None),
-            Found::Unfetched(text) => {
+            Found::Unfetched(why) => {
                 (observer.0)(TlsResult {
                     domain: domain.clone(),
                     policy: TlsPolicyFound::Sts(Vec::new()),
                     host: host.clone(),
                     peer: None,
                     local: None,
-                    fault: Some(TlsFault::StsPolicyFetchError),
-                    text,
+                    fault: Some(fault_of_policy(&why)),
+                    text: why.to_string(),
                 });
                 (TlsPolicyFound::NoPolicyFound, None)
             }
@@ -266,5 +275,23 @@ fn fault_at(outcome: Result<&Link, &Failure>) -> Option<(Option<TlsFault>, Strin
         Ok(_) | Err(Failure::NoTls) => Some((Some(TlsFault::StarttlsNotSupported), String::new())),
         Err(Failure::Tls(broken)) => Some((Some(broken.fault), broken.why.clone())),
         Err(Failure::Unreachable(_) | Failure::Refused(_) | Failure::Auth(_)) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_that_cannot_be_had_is_told_by_its_kind() {
+        let why = || "a sentence".to_owned();
+        let words = [
+            (Unfetched::Fetch(why()), "\"sts-policy-fetch-error\""),
+            (Unfetched::Certificate(why()), "\"sts-webpki-invalid\""),
+            (Unfetched::Invalid(why()), "\"sts-policy-invalid\""),
+        ];
+        for (why, word) in words {
+            assert_eq!(serde_json::to_string(&fault_of_policy(&why)).unwrap(), word);
+        }
     }
 }

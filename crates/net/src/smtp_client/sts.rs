@@ -34,7 +34,7 @@ impl Inner {
             }
             Found::None => Sts::Silent,
             Found::Unfetched(why) => {
-                tracing::info!(%domain, why, "an MTA-STS policy is announced, but cannot be had");
+                tracing::info!(%domain, %why, "an MTA-STS policy is announced, but cannot be had");
                 Sts::Silent
             }
         }

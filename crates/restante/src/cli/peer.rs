@@ -244,7 +244,7 @@ async fn policy(domain: &Domain, policies: Option<&MtaSts>) -> Sts {
             mx: policy.mx.iter().map(ToString::to_string).collect(),
             problem: None,
         },
-        Found::Unfetched(problem) => Sts { problem: Some(problem), ..Sts::default() },
+        Found::Unfetched(why) => Sts { problem: Some(why.to_string()), ..Sts::default() },
     }
 }
 
