@@ -8,7 +8,7 @@ use std::fs;
 use testbed::peers::restante::steps;
 use testbed::peers::{MailServer, Nginx, Restante, RestanteConfig, Site};
 use testbed::samples::awkward;
-use testbed::{Record, Sandbox, wait};
+use testbed::{Host, PackageSet, Process, Record, Sandbox, wait};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_restante");
 
@@ -113,6 +113,86 @@ fn a_domain_learns_what_its_policy_would_keep_back() {
     // There is nothing new to tell; the report itself is no news.
     let sent = a.json(&["reports", "send"], b"").unwrap();
     assert_eq!((&sent["kinds"][0]["handed_over"], &sent["kinds"][0]["waiting"]), (&0.into(), &0.into()), "{sent}");
+}
+
+/// A web server that takes reports, and may be closed.
+struct ReportDesk {
+    host: Host,
+    _process: Process,
+}
+
+impl ReportDesk {
+    fn start(sandbox: &Sandbox, name: &str) -> Self {
+        // It brings Python.
+        let host = sandbox.host(name, &[PackageSet::Milter]).unwrap();
+        sandbox.certify(&host).unwrap();
+        let (script, room) = (host.room().join("report_desk.py"), host.room().display().to_string());
+        fs::write(&script, include_str!("report_desk.py")).unwrap();
+        let mut process = host.spawn("desk", &["/usr/bin/python3", script.to_str().unwrap(), &room]).unwrap();
+        host.wait_for_port(443, &mut process).unwrap();
+        Self { host, _process: process }
+    }
+
+    fn close(&self) {
+        fs::write(self.host.room().join("taken/closed"), "").unwrap();
+    }
+
+    fn open(&self) {
+        fs::remove_file(self.host.room().join("taken/closed")).unwrap();
+    }
+
+    /// How many were turned away.
+    fn turned_away(&self) -> usize {
+        fs::read_to_string(self.host.room().join("turned-away")).map_or(0, |paths| paths.lines().count())
+    }
+
+    /// The first two reports: path, media type and octets of each.
+    fn taken(&self) -> Vec<(String, String, Vec<u8>)> {
+        let files = (0..2).map_while(|n| fs::read(self.host.room().join(format!("taken/{n}.report"))).ok());
+        let parts = files.map(|file| {
+            let mut parts = file.splitn(3, |octet| *octet == b'\n').map(<[u8]>::to_vec);
+            let (path, media, body) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
+            (String::from_utf8(path).unwrap(), String::from_utf8(media).unwrap(), body)
+        });
+        parts.collect()
+    }
+}
+
+/// p.example announces a policy, and serves what is none; it wants reports by HTTPS, at a web server that is closed at first.
+#[test]
+fn a_report_goes_by_https_and_waits_while_nobody_takes_it() {
+    let sandbox = Sandbox::new().unwrap();
+    let web = policy_host(&sandbox, "enforce");
+    fs::write(web.files().join(".well-known/mta-sts.txt"), "soon to come\n").unwrap();
+    let peer = MailServer::postfix(&sandbox, &Site::new("mx.p.example", &["p.example"])).unwrap();
+    let desk = ReportDesk::start(&sandbox, "desk.p.example");
+    let place = "v=TLSRPTv1; rua=https://desk.p.example/tls?from=all";
+    sandbox.publish(&[Record::Txt("_smtp._tls.p.example".to_owned(), place.to_owned())]).unwrap();
+    let a = Restante::start(&sandbox, restante("mx.a.example")).unwrap();
+    let id = a.send("alice@a.example", &["bob@p.example"], &awkward("counted")).unwrap();
+    a.wait_for_state(&id, "relayed", wait::LONG).unwrap();
+    peer.maildir("bob").wait_for(1, wait::LONG).unwrap();
+
+    desk.close();
+    let sent = a.json(&["reports", "send"], b"").unwrap();
+    assert_eq!((&sent["kinds"][0]["handed_over"], &sent["kinds"][0]["waiting"]), (&0.into(), &1.into()), "{sent}");
+    assert_eq!((desk.turned_away(), desk.taken().len()), (1, 0));
+    desk.open();
+    let sent = a.json(&["reports", "send"], b"").unwrap();
+    assert_eq!((&sent["kinds"][0]["handed_over"], &sent["kinds"][0]["waiting"]), (&1.into(), &0.into()), "{sent}");
+    // Once it is taken it is gone here.
+    let sent = a.json(&["reports", "send"], b"").unwrap();
+    assert_eq!((&sent["kinds"][0]["handed_over"], &sent["kinds"][0]["waiting"]), (&0.into(), &0.into()), "{sent}");
+
+    let [(path, media, body)] = &desk.taken()[..] else { panic!("not one report") };
+    assert_eq!((path.as_str(), media.as_str()), ("/tls?from=all", "application/tlsrpt+gzip"));
+    let report = restante::reports::inbox::gunzip(body).unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    assert_eq!(report["contact-info"].as_str().unwrap().split('@').nth(1), Some("a.example"), "{report:#}");
+    let policies = report["policies"].as_array().unwrap();
+    let sts = policies.iter().find(|policy| policy["policy"]["policy-type"] == "sts").unwrap();
+    assert_eq!(sts["policy"]["policy-domain"], "p.example", "{report:#}");
+    assert_eq!(sts["failure-details"][0]["result-type"], "sts-policy-invalid", "{report:#}");
 }
 
 /// A report that nobody can take yet is on disk, and goes after a kill.
