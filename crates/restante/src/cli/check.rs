@@ -1,5 +1,7 @@
 //! `restante check config`: the configuration, and every file that it names, read as the server would.
 
+use std::collections::BTreeSet;
+
 use net::dns::Source;
 use net::dns::zone::Zone;
 use net::tls::{Certificates, ClientTls, Trust};
@@ -65,7 +67,10 @@ fn certificates(config: &Config, findings: &mut Findings) {
     if !files.is_empty() {
         findings.errors.extend(Certificates::load(&files).err().map(|error| error.to_string()));
     }
-    if let Some(path) = &config.outgoing.ca_file {
+    let acme = config.acme.as_ref().and_then(|acme| acme.ca_file.as_ref());
+    // One file may serve both: it is complained of once.
+    let trusted: BTreeSet<_> = config.outgoing.ca_file.iter().chain(acme).collect();
+    for path in trusted {
         findings.errors.extend(ClientTls::new(&Trust::CaFile(path.clone())).err().map(|error| error.to_string()));
     }
 }
@@ -168,6 +173,29 @@ mod tests {
         }
         assert!(findings.warnings.iter().any(|warning| warning.contains("no relay listener")));
         assert!(super::text(&findings, &config).ends_with("5 errors"));
+    }
+
+    /// Nothing that is missing, and nothing that holds no certificate, is left to the first order.
+    #[test]
+    fn the_cas_of_the_acme_directory_are_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let errors = |outgoing: &str| {
+            let text = format!(
+                "hostname = \"mx.a.example\"\ndata_dir = \".\"\n{outgoing}\
+                 [acme]\ndirectory = \"https://acme.a.example/directory\"\naccept_terms = true\nca_file = \"acme-ca.pem\"\n"
+            );
+            let config = Config::parse(&text, &directory.path().join("restante.toml")).unwrap();
+            let errors = check(&config).errors;
+            errors.into_iter().filter(|error| error.contains("acme-ca.pem")).collect::<Vec<_>>()
+        };
+        assert_eq!(errors("").len(), 1, "it is missing");
+        assert_eq!(errors("[outgoing]\nca_file = \"acme-ca.pem\"\n").len(), 1, "once is enough");
+        std::fs::write(directory.path().join("acme-ca.pem"), "no certificate\n").unwrap();
+        let empty = errors("");
+        assert!(empty.len() == 1 && empty[0].contains("certificate"), "{empty:?}");
+        let ca = rcgen::generate_simple_self_signed(vec!["acme.a.example".to_owned()]).unwrap();
+        std::fs::write(directory.path().join("acme-ca.pem"), ca.cert.pem()).unwrap();
+        assert_eq!(errors(""), Vec::<String>::new());
     }
 
     #[test]
