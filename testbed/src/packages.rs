@@ -25,6 +25,8 @@ pub enum PackageSet {
     OpenSmtpd,
     /// Dovecot with LMTP and IMAP.
     Dovecot,
+    /// mbsync, which copies mailboxes by IMAP.
+    Isync,
     /// nginx, to measure against.
     Nginx,
     /// Knot (signs zones) and unbound (validates).
@@ -37,13 +39,14 @@ pub enum PackageSet {
 
 impl PackageSet {
     /// Every set.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Tools,
         Self::Firewall,
         Self::Postfix,
         Self::Exim,
         Self::OpenSmtpd,
         Self::Dovecot,
+        Self::Isync,
         Self::Nginx,
         Self::Dnssec,
         Self::Dkim,
@@ -60,6 +63,7 @@ impl PackageSet {
             Self::Exim => "exim",
             Self::OpenSmtpd => "opensmtpd",
             Self::Dovecot => "dovecot",
+            Self::Isync => "isync",
             Self::Nginx => "nginx",
             Self::Dnssec => "dnssec",
             Self::Dkim => "dkim",
@@ -75,6 +79,7 @@ impl PackageSet {
             Self::Exim => &["exim4-daemon-light"],
             Self::OpenSmtpd => &["opensmtpd"],
             Self::Dovecot => &["dovecot-core", "dovecot-lmtpd", "dovecot-imapd"],
+            Self::Isync => &["isync"],
             Self::Nginx => &["nginx-light"],
             Self::Dnssec => &["knot", "knot-dnsutils", "knot-dnssecutils", "unbound"],
             Self::Dkim => &["python3-dkim", "python3-authres"],

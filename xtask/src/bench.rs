@@ -14,6 +14,7 @@ mod hostile;
 mod offers;
 mod refusal;
 mod retrieval;
+mod sites;
 mod sizes;
 mod smtp;
 mod under_test;
@@ -52,7 +53,7 @@ struct Benchmark {
     run: fn(Effort) -> Result<Vec<Figure>>,
 }
 
-const BENCHMARKS: [Benchmark; 11] = [
+const BENCHMARKS: [Benchmark; 12] = [
     Benchmark {
         name: "small",
         about: "4 KiB by value, 50 connections, beside Postfix",
@@ -108,6 +109,12 @@ const BENCHMARKS: [Benchmark; 11] = [
         about: "10 MiB to 50 domains of one receiver, beside Postfix",
         peer: "Postfix",
         run: fan_out::run,
+    },
+    Benchmark {
+        name: "sites",
+        about: "mail that waits for a site behind a slow link that breaks, beside ETRN and IMAP",
+        peer: "by value",
+        run: sites::run,
     },
 ];
 

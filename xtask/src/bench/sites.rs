@@ -1,0 +1,173 @@
+//! Mail that waits for a site behind a slow link that breaks: a Restante site and its custodian, beside Postfix at both ends with
+//! ETRN, and beside an IMAP synchroniser (mbsync from Dovecot).
+//!
+//! When the link breaks both ends know at once, and when it is up again the site's hook runs: nobody waits for timeouts, which
+//! favours the peers. What breaks cost is what the same mail took more than over the same link without breaks.
+
+use std::fs;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use testbed::Host;
+
+use super::Effort;
+use super::figures::{Figure, Goal};
+use super::under_test::wire_octets;
+
+mod imap;
+mod reference;
+mod value;
+
+/// What the far end sends over the link.
+const RATE: &str = "512kbit";
+/// At that rate, what 30 seconds are at 64 kbit/s.
+const UP: Duration = Duration::from_millis(3750);
+const DOWN: Duration = Duration::from_millis(500);
+/// After this a transfer is given up, and counts as if it had ended then; looks at mailboxes and counters.
+const LIMIT: Duration = Duration::from_secs(45);
+const LOOK: Duration = Duration::from_millis(20);
+/// Nothing more comes when nothing came for so long.
+const QUIET: Duration = Duration::from_millis(700);
+
+/// Octets of the mail that waits: letters, and attachments that fit into one window each.
+const MAIL: [usize; 12] = [2_000, 3_000, 4_000, 6_000, 8_000, 12_000, 20_000, 30_000, 45_000, 70_000, 90_000, 150_000];
+/// One that does not.
+const LARGER: usize = 400_000;
+/// A round takes two minutes: there is no time for more, nor for less.
+const ROUNDS: usize = 1;
+/// How often the link is up for it.
+const WINDOWS: usize = 2;
+
+/// A site and where its mail waits.
+trait Contender {
+    /// The site's machine.
+    fn site(&self) -> &Host;
+    /// The one at the far end of the link.
+    fn far(&self) -> &Host;
+    /// Lets this mail wait for the site, whose link is down.
+    fn put(&mut self, mail: &[Vec<u8>]) -> Result<()>;
+    /// What the site's hook does when the link comes up.
+    fn link_is_up(&mut self) -> Result<()>;
+    /// The Maildir in which mail is readable while the link is down.
+    fn maildir(&self) -> PathBuf;
+}
+
+/// What some mail took.
+struct Taken {
+    /// Until all of it was readable.
+    seconds: f64,
+    /// At the site's interface, both ways.
+    octets: f64,
+}
+
+pub(super) fn run(_: Effort) -> Result<Vec<Figure>> {
+    let mut ours = reference::Ours::start()?;
+    let mut peers: [(&str, Box<dyn Contender>); 2] =
+        [("ETRN", Box::new(value::Etrn::start()?)), ("IMAP", Box::new(imap::Imap::start()?))];
+    for contender in std::iter::once(&ours as &dyn Contender).chain(peers.iter().map(|(_, peer)| &**peer)) {
+        contender.far().slow_down(RATE)?;
+    }
+    let figures = |what: &str, unit: &'static str, goal: Goal| {
+        peers.each_ref().map(|(name, _)| Figure::new(format!("{what}, peer: {name}"), unit, goal))
+    };
+    let mut seconds = figures("until all is readable", "s", Goal::RatioAtMost(1.0));
+    let mut octets = figures("octets on the wire", "KiB", Goal::RatioAtMost(1.0));
+    let mut wasted = figures("octets that breaks cost", "KiB", Goal::RatioAtMost(1.0));
+    let mut larger = figures("of one message larger than a window, readable after two windows", "", Goal::AtLeast(1.0));
+    for round in 0..ROUNDS {
+        let our = both(&mut ours, round)?;
+        for (number, (_, peer)) in peers.iter_mut().enumerate() {
+            let their = both(&mut **peer, round)?;
+            seconds[number].round(our.1.seconds, their.1.seconds);
+            octets[number].round(our.1.octets, their.1.octets);
+            wasted[number].round(our.1.octets - our.0.octets, their.1.octets - their.0.octets);
+        }
+    }
+    let our = one_larger(&mut ours)?;
+    for (number, (_, peer)) in peers.iter_mut().enumerate() {
+        larger[number].round(our, one_larger(&mut **peer)?);
+    }
+    Ok([seconds, octets, wasted, larger].into_iter().flatten().collect())
+}
+
+/// The same amount of mail over a link that does not break, and over one that does.
+fn both(contender: &mut dyn Contender, round: usize) -> Result<(Taken, Taken)> {
+    let mail = |offset: usize| -> Vec<Vec<u8>> {
+        MAIL.iter().enumerate().map(|(n, size)| message(round * 100 + offset + n, *size)).collect()
+    };
+    Ok((transfer(contender, &mail(0), None)?, transfer(contender, &mail(50), Some(UP))?))
+}
+
+fn message(number: usize, size: usize) -> Vec<u8> {
+    testbed::samples::attachment(&format!("number {number}"), size)
+}
+
+/// Lets mail wait, and brings the link up until all of it is readable.
+fn transfer(contender: &mut dyn Contender, mail: &[Vec<u8>], up: Option<Duration>) -> Result<Taken> {
+    contender.site().hang_up(contender.far())?;
+    contender.put(mail)?;
+    let wanted = readable(&contender.maildir()) + mail.len();
+    let (before, start) = (wire_octets(contender.site())?, Instant::now());
+    let seconds = loop {
+        if window(contender, wanted, up.unwrap_or(LIMIT))? {
+            break start.elapsed().as_secs_f64();
+        }
+        if start.elapsed() > LIMIT {
+            break LIMIT.as_secs_f64();
+        }
+        contender.site().hang_up(contender.far())?;
+        thread::sleep(DOWN);
+    };
+    let octets = quiet_octets(contender.site())? - before;
+    Ok(Taken { seconds, octets: octets as f64 / 1024.0 })
+}
+
+/// The link is up until so much mail is readable, at most for a time. Is it?
+fn window(contender: &mut dyn Contender, wanted: usize, up: Duration) -> Result<bool> {
+    let begun = Instant::now();
+    contender.site().plug_in()?;
+    contender.link_is_up()?;
+    while begun.elapsed() < up {
+        if readable(&contender.maildir()) >= wanted {
+            return Ok(true);
+        }
+        thread::sleep(LOOK);
+    }
+    Ok(false)
+}
+
+/// Is a message that is larger than a window readable after some? 1 or 0.
+fn one_larger(contender: &mut dyn Contender) -> Result<f64> {
+    contender.site().hang_up(contender.far())?;
+    contender.put(&[message(999, LARGER)])?;
+    for _ in 0..WINDOWS {
+        window(contender, usize::MAX, UP)?;
+        contender.site().hang_up(contender.far())?;
+        thread::sleep(DOWN);
+    }
+    let maildir = contender.maildir();
+    let files = ["new", "cur"].into_iter().filter_map(|part| fs::read_dir(maildir.join(part)).ok()).flatten();
+    let is_it = |file: fs::DirEntry| file.metadata().is_ok_and(|found| found.len() >= LARGER as u64);
+    Ok(if files.flatten().any(is_it) { 1.0 } else { 0.0 })
+}
+
+fn readable(maildir: &std::path::Path) -> usize {
+    let count = |part: &str| fs::read_dir(maildir.join(part)).map_or(0, Iterator::count);
+    count("new") + count("cur")
+}
+
+/// The count of octets once it stands still: claims and receipts of what is readable already are counted too.
+fn quiet_octets(site: &Host) -> Result<u64> {
+    let (mut octets, mut since) = (wire_octets(site)?, Instant::now());
+    while since.elapsed() < QUIET {
+        thread::sleep(LOOK);
+        let now = wire_octets(site)?;
+        // Neighbours are asked for their addresses now and then.
+        if now > octets + 200 {
+            (octets, since) = (now, Instant::now());
+        }
+    }
+    Ok(octets)
+}
