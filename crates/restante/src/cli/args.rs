@@ -253,9 +253,9 @@ For hooks of the network: contrib/link has some for systemd-networkd, NetworkMan
 pub enum BundleCommand {
     /// Write what waits for the other end of a link into a file
     #[command(after_help = "\
-At the custodian: everything that waits for the site. At the site: what became of what it got. Nothing changes here until the
-other end has answered: a file that is lost has lost nothing, and may be written again. It holds the messages in clear: encrypt
-the disk, or the file with age or GnuPG.
+At the custodian: everything that waits for the site. At the site: what became of what it got, and what users there send, which then
+waits for the custodian's word. Custody stays here until the other end has answered: a file that is lost has lost nothing, and may
+be written again. It holds the messages in clear: encrypt the disk, or the file with age or GnuPG.
 
 Examples:
   restante bundle export site.example --out /media/stick/                  as many files as it takes
