@@ -11,6 +11,7 @@ mod domains;
 mod fan_out;
 mod figures;
 mod hostile;
+mod list;
 mod offers;
 mod refusal;
 mod retrieval;
@@ -53,7 +54,7 @@ struct Benchmark {
     run: fn(Effort) -> Result<Vec<Figure>>,
 }
 
-const BENCHMARKS: [Benchmark; 12] = [
+const BENCHMARKS: [Benchmark; 13] = [
     Benchmark {
         name: "small",
         about: "4 KiB by value, 50 connections, beside Postfix",
@@ -115,6 +116,12 @@ const BENCHMARKS: [Benchmark; 12] = [
         about: "mail that waits for a site behind a slow link that breaks, beside ETRN and IMAP",
         peer: "by value",
         run: sites::run,
+    },
+    Benchmark {
+        name: "list",
+        about: "100 KiB to 10,000 recipients in 2,000 domains, beside Postfix",
+        peer: "Postfix",
+        run: list::run,
     },
 ];
 

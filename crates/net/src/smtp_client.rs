@@ -15,6 +15,8 @@ mod session;
 mod sts;
 
 #[cfg(test)]
+mod sharing_tests;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;
@@ -30,7 +32,8 @@ use smtp::Secret;
 use crate::dns::Resolver;
 use crate::mta_sts::MtaSts;
 use crate::tls::{ClientTls, Security};
-use pool::Pool;
+use connect::Obtained;
+use pool::{Known, Pool};
 
 pub use examine::{Examined, Met};
 pub use results::{Observer, TlsFault, TlsPolicyFound, TlsResult};
@@ -59,6 +62,8 @@ pub struct Settings {
     pub uses: u32,
     /// Most connections at once, idle ones included.
     pub connections: usize,
+    /// Most of them to one address of a host.
+    pub connections_per_host: usize,
     /// Source address of IPv4 connections.
     pub bind_ipv4: Option<Ipv4Addr>,
     /// Source address of IPv6 connections.
@@ -84,6 +89,7 @@ impl Settings {
             idle: Duration::from_secs(8),
             uses: 1000,
             connections: 500,
+            connections_per_host: 20,
             bind_ipv4: None,
             bind_ipv6: None,
             dane: true,
@@ -93,7 +99,7 @@ impl Settings {
     }
 }
 
-/// Where to connect, and how. Connections are reused for an equal destination only.
+/// Where to connect, and how.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Destination {
     /// The hosts.
@@ -233,22 +239,25 @@ impl Client {
     /// A client without connections. Must be called within a tokio runtime: a task closes idle connections until
     /// the last clone is gone.
     pub fn new(settings: Settings, resolver: Resolver) -> Self {
-        let pool = Pool::new(settings.connections, settings.idle);
+        let pool = Pool::new(settings.connections, settings.connections_per_host, settings.idle);
         Self { inner: Arc::new(Inner { settings, resolver, pool }) }
     }
 
-    /// A session that is ready for a transaction: greeted, in TLS and logged in as the destination asks for. An
-    /// idle connection if there is one, else the first host that can be had. Waits while there are as many
-    /// connections as there may be.
+    /// A session that is ready for a transaction: there is a connection to the first host that can be had, greeted, in
+    /// TLS and logged in as the destination asks for. It is shared with all destinations that ask for the same there,
+    /// transaction by transaction. Waits while there are as many connections as there may be.
     ///
     /// # Errors
     /// [`ConnectError`].
     pub async fn connect(&self, destination: &Destination) -> Result<Session, ConnectError> {
-        if let Some(link) = self.inner.pool.take(destination).await {
-            return Ok(Session::new(Arc::clone(&self.inner), destination.clone(), link, true));
+        let session = |place: &_, known| Session::new(Arc::clone(&self.inner), destination.clone(), place, known);
+        if let Some((place, known)) = self.inner.known(destination).await? {
+            return Ok(session(&place, known));
         }
-        let link = self.inner.open(destination).await?;
-        Ok(Session::new(Arc::clone(&self.inner), destination.clone(), link, false))
+        let Obtained { link, place, .. } = self.inner.obtain(destination, false).await?;
+        let known = Known::of(&link);
+        self.inner.pool.put(link);
+        Ok(session(&place, known))
     }
 
     /// The link to the world has come up, maybe as another one: idle connections are not used any more.

@@ -259,7 +259,7 @@ impl Default for Timers {
 pub struct Limits {
     /// Deliveries to one destination.
     pub per_destination: usize,
-    /// Deliveries in all.
+    /// Deliveries in all. No sender has more of them than are left for others.
     pub deliveries: usize,
     /// Retrievals from one signing domain.
     pub per_origin: usize,
@@ -271,7 +271,8 @@ pub struct Limits {
     pub posts: usize,
     /// Rows that wait in memory for a place; beyond that their keys do.
     pub waiting: usize,
-    /// Rows and keys in hand, with a job or waiting; beyond that they stay in the ledger.
+    /// Rows and keys in hand, with a job or waiting. Beyond that nothing is read from the ledger that is due, and at twice as
+    /// many what is new waits there too.
     pub in_hand: usize,
 }
 
@@ -285,7 +286,7 @@ impl Default for Limits {
             judgements: 64,
             posts: 64,
             waiting: 4096,
-            in_hand: 50_000,
+            in_hand: 2048,
         }
     }
 }

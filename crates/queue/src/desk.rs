@@ -2,13 +2,13 @@
 //!
 //! In memory only. A crash empties the desk, and the ledger's due rows fill it again.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::Hash;
+use std::collections::HashMap;
 
-use mail::ledger::{Key, Route, Row};
+use mail::ledger::{Key, Leg, Route, Row, Source};
 use mail::{Domain, Xuid};
 
 use crate::config::Limits;
+use crate::lanes::Lanes;
 use crate::port::JobId;
 use crate::work::JobKind;
 
@@ -19,6 +19,26 @@ pub(crate) struct Repository {
     pub(crate) d: Domain,
 }
 
+/// Whose mail it is: senders share the places for deliveries.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Sender {
+    Account(String),
+    /// A local user, by the address that he gave.
+    Address(String),
+    /// Everybody of a domain elsewhere: a list has a return path for each recipient. Reports have none.
+    Domain(Option<Domain>),
+}
+
+impl Sender {
+    pub(crate) fn of(leg: &Leg) -> Self {
+        match (&leg.source, &leg.mail_from) {
+            (Source::Submission(account), _) => Self::Account(account.clone()),
+            (Source::Local, Some(address)) => Self::Address(address.to_string()),
+            (_, address) => Self::Domain(address.as_ref().and_then(mail::Address::domain)),
+        }
+    }
+}
+
 /// What is in hand.
 pub(crate) struct Desk {
     working: HashMap<Key, Working>,
@@ -26,7 +46,7 @@ pub(crate) struct Desk {
     waiting: usize,
     next_job: u64,
     pub(crate) jobs: HashMap<JobId, JobKind>,
-    pub(crate) deliveries: Lanes<Route>,
+    pub(crate) deliveries: Lanes<Route, Sender>,
     pub(crate) retrievals: Lanes<Domain>,
     pub(crate) judgements: Lanes<Domain>,
     pub(crate) delegations: Lanes<Repository>,
@@ -81,7 +101,7 @@ impl Desk {
             waiting: 0,
             next_job: 0,
             jobs: HashMap::new(),
-            deliveries: Lanes::new(limits.deliveries, limits.per_destination),
+            deliveries: Lanes::shared(limits.deliveries, limits.per_destination),
             retrievals: Lanes::new(limits.retrievals, limits.per_origin),
             judgements: Lanes::new(limits.judgements, limits.per_origin),
             delegations: Lanes::new(limits.posts, limits.per_origin),
@@ -209,149 +229,5 @@ impl Desk {
             Some(Working::Settling(reached)) => reached,
             _ => &[],
         }
-    }
-}
-
-/// What goes first within a lane: the least. Whoever has none goes in the order of arrival.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Rank {
-    /// There is time.
-    pub(crate) can_wait: bool,
-    pub(crate) octets: u64,
-}
-
-/// Places, and who waits for one: so many in all, so many for each lane. By rank and then first come, first served within a
-/// lane, lanes in turn.
-pub(crate) struct Lanes<L> {
-    lanes: HashMap<L, Lane>,
-    /// Lanes with somebody waiting and room for him, but for the total.
-    ready: VecDeque<L>,
-    running: usize,
-    total: usize,
-    each: usize,
-}
-
-#[derive(Default)]
-struct Lane {
-    running: usize,
-    /// In order.
-    waiting: VecDeque<(Rank, Key)>,
-    is_ready: bool,
-}
-
-impl<L: Eq + Hash + Clone> Lanes<L> {
-    pub(crate) fn new(total: usize, each: usize) -> Self {
-        Self { lanes: HashMap::new(), ready: VecDeque::new(), running: 0, total, each }
-    }
-
-    /// Is there a place, with nobody waiting for it?
-    pub(crate) fn has_room(&self, name: &L) -> bool {
-        let lane = self.lanes.get(name);
-        self.running < self.total && lane.is_none_or(|lane| lane.running < self.each && lane.waiting.is_empty())
-    }
-
-    /// No place will ever be free.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.total == 0
-    }
-
-    /// Waits for a place.
-    pub(crate) fn queue(&mut self, name: &L, key: Key) {
-        self.queue_by(name, Rank::default(), key);
-    }
-
-    /// Waits for a place, before all of a higher rank.
-    pub(crate) fn queue_by(&mut self, name: &L, rank: Rank, key: Key) {
-        let waiting = &mut self.lanes.entry(name.clone()).or_default().waiting;
-        let place = waiting.partition_point(|(before, _)| *before <= rank);
-        waiting.insert(place, (rank, key));
-        self.make_ready(name);
-    }
-
-    /// Gives a place back.
-    pub(crate) fn leave(&mut self, name: &L) {
-        let Some(lane) = self.lanes.get_mut(name) else { return };
-        lane.running = lane.running.saturating_sub(1);
-        self.running = self.running.saturating_sub(1);
-        if lane.running == 0 && lane.waiting.is_empty() {
-            self.lanes.remove(name);
-        } else {
-            self.make_ready(name);
-        }
-    }
-
-    /// Who may go now; he has his place already.
-    pub(crate) fn next(&mut self) -> Option<(L, Key)> {
-        while self.running < self.total {
-            let name = self.ready.pop_front()?;
-            let Some(lane) = self.lanes.get_mut(&name) else { continue };
-            lane.is_ready = false;
-            if lane.running >= self.each {
-                continue;
-            }
-            let Some((_, key)) = lane.waiting.pop_front() else { continue };
-            lane.running += 1;
-            self.running += 1;
-            self.make_ready(&name);
-            return Some((name, key));
-        }
-        None
-    }
-
-    /// Others who wait in this lane, to share a place that was just taken.
-    pub(crate) fn share(&mut self, name: &L, most: usize) -> Vec<Key> {
-        let Some(lane) = self.lanes.get_mut(name) else { return Vec::new() };
-        let count = lane.waiting.len().min(most);
-        lane.waiting.drain(..count).map(|(_, key)| key).collect()
-    }
-
-    fn make_ready(&mut self, name: &L) {
-        let Some(lane) = self.lanes.get_mut(name) else { return };
-        if !lane.is_ready && !lane.waiting.is_empty() && lane.running < self.each {
-            lane.is_ready = true;
-            self.ready.push_back(name.clone());
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(number: u32) -> Key {
-        Key::Leg("q".parse().unwrap(), number)
-    }
-
-    #[test]
-    fn what_is_urgent_goes_first_then_the_smallest_then_who_came_first() {
-        let mut lanes = Lanes::new(9, 9);
-        for (number, (can_wait, octets)) in (0..).zip([(true, 9), (true, 3), (true, 9), (false, 50), (true, 3)]) {
-            lanes.queue_by(&"a", Rank { can_wait, octets }, key(number));
-        }
-        let order = std::iter::from_fn(|| lanes.next()).map(|(_, key)| key).collect::<Vec<_>>();
-        assert_eq!(order, [3, 1, 4, 0, 2].map(key));
-    }
-
-    #[test]
-    fn lanes_keep_their_limits_and_take_turns() {
-        let mut lanes = Lanes::new(3, 2);
-        for number in 0..4 {
-            lanes.queue(&"a", key(number));
-        }
-        assert_eq!([lanes.next(), lanes.next()], [Some(("a", key(0))), Some(("a", key(1)))]);
-        assert_eq!(lanes.next(), None, "two each");
-        assert!(lanes.has_room(&"b") && !lanes.has_room(&"a"));
-        lanes.queue(&"b", key(4));
-        lanes.queue(&"c", key(5));
-        assert_eq!(lanes.next(), Some(("b", key(4))));
-        assert_eq!(lanes.next(), None, "three in all");
-        lanes.leave(&"b");
-        assert_eq!(lanes.next(), Some(("c", key(5))));
-        lanes.leave(&"a");
-        assert!(!lanes.has_room(&"a"), "who waits comes first");
-        assert_eq!(lanes.next(), Some(("a", key(2))));
-        assert_eq!(lanes.share(&"a", 9), [key(3)]);
-        lanes.leave(&"a");
-        assert_eq!(lanes.next(), None);
     }
 }

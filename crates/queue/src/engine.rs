@@ -11,6 +11,10 @@ use crate::stats::Count;
 use crate::work::Mode;
 use mail::EnhancedStatus;
 
+/// Rows of one commit that are taken in hand at once. Of a message to more destinations than these the rest is read
+/// from the ledger, when there is room.
+const AT_ONCE: usize = 32;
+
 impl Node {
     /// Begins a change, with its rows where they are at hand.
     pub(crate) fn start(&mut self, change: Box<dyn Change>, rows: Option<Vec<Row>>, holds: Vec<Key>) {
@@ -131,9 +135,11 @@ impl Node {
             }
             self.desk.writing(key);
         }
+        let mut at_once = AT_ONCE;
         for row in &batch.put {
-            let soon = row.due.is_some_and(|due| due <= self.now) || self.desk.is_running(&row.key);
-            written.push(match soon {
+            let is_due = row.due.is_some_and(|due| due <= self.now) && at_once > 0;
+            at_once -= usize::from(is_due);
+            written.push(match is_due || self.desk.is_running(&row.key) {
                 true => Written::Row(Box::new(Row { version: row.version + 1, ..row.clone() })),
                 false => Written::Due(row.key.clone(), row.version + 1, row.due),
             });
@@ -165,7 +171,7 @@ impl Node {
         }
         self.end(&flow);
         self.release(effects);
-        due.into_iter().for_each(|row| self.consider(row));
+        due.into_iter().for_each(|row| self.consider_fresh(row));
         self.look_again(unknown);
     }
 

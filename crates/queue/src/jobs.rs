@@ -5,7 +5,8 @@ use std::time::Duration;
 use mail::ledger::{Action as Outcome, Inbound, Key, Leg, RecipientState, Route, Row, RowBody};
 use mail::{EnhancedStatus, ReferenceId};
 
-use crate::desk::{Rank, Repository, Waited};
+use crate::desk::{Repository, Sender, Waited};
+use crate::lanes::Rank;
 use crate::node::{Node, companion};
 use crate::origin::{attempt, end, leg};
 use crate::port::{
@@ -26,47 +27,47 @@ const MAX_SHARED: usize = 1000;
 impl Node {
     /// Gives free places to whoever waits for them.
     pub(crate) fn start_jobs(&mut self) {
-        while let Some((route, key)) = self.desk.deliveries.next() {
+        while let Some((route, sender, key)) = self.desk.deliveries.next() {
             match self.desk.take_waiting(&key) {
-                Waited::Row(row) => self.deliver(route, *row),
+                Waited::Row(row) => self.deliver((route, sender), *row),
                 waited => {
-                    self.desk.deliveries.leave(&route);
+                    self.desk.deliveries.leave(&route, &sender);
                     self.recall(key, &waited);
                 }
             }
         }
-        while let Some((d, key)) = self.desk.retrievals.next() {
+        while let Some((d, (), key)) = self.desk.retrievals.next() {
             match self.desk.take_waiting(&key) {
                 Waited::Row(row) => self.retrieve(*row),
                 waited => {
-                    self.desk.retrievals.leave(&d);
+                    self.desk.retrievals.leave(&d, &());
                     self.recall(key, &waited);
                 }
             }
         }
-        while let Some((d, key)) = self.desk.judgements.next() {
+        while let Some((d, (), key)) = self.desk.judgements.next() {
             match self.desk.take_waiting(&key) {
                 Waited::Row(row) => self.judge(*row),
                 waited => {
-                    self.desk.judgements.leave(&d);
+                    self.desk.judgements.leave(&d, &());
                     self.recall(key, &waited);
                 }
             }
         }
-        while let Some((repository, key)) = self.desk.delegations.next() {
+        while let Some((repository, (), key)) = self.desk.delegations.next() {
             match self.desk.take_waiting(&key) {
                 Waited::Row(row) => self.post_delegation(repository, *row),
                 waited => {
-                    self.desk.delegations.leave(&repository);
+                    self.desk.delegations.leave(&repository, &());
                     self.recall(key, &waited);
                 }
             }
         }
-        while let Some((repository, key)) = self.desk.claims.next() {
+        while let Some((repository, (), key)) = self.desk.claims.next() {
             let keys = self.desk.claims.share(&repository, MAX_ENTRIES - 1);
             self.post_claims(repository, std::iter::once(key).chain(keys).collect());
         }
-        while let Some((repository, key)) = self.desk.receipts.next() {
+        while let Some((repository, (), key)) = self.desk.receipts.next() {
             let keys = self.desk.receipts.share(&repository, MAX_ENTRIES - 1);
             self.post_receipts(repository, std::iter::once(key).chain(keys).collect());
         }
@@ -82,10 +83,10 @@ impl Node {
     /// A leg wants to be delivered.
     pub(crate) fn want_delivery(&mut self, row: Row) {
         let RowBody::Leg(leg) = &row.body else { return };
-        let (route, key) = (leg.route.clone(), row.key.clone());
+        let (route, sender, key) = (leg.route.clone(), Sender::of(leg), row.key.clone());
         let most = if self.desk.deliveries.has_room(&route) { usize::MAX } else { self.config.limits.waiting };
         self.desk.wait(row, most);
-        self.desk.deliveries.queue(&route, key);
+        self.desk.deliveries.queue(&route, sender, key);
     }
 
     /// A reference wants its object; a retrieval of it that is under way serves it too.
@@ -97,7 +98,7 @@ impl Node {
         let (d, key) = (inbound.d.clone(), row.key.clone());
         let rank = Rank { can_wait: inbound.expires > self.now.after(URGENT), octets: inbound.size };
         self.desk.wait(row, usize::MAX);
-        self.desk.retrievals.queue_by(&d, rank, key);
+        self.desk.retrievals.queue_by(&d, (), rank, key);
     }
 
     fn join(&mut self, inbound: &Inbound, row: &Row) -> bool {
@@ -111,7 +112,7 @@ impl Node {
         true
     }
 
-    fn deliver(&mut self, route: Route, row: Row) {
+    fn deliver(&mut self, place: (Route, Sender), row: Row) {
         let RowBody::Leg(leg) = &row.body else { return };
         let (key, leg) = (row.key.clone(), Leg::clone(leg));
         // What is held, or was to end before, is not delivered: it is only found out whether it was.
@@ -121,7 +122,7 @@ impl Node {
             false => leg::open(&leg, self.now),
         };
         let mode = Mode::Undecided(positions.clone());
-        let job = self.begin_job(JobKind::Delivery { key: key.clone(), lane: route, mode, peer: None });
+        let job = self.begin_job(JobKind::Delivery { key: key.clone(), place, mode, peer: None });
         self.desk.run(row, job);
         let budget = self.config.timers.attempt_budget;
         let work = Work::Deliver(Box::new(Delivery { key, leg, positions, looks_only, budget }));
@@ -131,7 +132,7 @@ impl Node {
     fn retrieve(&mut self, row: Row) {
         let RowBody::Inbound(inbound) = &row.body else { return };
         if self.join(inbound, &row) {
-            return self.desk.retrievals.leave(&inbound.d);
+            return self.desk.retrievals.leave(&inbound.d, &());
         }
         let (d, xuid) = (inbound.d.clone(), inbound.xuid);
         let work = Work::Retrieve(Box::new(Retrieval {
@@ -165,7 +166,7 @@ impl Node {
         let RowBody::Inbound(inbound) = &row.body else { return };
         let hop = inbound.hops.first().map(|hop| hop.issued.id);
         let (Some(post), Some(hop)) = (delegate::post(&row.key, inbound, self.instance), hop) else {
-            return self.desk.delegations.leave(&repository);
+            return self.desk.delegations.leave(&repository, &());
         };
         let job = self.begin_job(JobKind::Delegation { repository, key: row.key.clone(), hop });
         self.desk.run(row, job);
@@ -177,7 +178,7 @@ impl Node {
         let entries = rows.iter().map(|(_, inbound)| claim::entry(inbound)).collect();
         let keys: Vec<Key> = rows.iter().map(|(row, _)| row.key.clone()).collect();
         if keys.is_empty() {
-            return self.desk.claims.leave(&repository);
+            return self.desk.claims.leave(&repository, &());
         }
         let post = self.post(&repository, entries);
         let job = self.begin_job(JobKind::Claims { repository, keys });
@@ -193,7 +194,7 @@ impl Node {
         };
         let posted: Vec<(Key, Vec<(u16, Outcome)>)> = rows.iter().zip(&entries).map(said).collect();
         if posted.is_empty() {
-            return self.desk.receipts.leave(&repository);
+            return self.desk.receipts.leave(&repository, &());
         }
         let post = self.post(&repository, entries);
         let job = self.begin_job(JobKind::Receipts { repository, entries: posted });
@@ -267,8 +268,8 @@ impl Node {
 
     fn job_ended(&mut self, kind: JobKind, event: JobEvent) {
         match kind {
-            JobKind::Delivery { key, lane, mode, peer } => {
-                self.desk.deliveries.leave(&lane);
+            JobKind::Delivery { key, place: (route, sender), mode, peer } => {
+                self.desk.deliveries.leave(&route, &sender);
                 let end = match event {
                     JobEvent::Delivered(end) => end,
                     _ => broken(),
@@ -276,24 +277,24 @@ impl Node {
                 self.delivered(key, mode, peer, end);
             }
             JobKind::Retrieval { d, xuid, keys } => {
-                self.desk.retrievals.leave(&d);
+                self.desk.retrievals.leave(&d, &());
                 self.desk.fetching.remove(&(d, xuid));
                 self.retrieved(keys, event);
             }
             JobKind::Judgement { d, key } => {
-                self.desk.judgements.leave(&d);
+                self.desk.judgements.leave(&d, &());
                 self.judged(key, event);
             }
             JobKind::Delegation { repository, key, hop } => {
-                self.desk.delegations.leave(&repository);
+                self.desk.delegations.leave(&repository, &());
                 self.delegated(key, hop, event);
             }
             JobKind::Claims { repository, keys } => {
-                self.desk.claims.leave(&repository);
+                self.desk.claims.leave(&repository, &());
                 self.claimed(keys, event);
             }
             JobKind::Receipts { repository, entries } => {
-                self.desk.receipts.leave(&repository);
+                self.desk.receipts.leave(&repository, &());
                 self.reported(entries, event);
             }
         }

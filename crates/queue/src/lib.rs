@@ -11,6 +11,7 @@ mod desk;
 mod engine;
 mod flow;
 mod jobs;
+mod lanes;
 mod look;
 mod node;
 mod origin;

@@ -18,7 +18,7 @@ use crate::receiver;
 use crate::receiver::inbound::Task;
 use crate::stats::Stats;
 
-/// Most rows leased at once.
+/// Most rows leased at once; fewer where fewer may be in hand.
 const LEASE: usize = 256;
 
 /// The queue of one server.
@@ -149,6 +149,15 @@ impl Node {
         }
     }
 
+    /// Begins whatever a row that was just committed is due for; where too much is in hand, the ledger keeps it in mind.
+    /// What is new does not wait for what is already there, but for that.
+    pub(crate) fn consider_fresh(&mut self, row: Row) {
+        if self.desk.len() < 2 * self.config.limits.in_hand {
+            return self.consider(row);
+        }
+        row.due.into_iter().for_each(|due| self.alarm(due));
+    }
+
     /// Begins whatever a row is due for, unless something is under way for it already.
     pub(crate) fn consider(&mut self, row: Row) {
         if self.desk.is_busy(&row.key) {
@@ -199,7 +208,7 @@ impl Node {
             Task::Delegate => {
                 let key = row.key.clone();
                 self.desk.wait(row, usize::MAX);
-                self.desk.delegations.queue(&repository, key);
+                self.desk.delegations.queue(&repository, (), key);
             }
             Task::Retrieve if self.desk.retrievals.is_closed() => {}
             Task::Retrieve => {
@@ -210,17 +219,17 @@ impl Node {
             Task::Judge => {
                 let key = row.key.clone();
                 self.desk.wait(row, usize::MAX);
-                self.desk.judgements.queue(&repository.d, key);
+                self.desk.judgements.queue(&repository.d, (), key);
             }
             Task::Claim => {
                 let key = row.key.clone();
                 self.desk.wait(row, usize::MAX);
-                self.desk.claims.queue(&repository, key);
+                self.desk.claims.queue(&repository, (), key);
             }
             Task::Report => {
                 let key = row.key.clone();
                 self.desk.wait(row, usize::MAX);
-                self.desk.receipts.queue(&repository, key);
+                self.desk.receipts.queue(&repository, (), key);
             }
         }
     }
@@ -264,7 +273,8 @@ impl Node {
 
     fn lease(&mut self) {
         let is_due = self.next_due.is_some_and(|due| due <= self.now);
-        if !is_due || self.leasing.is_some() || self.desk.len() + LEASE > self.config.limits.in_hand {
+        let limit = LEASE.min(self.config.limits.in_hand.div_ceil(2));
+        if !is_due || self.leasing.is_some() || self.desk.len() + limit > self.config.limits.in_hand {
             return;
         }
         let token = self.token();
@@ -272,7 +282,7 @@ impl Node {
         self.leasing = Some(token);
         self.fresh.begin();
         let until = self.now.after(self.config.timers.lease);
-        self.actions.push_back(Action::Lease { token, now: self.now, limit: LEASE, until });
+        self.actions.push_back(Action::Lease { token, now: self.now, limit, until });
     }
 
     fn leased(&mut self, answer: LedgerAnswer) {

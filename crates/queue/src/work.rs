@@ -3,7 +3,7 @@
 use mail::ledger::{Action, Key, Route};
 use mail::{Domain, EnhancedStatus, ReferenceId, Xuid};
 
-use crate::desk::Repository;
+use crate::desk::{Repository, Sender};
 use crate::port::Peer;
 
 /// A job under way.
@@ -11,7 +11,8 @@ pub(crate) enum JobKind {
     /// Ends in `Delivered`.
     Delivery {
         key: Key,
-        lane: Route,
+        /// Whose place in which lane it takes.
+        place: (Route, Sender),
         mode: Mode,
         /// Known once the session is open; never for mailboxes.
         peer: Option<Peer>,

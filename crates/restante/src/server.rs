@@ -690,6 +690,7 @@ pub(crate) fn smtp_client_settings(config: &Config, trust: &Trust) -> Result<smt
     settings.dane = config.outgoing.dane;
     settings.idle = config.outgoing.idle_timeout;
     settings.connections = config.outgoing.max_connections;
+    settings.connections_per_host = config.outgoing.max_connections_per_host;
     settings.bind_ipv4 = config.outgoing.bind_ipv4;
     settings.bind_ipv6 = config.outgoing.bind_ipv6;
     Ok(settings)
@@ -751,7 +752,9 @@ fn smtp_settings_of(
     smtp.limits.transactions = config.limits.transactions;
     smtp.limits.recipients = config.limits.recipients;
     smtp.limits.errors = u32::try_from(config.limits.errors).unwrap_or(u32::MAX);
-    smtp.limits.commands = u32::try_from(config.limits.commands).unwrap_or(u32::MAX);
+    // Whoever may name so many recipients needs a command for each.
+    let commands = config.limits.commands.max(config.limits.recipients.saturating_add(100));
+    smtp.limits.commands = u32::try_from(commands).unwrap_or(u32::MAX);
     smtp.limits.idle = config.limits.command_timeout;
     let limits = smtp_server::Limits {
         connections: listener.max_connections,

@@ -99,6 +99,9 @@ fn one_retrieval_serves_recipients_in_several_domains() {
     let offered = origin.wait_for_state(&id, "offered", wait::LONG).unwrap();
     let references = references(&offered);
     assert_eq!(references.len(), domains.len(), "one for each domain: {offered:#}");
+    for id in &references {
+        receiver.wait_for_step(id, "offered", wait::LONG).unwrap();
+    }
 
     begin_to_retrieve(&mut receiver);
     origin.wait_for_state(&id, "delivered", wait::LONG).unwrap();
@@ -319,7 +322,7 @@ fn a_forwarder_takes_custody_and_passes_it_on_with_a_hop() {
     // The forwarder has fetched it and offers it on; from here the origin is not needed any more.
     let sent = origin.wait_for_step(&id, "claimed", wait::LONG).unwrap();
     let reference = references(&sent).remove(0);
-    let passing = forwarder.wait_for_step(&reference, "offered", wait::LONG).unwrap();
+    let passing = forwarder.wait_for_step(&reference, "issued", wait::LONG).unwrap();
     let hop = references(&passing).into_iter().find(|id| *id != reference).expect("a reference of the forwarder");
     end.wait_for_step(&hop, "offered", wait::LONG).unwrap();
     origin.stop().unwrap();

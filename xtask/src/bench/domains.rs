@@ -107,7 +107,9 @@ pub(super) fn certify(sandbox: &Sandbox, host: &Host, names: &[&str]) -> Result<
 pub(super) fn common(sandbox: &Sandbox, host: &Host) -> String {
     let (room, zone, ca) = (host.room().display(), sandbox.folder().join("zone"), sandbox.ca().certificate().display());
     format!(
-        r#"[resolver]
+        r#"relay_from = ["127.0.0.0/8"]
+
+[resolver]
 zone_file = "{zone}"
 
 [outgoing]

@@ -9,11 +9,11 @@ use smtp::Reply;
 use smtp::client::{Client as Smtp, Config, End, Event};
 use smtp::command::HelloName;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::link::{Link, Turn};
+use super::pool::{Grant, Kind, Known, Ticket, Where};
 use super::results::Broken;
 use super::route::Place;
 use super::{ConnectError, Destination, Inner, Login, MessageTls, Protocol, Route, TlsPolicy};
@@ -21,6 +21,7 @@ use crate::tls::Security;
 use crate::wire::{Clock, Stream, buffered};
 
 /// Why a place gave no session.
+#[derive(Debug, Clone)]
 pub(super) enum Failure {
     /// It could not be reached, or was lost.
     Unreachable(String),
@@ -36,14 +37,41 @@ pub(super) enum Failure {
     Auth(String),
 }
 
+/// A connection that may be used, and where it leads.
+pub(super) struct Obtained {
+    pub(super) link: Box<Link>,
+    pub(super) place: Place,
+    /// It was used before, and may have been closed meanwhile.
+    pub(super) reused: bool,
+}
+
 impl Inner {
-    /// A new connection to the first place that can be had.
-    pub(super) async fn open(&self, destination: &Destination) -> Result<Box<Link>, ConnectError> {
+    /// What the other end offers, where a connection is open that will do for this destination.
+    pub(super) async fn known(&self, destination: &Destination) -> Result<Option<(Place, Known)>, ConnectError> {
         let places = self.places(destination).await?;
+        for place in places.best() {
+            if let Some(known) = self.pool.known(&kind_of(destination, place)).await {
+                return Ok(Some((place.clone(), known)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A connection to the first place that can be had: one that waits to be used, or a new one. What is `eager` opens a
+    /// new one rather than to wait.
+    pub(super) async fn obtain(&self, destination: &Destination, eager: bool) -> Result<Obtained, ConnectError> {
+        let mut places = self.places(destination).await?;
+        for place in places.best() {
+            if let Some(link) = self.pool.take(&kind_of(destination, place)).await {
+                return Ok(Obtained { link, place: place.clone(), reused: true });
+            }
+        }
+        // Of equally good ones that where we are already.
+        places.prefer(|place| self.pool.is_open(&kind_of(destination, place)));
         let (mut last, mut is_final) = (None, !places.others_later);
         for place in &places.list {
-            match self.open_place(destination, place).await {
-                Ok(link) => return Ok(Box::new(link)),
+            match self.enter(destination, place, eager).await {
+                Ok((link, reused)) => return Ok(Obtained { link, place: place.clone(), reused }),
                 Err(failure) => {
                     is_final &= failure.is_final(destination);
                     let error = failure.explain(&place.peer());
@@ -63,7 +91,50 @@ impl Inner {
         Err(error)
     }
 
-    async fn open_place(&self, destination: &Destination, place: &Place) -> Result<Link, Failure> {
+    /// A connection to this place, in turn with everybody else who wants one.
+    async fn enter(&self, destination: &Destination, place: &Place, eager: bool) -> Result<(Box<Link>, bool), Failure> {
+        let kind = kind_of(destination, place);
+        loop {
+            match self.pool.ask(&kind, eager).await {
+                Grant::Failed(failure) => return Err(failure),
+                Grant::Link(mut link) => {
+                    if link.is_alive().await {
+                        return Ok((link, true));
+                    }
+                }
+                Grant::Open(ticket) => match self.open_place(destination, place, ticket).await {
+                    Ok(Some(link)) => return Ok((Box::new(link), false)),
+                    // There are others, which will do.
+                    Ok(None) => {}
+                    Err(failure) => return Err(failure),
+                },
+            }
+        }
+    }
+
+    async fn open_place(
+        &self,
+        destination: &Destination,
+        place: &Place,
+        mut ticket: Ticket,
+    ) -> Result<Option<Link>, Failure> {
+        let entered = ticket.enter().await;
+        let opened = match entered {
+            Some(()) => self.try_place(destination, place).await,
+            None => Err(Failure::Unreachable("the server stops".into())),
+        };
+        match opened {
+            Ok(mut link) => {
+                ticket.opened(Known::of(&link));
+                link.ticket = Some(ticket);
+                Ok(Some(link))
+            }
+            Err(failure) if ticket.failed(&failure) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn try_place(&self, destination: &Destination, place: &Place) -> Result<Link, Failure> {
         let security = place.security();
         let result = self.attempt(destination, place, &security).await;
         self.tell(destination, place, result.as_ref()).await;
@@ -82,8 +153,7 @@ impl Inner {
         place: &Place,
         security: &Security,
     ) -> Result<Link, Failure> {
-        let permit = self.pool.permit().await.ok_or_else(|| Failure::Unreachable("the server stops".into()))?;
-        let mut link = self.dial(destination, place, permit).await?;
+        let mut link = self.dial(destination, place).await?;
         let implicit = destination.tls == TlsPolicy::Implicit;
         if implicit {
             self.handshake(&mut link, place, security).await?;
@@ -107,12 +177,7 @@ impl Inner {
         Ok(link)
     }
 
-    async fn dial(
-        &self,
-        destination: &Destination,
-        place: &Place,
-        permit: OwnedSemaphorePermit,
-    ) -> Result<Link, Failure> {
+    async fn dial(&self, destination: &Destination, place: &Place) -> Result<Link, Failure> {
         let stream = timeout(self.settings.connect, self.connect_to(place)).await;
         let stream = stream.map_err(|_| Failure::Unreachable("connecting took too long".into()))?;
         let stream = stream.map_err(|error| Failure::Unreachable(error.to_string()))?;
@@ -125,7 +190,7 @@ impl Inner {
         let smtp = Smtp::new(config, implicit, clock.now());
         let peer = place.peer();
         let security = Security::Off;
-        Ok(Link { stream, smtp, clock, peer, security, write_time, sent: 0, received: 0, uses: 0, _permit: permit })
+        Ok(Link { stream, smtp, clock, peer, security, write_time, sent: 0, received: 0, uses: 0, ticket: None })
     }
 
     async fn connect_to(&self, place: &Place) -> io::Result<Stream> {
@@ -180,6 +245,24 @@ impl Inner {
         link.stream = Stream::Client(Box::new(stream));
         link.security = security.clone();
         Ok(())
+    }
+}
+
+/// What a destination asks of a connection to this place. Where any certificate will do, the host's name says nothing.
+fn kind_of(destination: &Destination, place: &Place) -> Kind {
+    let security = place.security();
+    let (at, name) = match place {
+        Place::Tcp { address, name, .. } => (Where::Tcp(*address), Some(name.clone())),
+        Place::Unix(path) => (Where::Unix(path.clone()), None),
+    };
+    Kind {
+        at,
+        protocol: destination.protocol,
+        implicit_tls: destination.tls == TlsPolicy::Implicit,
+        login: destination.login.clone(),
+        requiretls: destination.asks == MessageTls::Required,
+        name: name.filter(|_| security.authenticates()),
+        security,
     }
 }
 

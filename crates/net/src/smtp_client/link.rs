@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use mail::Timestamp;
 use smtp::client::{Action, Client as Smtp, Event};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{timeout, timeout_at};
 
+use super::pool::Ticket;
 use crate::tls::Security;
 use crate::wire::{Clock, Stream};
 
@@ -29,7 +29,8 @@ pub(super) struct Link {
     pub(super) received: u64,
     /// Transactions so far.
     pub(super) uses: u32,
-    pub(super) _permit: OwnedSemaphorePermit,
+    /// Its place among the others; none where it was opened for itself only.
+    pub(super) ticket: Option<Ticket>,
 }
 
 /// Where the connection needs its driver.
@@ -93,6 +94,11 @@ impl Link {
             }
         }
         self.smtp.lost();
+    }
+
+    /// It is used for something that may take long, or not any more.
+    pub(super) fn occupy(&mut self, long: bool) {
+        self.ticket.iter_mut().for_each(|ticket| ticket.occupy(long));
     }
 
     /// Is the connection still good? An idle peer says nothing, and does not close.

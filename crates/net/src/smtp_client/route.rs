@@ -26,6 +26,8 @@ pub(super) enum Place {
 pub(super) struct Places {
     /// In the order of trying, at least one.
     pub(super) list: Vec<Place>,
+    /// So many of them are equally good, and better than the others.
+    pub(super) equals: usize,
     /// Are there others, which could not be had now?
     pub(super) others_later: bool,
 }
@@ -69,6 +71,19 @@ impl Place {
     }
 }
 
+impl Places {
+    /// Those that are better than the others.
+    pub(super) fn best(&self) -> &[Place] {
+        &self.list[..self.equals.min(self.list.len())]
+    }
+
+    /// Puts some of the best first.
+    pub(super) fn prefer(&mut self, is_preferred: impl Fn(&Place) -> bool) {
+        let equals = self.equals.min(self.list.len());
+        self.list[..equals].sort_by_cached_key(|place| !is_preferred(place));
+    }
+}
+
 impl Inner {
     /// At least one place.
     pub(super) async fn places(&self, destination: &Destination) -> Result<Places, ConnectError> {
@@ -86,13 +101,14 @@ impl Inner {
             }
             Route::Unix(path) => vec![Place::Unix(path.clone())],
         };
-        Ok(Places { list, others_later: false })
+        Ok(Places { equals: list.len(), list, others_later: false })
     }
 
     async fn of_exchangers(&self, domain: &Domain, destination: &Destination) -> Result<Places, ConnectError> {
         let exchangers = self.exchangers(domain).await?;
         let (mut places, mut failure) = (Vec::new(), None::<ConnectError>);
-        for Exchange { host, .. } in &exchangers.hosts {
+        let (mut best, mut equals) = (None, 0);
+        for Exchange { host, preference } in &exchangers.hosts {
             if places.len() >= MAX_PLACES {
                 break;
             }
@@ -105,7 +121,12 @@ impl Inner {
                 }
             };
             match self.of_host(host, self.settings.mx_port, &security).await {
-                Ok(found) => places.extend(found),
+                Ok(found) => {
+                    places.extend(found);
+                    if *best.get_or_insert(*preference) == *preference {
+                        equals = places.len();
+                    }
+                }
                 Err(error @ (DnsError::Temporary(_) | DnsError::Bogus(_))) => {
                     failure = Some(later(3, format!("{host}: {error}")))
                 }
@@ -117,7 +138,9 @@ impl Inner {
         places.truncate(MAX_PLACES);
         match failure {
             Some(failure) if places.is_empty() => Err(failure),
-            failure => Ok(Places { list: places, others_later: failure.is_some_and(|failure| failure.temporary) }),
+            failure => {
+                Ok(Places { list: places, equals, others_later: failure.is_some_and(|failure| failure.temporary) })
+            }
         }
     }
 

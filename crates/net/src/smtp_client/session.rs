@@ -10,15 +10,19 @@ use smtp::client::{CannotSend, End, Event, Fate, Lost, Outcome, Refusal, Stage, 
 use smtp::command::Tbr;
 use smtp::{Capabilities, Reply};
 
+use super::connect::Obtained;
 use super::link::{Link, Turn};
+use super::pool::Known;
+use super::route::Place;
 use super::{ConnectError, Destination, Inner};
 use crate::tls::Security;
 
-/// A connection that is ready for a transaction. Dropped without [`Session::release`] it is closed.
+/// A peer that is ready for transactions. It has a connection to itself from the first transaction on, and others use
+/// it until then. Dropped without [`Session::release`] that connection is closed.
 pub struct Session {
     inner: Arc<Inner>,
     destination: Destination,
-    /// None once the connection is lost.
+    /// None before the first transaction, and once the connection is lost.
     link: Option<Box<Link>>,
     /// It was idle before, and may have been closed meanwhile.
     reused: bool,
@@ -41,10 +45,9 @@ pub struct Transaction {
 }
 
 impl Session {
-    pub(super) fn new(inner: Arc<Inner>, destination: Destination, link: Box<Link>, reused: bool) -> Self {
-        let (peer, capabilities, tls) = (link.peer.clone(), link.smtp.capabilities().clone(), link.smtp.is_tls());
-        let security = link.security.clone();
-        Self { inner, destination, link: Some(link), reused, peer, capabilities, tls, security }
+    pub(super) fn new(inner: Arc<Inner>, destination: Destination, place: &Place, known: Known) -> Self {
+        let Known { capabilities, tls, security } = known;
+        Self { inner, destination, link: None, reused: false, peer: place.peer(), capabilities, tls, security }
     }
 
     /// Host, address and port, for people.
@@ -70,7 +73,7 @@ impl Session {
     /// Sends a message: `prefix`, then exactly `size` octets of `content`; together they are lines with CR LF.
     /// Chunks of 64 to 256 KiB serve best. Nothing is read of `content` before the peer asks for it.
     ///
-    /// An idle connection that turns out to be closed is replaced by a new one, once and before any content.
+    /// An idle connection that turns out to be closed is replaced by another, before any content.
     pub async fn by_value<S>(&mut self, envelope: &Envelope, prefix: Bytes, content: S, size: u64) -> Transaction
     where
         S: Stream<Item = io::Result<Bytes>> + Send,
@@ -101,7 +104,7 @@ impl Session {
             && link.smtp.is_ready()
             && link.uses < self.inner.settings.uses.min(self.capabilities.limits.transactions.unwrap_or(u32::MAX))
         {
-            self.inner.pool.put(self.destination.clone(), link);
+            self.inner.pool.put(link);
         }
     }
 
@@ -111,35 +114,38 @@ impl Session {
         transfer: Transfer,
         body: &mut Body<impl Stream<Item = io::Result<Bytes>> + Unpin + Send>,
     ) -> Transaction {
-        let recipients = envelope.recipients.len();
-        if let Some(link) = &mut self.link {
+        // An offer is over in a round trip; what takes longer is worth a connection of its own.
+        let eager = !matches!(transfer, Transfer::Offer { .. });
+        loop {
+            let link = match self.link(eager).await {
+                Ok(link) => link,
+                Err(error) => return Transaction::nothing(unreachable(error, envelope.recipients.len())),
+            };
             let attempt = attempt(link, envelope, transfer.clone(), body).await;
             if !attempt.ready {
                 self.link = None;
             }
-            if !(self.reused && attempt.went_unheard) {
-                self.reused = false;
+            if !(std::mem::take(&mut self.reused) && attempt.went_unheard) {
                 return attempt.transaction;
-            }
-        }
-        self.reused = false;
-        match self.reconnect().await {
-            Err(error) => Transaction::nothing(unreachable(error, recipients)),
-            Ok(link) => {
-                let attempt = attempt(link, envelope, transfer, body).await;
-                if !attempt.ready {
-                    self.link = None;
-                }
-                attempt.transaction
             }
         }
     }
 
-    async fn reconnect(&mut self) -> Result<&mut Link, ConnectError> {
-        let link = self.inner.open(&self.destination).await?;
-        (self.peer, self.tls, self.security) = (link.peer.clone(), link.smtp.is_tls(), link.security.clone());
-        self.capabilities = link.smtp.capabilities().clone();
-        Ok(self.link.insert(link))
+    /// The connection, from now on only ours.
+    async fn link(&mut self, eager: bool) -> Result<&mut Link, ConnectError> {
+        let link = match self.link.take() {
+            Some(link) => link,
+            None => {
+                let Obtained { link, place, reused } = self.inner.obtain(&self.destination, eager).await?;
+                (self.peer, self.reused) = (place.peer(), reused);
+                (self.tls, self.security) = (link.smtp.is_tls(), link.security.clone());
+                self.capabilities = link.smtp.capabilities().clone();
+                link
+            }
+        };
+        let link = self.link.insert(link);
+        link.occupy(eager);
+        Ok(link)
     }
 }
 

@@ -467,6 +467,8 @@ pub struct Outgoing {
     pub ca_file: Option<PathBuf>,
     /// Most SMTP and LMTP connections at once.
     pub max_connections: usize,
+    /// Most of them to one address.
+    pub max_connections_per_host: usize,
     /// How long an idle connection is kept for the next message.
     pub idle_timeout: Duration,
     /// How long an answer to a probe of a recipient is believed.
@@ -736,6 +738,10 @@ impl Config {
             ("[tls]", self.tls.min_version != next.tls.min_version),
             ("[resolver]", self.resolver != next.resolver),
             ("outgoing.max_connections", self.outgoing.max_connections != next.outgoing.max_connections),
+            (
+                "outgoing.max_connections_per_host",
+                self.outgoing.max_connections_per_host != next.outgoing.max_connections_per_host,
+            ),
             ("outgoing.mta_sts", self.outgoing.mta_sts != next.outgoing.mta_sts),
             ("outgoing.probe_lifetime", self.outgoing.probe_lifetime != next.outgoing.probe_lifetime),
             ("transfer.verification_budget", transfer.verification_budget != other.verification_budget),

@@ -674,7 +674,13 @@ const OUTGOING: &[Field] = &[
         "Live up to the MTA-STS policies of other domains (RFC 8461). They are kept in `data_dir`.",
     ),
     field("ca_file", "path", Optional("\"/etc/restante/ca.pem\""), "PEM: trust these CAs instead of the system's."),
-    fixed("max_connections", "number", Default("500"), "Most SMTP and LMTP connections at once."),
+    fixed("max_connections", "number", Default("500"), "Most SMTP and LMTP connections at once, and most deliveries."),
+    fixed(
+        "max_connections_per_host",
+        "number",
+        Default("20"),
+        "Most of them to one address of a mail exchanger, next hop or LMTP server, whichever domains they serve.",
+    ),
     field("idle_timeout", "duration", Default("\"10s\""), "How long an idle connection waits for the next message."),
     fixed(
         "probe_lifetime",
@@ -798,7 +804,7 @@ const QUEUE: &[Field] = &[
         Default("\"4h\""),
         "Age at which the author is told of the delay, once; \"0s\": never.",
     ),
-    fixed("max_per_destination", "number", Default("20"), "Most connections to one destination at once."),
+    fixed("max_per_destination", "number", Default("20"), "Most deliveries to one destination at once."),
     field("keep_finished", "duration", Default("\"7d\""), "How long `restante trace` can show a finished message."),
 ];
 
@@ -825,7 +831,7 @@ const LIMITS: &[Field] = &[
         "commands",
         "number",
         Default("5000"),
-        "Commands without a message after which a connection is closed; at least 100.",
+        "Commands without a message after which a connection is closed; at least 100, and as many more than `recipients`.",
     ),
     field("errors", "number", Default("20"), "Errors without a message after which a connection is closed."),
     field("auth_failures", "number", Default("3"), "Failed logins after which a connection is closed."),

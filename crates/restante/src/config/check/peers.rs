@@ -158,6 +158,7 @@ pub(super) fn outgoing(table: Cursor<'_>) -> Option<Outgoing> {
     let allow_private_addresses = table.get("allow_private_addresses");
     let (dane, mta_sts, ca_file) = (table.get("dane"), table.get("mta_sts"), table.get("ca_file"));
     let max_connections = at_least(&table, "max_connections", 1);
+    let max_connections_per_host = at_least(&table, "max_connections_per_host", 1);
     let (idle_timeout, probe_lifetime) = (table.get("idle_timeout"), table.get("probe_lifetime"));
     table.finish();
     Some(Outgoing {
@@ -170,6 +171,7 @@ pub(super) fn outgoing(table: Cursor<'_>) -> Option<Outgoing> {
         mta_sts: mta_sts?,
         ca_file,
         max_connections: max_connections?,
+        max_connections_per_host: max_connections_per_host?,
         idle_timeout: idle_timeout?,
         probe_lifetime: probe_lifetime?,
     })
