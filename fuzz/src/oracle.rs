@@ -10,7 +10,7 @@
 //! * a parameter that is repeated, xtext with broken `+` sequences or small hexadecimal digits, numbers that do not fit, which wrap round;
 //! * RCPT with the null path, and `postmaster` without domain as a sender, which it reads as the null sender;
 //! * addresses whose local part or domain is none (`a.@b`, `a@-`), AUTH with an initial response that is not base64;
-//! * ETRN, ATRN, BURL, BINARYMIME, BY, HOLDFOR, HOLDUNTIL, SOLICIT, MTRK, CONPERM, TRANSID, MT-PRIORITY, RRVS, CONNEG.
+//! * ETRN and ATRN of what is no domain, and in quotes; ATRN of nothing or of a domain twice; BURL, BINARYMIME, BY, HOLDFOR, HOLDUNTIL, SOLICIT, MTRK, CONPERM, TRANSID, MT-PRIORITY, RRVS, CONNEG.
 //!
 //! We alone accept: TBR; source routes that are not well-formed, since nobody looks at them; address literals; the empty quoted local part; addresses of more than 256 octets; ORCPT of another type than
 //! `rfc822`, ORCPT and AUTH= of more than 256 characters; the number 2^64 - 1.
@@ -20,7 +20,7 @@
 use std::borrow::Cow;
 
 use mail::{Address, Body, DsnReturn, MailParams, Notify, Recipient};
-use smtp::command::{Auth, Bdat, HelloName, Mail, Rcpt};
+use smtp::command::{Auth, Bdat, Etrn, HelloName, Mail, Rcpt};
 use smtp::{Command, Secret};
 use smtp_proto as other;
 
@@ -94,6 +94,8 @@ fn only_ours(command: &Command, line: &[u8]) -> bool {
             out_of_its_reach(&recipient.address) || source_route || !recipient.orcpt.iter().all(rfc822) || long_word
         }
         Command::Bdat(bdat) => bdat.size == u64::MAX,
+        Command::Atrn(domains) => domains.is_empty(),
+        Command::Etrn(Etrn::Queue(name)) => long_word || name.contains(['"', '\\']),
         Command::Vrfy(word) | Command::Expn(word) => {
             word.len() > ITS_LONGEST || word.chars().all(|c| " \"".contains(c))
         }
@@ -111,6 +113,11 @@ fn says_the_same(ours: &Command, theirs: &Request<'_>) -> bool {
         (Command::Rcpt(Rcpt(recipient)), other::Request::Rcpt { to }) => same_rcpt(recipient, to),
         (Command::Bdat(bdat), other::Request::Bdat { chunk_size, is_last }) => {
             (bdat.size, bdat.last) == (*chunk_size as u64, *is_last)
+        }
+        (Command::Etrn(etrn), other::Request::Etrn { name }) => same_node(etrn, name),
+        (Command::Atrn(domains), other::Request::Atrn { domains: theirs }) => {
+            let theirs = theirs.iter().map(|name| mail::Domain::parse(name));
+            domains.iter().cloned().map(Ok).eq(theirs)
         }
         (Command::Auth(auth), other::Request::Auth { mechanism, initial_response }) => {
             let known = mechanism_name(*mechanism).is_none_or(|name| auth.mechanism == name);
@@ -149,6 +156,16 @@ fn same_rcpt(ours: &Recipient, theirs: &other::RcptTo<Cow<'_, str>>) -> bool {
     (postmaster || same_address(Some(&ours.address), &theirs.address))
         && ours.notify == notify(theirs.flags)
         && orcpt.map(|(_, xtext)| decoded(xtext)) == theirs.orcpt.as_deref().map(str::to_owned)
+}
+
+/// It keeps the node as it was sent.
+fn same_node(ours: &Etrn, theirs: &str) -> bool {
+    match (ours, theirs.strip_prefix('@')) {
+        (Etrn::Domain(domain), None) => mail::Domain::parse(theirs).as_ref() == Ok(domain),
+        (Etrn::Subdomains(domain), Some(theirs)) => mail::Domain::parse(theirs).as_ref() == Ok(domain),
+        (Etrn::Queue(name), None) => name.contains(['"', '\\']) || ours.node() == theirs,
+        _ => false,
+    }
 }
 
 /// It takes the quotes off, and leaves the domain as it was sent.

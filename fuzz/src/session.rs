@@ -29,6 +29,7 @@ struct Transcript {
 fn serve(pieces: &mut dyn Iterator<Item = &[u8]>) -> Transcript {
     let mut config = server::Config::relay(Domain::parse("mx.b.example").expect("a name"));
     config.tbr = OfferTbr::Always;
+    config.etrn = true;
     config.limits.message = 4096;
     let now = Timestamp::from_secs(0);
     let mut session = Server::new(Arc::new(config), false, now);
@@ -69,7 +70,7 @@ fn advance(session: &mut Server, transcript: &mut Transcript) {
             }
             server::Action::Idle { .. } => return,
             // What was sent behind STARTTLS is thrown away, what comes after the handshake is not: here cuts do matter.
-            server::Action::StartTls | server::Action::Close => {
+            server::Action::StartTls | server::Action::Turn | server::Action::Close => {
                 transcript.closed = true;
                 return;
             }
@@ -106,7 +107,7 @@ pub fn smtp_client(data: &[u8]) {
                 Some(piece) => session.feed(now, piece),
                 None => session.lost(),
             },
-            client::Action::Close => break,
+            client::Action::Turn | client::Action::Close => break,
         }
     }
     assert!(done <= 1);

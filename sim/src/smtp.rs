@@ -52,7 +52,7 @@ pub(crate) fn deliver(world: &mut World, at: At, job: JobId, delivery: &Delivery
             }
             return connect(world, at, job, &exchangers);
         }
-        Route::Discard | Route::Reports => {}
+        Route::Discard | Route::Reports | Route::OnDemand(_) => {}
     }
     Ok(())
 }

@@ -35,11 +35,13 @@ pub enum PackageSet {
     Dkim,
     /// libmilter, from Python.
     Milter,
+    /// fetchmail, which asks by ETRN.
+    Fetchmail,
 }
 
 impl PackageSet {
     /// Every set.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Tools,
         Self::Firewall,
         Self::Postfix,
@@ -51,6 +53,7 @@ impl PackageSet {
         Self::Dnssec,
         Self::Dkim,
         Self::Milter,
+        Self::Fetchmail,
     ];
 
     /// The name of the set's folder.
@@ -68,6 +71,7 @@ impl PackageSet {
             Self::Dnssec => "dnssec",
             Self::Dkim => "dkim",
             Self::Milter => "milter",
+            Self::Fetchmail => "fetchmail",
         }
     }
 
@@ -84,6 +88,7 @@ impl PackageSet {
             Self::Dnssec => &["knot", "knot-dnsutils", "knot-dnssecutils", "unbound"],
             Self::Dkim => &["python3-dkim", "python3-authres"],
             Self::Milter => &["python3-milter"],
+            Self::Fetchmail => &["fetchmail"],
         }
     }
 

@@ -134,7 +134,7 @@ impl Row {
     }
 
     /// Secondary keys, not unique: `ref/<id>` and `grant/<fingerprint>` of issued references, `pending/<domain>` of a
-    /// leg that a site may ask for, `held/<signing domain>/<xuid>` of a retrieved object, `id/<queue id>` of an inbound
+    /// leg that a site may ask for, `odmr/<domain>` of one that an account may ask for, `held/<signing domain>/<xuid>` of a retrieved object, `id/<queue id>` of an inbound
     /// reference.
     pub fn alternates(&self) -> Vec<String> {
         match &self.body {
@@ -142,7 +142,8 @@ impl Row {
             RowBody::Leg(leg) if leg.delegated => Vec::new(),
             RowBody::Leg(leg) => {
                 let issued = leg.issued.iter().flat_map(|i| [by_reference(&i.id), by_grant(&i.grant)]);
-                issued.chain(leg.waits_for().map(by_pending)).collect()
+                let waits = leg.waits_for().map(by_pending).into_iter().chain(leg.waits_on_demand().map(by_on_demand));
+                issued.chain(waits).collect()
             }
             RowBody::Inbound(inbound) => {
                 let id = format!("id/{}", inbound.queue_id);
@@ -166,6 +167,11 @@ pub fn by_grant(grant: &Grant) -> String {
 /// Secondary key of the legs that wait for this site.
 pub fn by_pending(site: &Domain) -> String {
     format!("pending/{site}")
+}
+
+/// Secondary key of the legs that wait for this domain's account.
+pub fn by_on_demand(domain: &Domain) -> String {
+    format!("odmr/{domain}")
 }
 
 /// Secondary key of inbound rows that hold this object, retrieved from this origin.
@@ -317,6 +323,12 @@ impl Leg {
         let is_out = |state: &RecipientState| matches!(state, RecipientState::Offered(offered) if !offered.closed);
         self.recipients.iter().any(|recipient| is_out(&recipient.state)).then_some(site)
     }
+
+    /// The domain whose account may ask for it now.
+    pub fn waits_on_demand(&self) -> Option<&Domain> {
+        let Route::OnDemand(domain) = &self.route else { return None };
+        self.recipients.iter().any(|recipient| recipient.state == RecipientState::Queued).then_some(domain)
+    }
 }
 
 /// Where a leg goes.
@@ -327,6 +339,8 @@ pub enum Route {
     Mx(Domain),
     /// A domain that is connected some of the time: kept until it asks for what is pending (TBR §7.4).
     Site(Domain),
+    /// A domain whose account asks for what waits by ATRN, and gets it on the connection that it has opened (RFC 2645).
+    OnDemand(Domain),
     /// A configured next hop or smart host, by name in the configuration.
     Relay(String),
     /// A configured LMTP server, by name in the configuration.
@@ -344,6 +358,7 @@ impl fmt::Display for Route {
         match self {
             Self::Mx(domain) => write!(f, "{domain}"),
             Self::Site(domain) => write!(f, "site:{domain}"),
+            Self::OnDemand(domain) => write!(f, "odmr:{domain}"),
             Self::Relay(name) => write!(f, "relay:{name}"),
             Self::Lmtp(name) => write!(f, "lmtp:{name}"),
             Self::Maildir(account) => write!(f, "maildir:{account}"),

@@ -17,6 +17,7 @@ pub mod sasl;
 pub mod smtp_client;
 pub mod smtp_server;
 pub mod tls;
+pub mod turned;
 mod wire;
 
 #[cfg(test)]

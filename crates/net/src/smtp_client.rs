@@ -3,6 +3,7 @@
 //!
 //! What to send to whom, and when to try again, is the caller's business.
 
+mod ask;
 mod connect;
 mod dane;
 mod examine;
@@ -35,6 +36,7 @@ use crate::tls::{ClientTls, Security};
 use connect::Obtained;
 use pool::{Known, Pool};
 
+pub use ask::Atrn;
 pub use examine::{Examined, Met};
 pub use results::{Observer, TlsFault, TlsPolicyFound, TlsResult};
 pub use session::{Session, Transaction};
@@ -138,6 +140,8 @@ pub enum Route {
     Address(IpAddr, u16),
     /// A UNIX socket.
     Unix(PathBuf),
+    /// A connection that the other side has opened, and turned over (RFC 2645): once lost it cannot be had again from here.
+    Turned,
 }
 
 /// What a message itself asks of the TLS on its way. Nothing where LMTP is spoken: that way ends here.
@@ -207,6 +211,7 @@ impl fmt::Display for Route {
             Self::Address(IpAddr::V6(address), port) => write!(f, "[{address}]:{port}"),
             Self::Address(address, port) => write!(f, "{address}:{port}"),
             Self::Unix(path) => path.display().fmt(f),
+            Self::Turned => f.write_str("a connection that was turned over"),
         }
     }
 }

@@ -15,14 +15,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mail::{QueueId, Recipient};
+use mail::{Domain, QueueId, Recipient};
 use smtp::Reply;
-use smtp::command::{HelloName, Mail};
+use smtp::command::{Etrn, HelloName, Mail};
+use smtp::reply::catalogue;
 use smtp::server::{Config, Offer, Role};
+use tokio_util::sync::CancellationToken;
 
 use crate::sasl::Credentials;
+use crate::turned::Turned;
 
 pub use accept::serve;
+pub use connection::serve_turned;
 
 /// What one listener speaks and permits.
 #[derive(Debug, Clone)]
@@ -120,6 +124,32 @@ pub trait Session: Send {
 
     /// An offer (TBR §3). [`Accepted`] only once the reference is verified and on disk.
     fn offer(&mut self, connection: &Connection, offer: Offer) -> impl Future<Output = Result<Accepted, Reply>> + Send;
+
+    /// ETRN (RFC 1985), which was offered: tries what waits for a domain now. 250 to 253, or 458 or 459.
+    fn etrn(&mut self, connection: &Connection, etrn: Etrn) -> impl Future<Output = Reply> + Send {
+        let _ = (connection, etrn);
+        async { catalogue::not_implemented() }
+    }
+
+    /// ATRN (RFC 2645) of an account, for these domains or for all of its own: a yes turns the roles over, and [`Session::turned`]
+    /// follows; else 450, 451 or 453.
+    fn atrn(
+        &mut self,
+        connection: &Connection,
+        domains: Vec<Domain>,
+    ) -> impl Future<Output = Result<(), Reply>> + Send {
+        let _ = (connection, domains);
+        async { Err(catalogue::not_implemented()) }
+    }
+
+    /// The client is the server from now on: send it what it has asked for, and end. After `shutdown` begin nothing more.
+    fn turned(self, turned: Turned, shutdown: CancellationToken) -> impl Future<Output = ()> + Send
+    where
+        Self: Sized,
+    {
+        let _ = (turned, shutdown);
+        async {}
+    }
 
     /// The transaction is over without a message: throw away what came of it.
     fn abort(&mut self);

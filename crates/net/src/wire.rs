@@ -4,12 +4,13 @@
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mail::Timestamp;
+use rustls::CommonState;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
@@ -52,13 +53,34 @@ impl Stream {
 
     /// The address that it comes from here; none for a UNIX socket.
     pub(crate) fn local_ip(&self) -> Option<IpAddr> {
-        let stream = match self {
-            Self::Tcp(stream) => stream,
-            Self::Server(stream) => stream.get_ref().0.get_ref(),
-            Self::Client(stream) => stream.get_ref().0.get_ref(),
-            Self::Unix(_) | Self::Gone => return None,
+        self.tcp()?.local_addr().ok().map(|address| address.ip())
+    }
+
+    /// The other side and ours.
+    pub(crate) fn addresses(&self) -> io::Result<(SocketAddr, SocketAddr)> {
+        let stream = self.tcp().ok_or(io::ErrorKind::NotConnected)?;
+        Ok((stream.peer_addr()?, stream.local_addr()?))
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(stream) => Some(stream),
+            Self::Server(stream) => Some(stream.get_ref().0.get_ref()),
+            Self::Client(stream) => Some(stream.get_ref().0.get_ref()),
+            Self::Unix(_) | Self::Gone => None,
+        }
+    }
+
+    /// Version and cipher suite, inside TLS.
+    pub(crate) fn tls(&self) -> Option<String> {
+        let state: &CommonState = match self {
+            Self::Server(stream) => stream.get_ref().1,
+            Self::Client(stream) => stream.get_ref().1,
+            Self::Tcp(_) | Self::Unix(_) | Self::Gone => return None,
         };
-        stream.local_addr().ok().map(|address| address.ip())
+        let version = state.protocol_version().and_then(|v| v.as_str()).unwrap_or("TLS");
+        let suite = state.negotiated_cipher_suite().and_then(|s| s.suite().as_str()).unwrap_or_default();
+        Some(format!("{version} {suite}"))
     }
 
     /// Waits for octets, as many as are there and fit, and hands them to `take`. How many; 0 is the end of the

@@ -256,6 +256,8 @@ pub enum Command {
     /// It leaves in a bundle: attempt nothing until the custodian says that it has it. Nothing is done where an attempt is
     /// under way, or a reference is out.
     Carry(Selection),
+    /// Attempt now: who is to get it has asked for it (ETRN, RFC 1985; ATRN, RFC 2645).
+    AskedFor(Selection),
     /// Give up now; the author is told.
     Fail(Selection),
     /// Recall: whatever is not claimed or delivered yet never will be. No report is written, the operator is told per recipient.

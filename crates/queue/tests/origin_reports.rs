@@ -3,12 +3,12 @@
 
 mod support;
 
-use mail::ledger::{Action, RecipientState, Route, RowBody, Source, Target};
+use mail::ledger::{Action, RecipientState, Route, RowBody, Source, Target, by_on_demand};
 use mail::{EnhancedStatus, MailParams, Notify, Recipient};
 use queue::ReferenceMode;
 use queue::port::ClaimAnswer::{Gone, Granted};
 use queue::port::{Acceptance, Command, DeliveryEnd, JobEvent, Peer, Proceed, Request, Selection, Work};
-use support::{DAY, HOUR, MINUTE, Server, done, later, never, secs, taken};
+use support::{DAY, HOUR, MINUTE, Server, address, domain, done, later, never, secs, taken};
 
 const BOB: &[&str] = &["bob@b.example"];
 const BOB_AND_CAROL: &[&str] = &["bob@b.example", "carol@b.example"];
@@ -274,6 +274,44 @@ fn of_what_is_held_no_delay_is_reported() {
     a.command(Command::Hold(Selection::Message(id)));
     a.pass(2 * DAY);
     assert!(a.report_texts().is_empty(), "{:?}", a.report_texts());
+}
+
+#[test]
+fn what_waits_until_its_domain_asks_is_neither_tried_nor_reported_meanwhile() {
+    let mut a = a();
+    let bob = address("bob@b.example");
+    let target = Target { route: Route::OnDemand(domain("b.example")), address: bob.clone() };
+    let id = "q1".parse().unwrap();
+    let acceptance = Acceptance {
+        queue_id: id,
+        mail_from: Some(address("alice@a.example")),
+        params: MailParams::default(),
+        recipients: vec![(Recipient::plain(bob), vec![target])],
+        object: support::object(b"A: b\r\n\r\nc\r\n"),
+        facts: support::FACTS,
+        prefix: String::new(),
+        seal: String::new(),
+        source: Source::Relay,
+    };
+    let id = acceptance.queue_id.clone();
+    a.ask(Request::Accept(Box::new(acceptance)));
+    let waits = by_on_demand(&domain("b.example"));
+    let is_found = |a: &Server| a.ledger.rows.values().any(|row| row.alternates().contains(&waits));
+    // Nobody is connected; then nothing happens for longer than any other message would live.
+    let (job, _) = a.delivery();
+    a.unreachable(job);
+    a.pass(20 * DAY);
+    assert!(a.jobs.is_empty() && a.report_texts().is_empty() && is_found(&a));
+    // It is asked for, by value whatever the peer speaks, and its connection breaks.
+    for outcome in [later(false), taken()] {
+        assert!(a.carries_out(Command::AskedFor(Selection::Leg(id.clone(), 0))));
+        let (job, word) = a.connect(true);
+        assert!(matches!(word, Proceed::ByValue { positions, .. } if positions == [0]));
+        a.finish(job, false, vec![(0, outcome)]);
+        assert!(a.jobs.is_empty(), "not again by itself");
+    }
+    assert!(!is_found(&a), "{:?}", a.state(&id, 0, 0));
+    assert!(!a.carries_out(Command::AskedFor(Selection::Leg(id, 0))), "it is gone");
 }
 
 #[test]

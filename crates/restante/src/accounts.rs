@@ -185,6 +185,11 @@ impl Account {
         self.addresses.iter().any(|sender| matches!(sender, Sender::Address(own) if same_mailbox(own, address)))
     }
 
+    /// Does the account stand for the whole domain, as `@a.example`?
+    pub fn speaks_for(&self, domain: &Domain) -> bool {
+        self.addresses.iter().any(|sender| matches!(sender, Sender::Domain(own) if own == domain))
+    }
+
     /// May the account send as this address? `separator` is that of the domain's sub-addresses.
     pub fn may_send_as(&self, address: &Address, separator: Option<char>) -> bool {
         let by_domain = |domain: &Domain| address.host() == domain.as_str();

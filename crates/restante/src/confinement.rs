@@ -159,7 +159,6 @@ fn named_files(config: &Config) -> impl Iterator<Item = &Path> {
             domain.tbr.iter().flat_map(|tbr| [&tbr.key].into_iter().chain(tbr.next.as_ref().map(|next| &next.key)));
         dkim.chain(tbr).chain(&domain.alias_file).chain(recipients)
     });
-    let passwords = config.relays.values().filter_map(|relay| Some(&relay.login.as_ref()?.password_file));
     let zone = match &config.resolver.source {
         Source::ZoneFile(path) => Some(path),
         _ => None,
@@ -168,7 +167,12 @@ fn named_files(config: &Config) -> impl Iterator<Item = &Path> {
         Dnssec::Validate(Anchors::File(path)) => Some(path),
         _ => None,
     };
-    let all = certificates.chain(domains).chain(passwords).chain(zone).chain(anchors).chain(&config.outgoing.ca_file);
+    let all = certificates
+        .chain(domains)
+        .chain(config.password_files())
+        .chain(zone)
+        .chain(anchors)
+        .chain(&config.outgoing.ca_file);
     let acme = config.acme.iter().filter_map(|acme| acme.ca_file.as_ref());
     all.chain(acme).chain([&config.origin]).map(PathBuf::as_path)
 }

@@ -1,23 +1,31 @@
-//! A site's side of TBR §7.4: asks custodians what waits, by schedule and on demand, and has each offer judged.
+//! A site's side: asks custodians what waits, by schedule and on demand, and has each offer judged (TBR §7.4); those by value it
+//! asks by ETRN (RFC 1985) to send what they have, or by ATRN (RFC 2645) to send it on the same connection.
 //!
-//! What was taken is the queue's from then on: it retrieves, claims and reports. Judging is `receive`'s, HTTPS `net`'s.
+//! What was taken is the queue's from then on: it retrieves, claims and reports. Judging is `receive`'s, HTTPS and SMTP `net`'s.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 use mail::{Domain, Timestamp};
-use net::retrieval;
+use net::smtp_client::Atrn;
+use net::turned::Turned;
+use net::{retrieval, smtp_server};
 use reference::pending::PendingOffer;
 use serde::{Deserialize, Serialize};
+use smtp::Reply;
+use smtp::command::Etrn;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::config::Custodian;
-use crate::receive::{Reception, Taken, size_and_end};
+use crate::config::{Custodian, Relay, Way};
+use crate::deliver::relay_destination;
+use crate::receive::{FromCustodian, Reception, Taken, size_and_end};
 use crate::request_keys::RequestKeys;
 use crate::runtime::now;
+use crate::settings;
 
 /// Most pages that are read at one time; the rest is asked for the next time, when these are done.
 const MAX_PAGES: usize = 64;
@@ -25,6 +33,8 @@ const MAX_PAGES: usize = 64;
 const JUDGED_AT_ONCE: usize = 16;
 /// What ends this soon is fetched before everything else.
 pub(crate) const URGENT: Duration = Duration::from_secs(24 * 3600);
+/// The answer to ATRN where nothing waits (RFC 2645 §5.2.2).
+const NO_MAIL: u16 = 453;
 /// Longest sleep, so that a changed schedule or clock is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
@@ -45,6 +55,9 @@ pub struct Fetched {
     pub later: u64,
     /// Offers that are not what they must be.
     pub refused: u64,
+    /// What a custodian by value answered: how much waits only it knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said: Option<String>,
     /// Why the custodian could not be asked, or not to the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -61,34 +74,46 @@ pub(crate) struct Custodians {
     client: retrieval::Client,
     keys: RequestKeys,
     reception: Arc<Reception>,
+    end: CancellationToken,
+    arrivals: Arrivals,
     /// One round at a time.
     round: Mutex<()>,
 }
 
 impl Custodians {
-    pub(crate) fn new(client: retrieval::Client, keys: RequestKeys, reception: Arc<Reception>) -> Self {
-        Self { client, keys, reception, round: Mutex::new(()) }
+    pub(crate) fn new(
+        client: retrieval::Client,
+        keys: RequestKeys,
+        reception: Arc<Reception>,
+        end: CancellationToken,
+    ) -> Self {
+        Self { client, keys, reception, end, arrivals: Arrivals::default(), round: Mutex::new(()) }
+    }
+
+    /// What is on its way by value.
+    pub(crate) fn arrivals(&self) -> Arrivals {
+        self.arrivals.clone()
     }
 
     /// Asks by schedule and whenever somebody wishes, until the end.
-    pub(crate) async fn run(self, mut wishes: mpsc::Receiver<Wish>, end: CancellationToken) {
+    pub(crate) async fn run(self, mut wishes: mpsc::Receiver<Wish>) {
+        let end = self.end.clone();
         let this = Arc::new(self);
-        let mut last: Vec<(Domain, Timestamp)> = Vec::new();
+        let mut last: Vec<(Domain, &'static str, Timestamp)> = Vec::new();
         let started = now();
         loop {
             let at = now();
             let config = this.reception.config.get();
-            let asked = |host: &Domain| last.iter().find(|(of, _)| of == host).map_or(started, |(_, at)| *at);
-            let next = |custodian: &Custodian| custodian.schedule.next(asked(&custodian.host));
+            let next = |custodian: &Custodian| custodian.schedule.next(asked(&last, custodian).unwrap_or(started));
             let due: Vec<Custodian> =
                 config.custodians.iter().filter(|c| next(c).is_some_and(|next| next <= at)).cloned().collect();
             for custodian in due {
-                last.retain(|(host, _)| *host != custodian.host);
-                last.push((custodian.host.clone(), at));
+                last.retain(|(host, way, _)| (host, *way) != (&custodian.host, custodian.way.as_str()));
+                last.push((custodian.host.clone(), custodian.way.as_str(), at));
                 tokio::spawn(Arc::clone(&this).ask_all(vec![custodian]));
             }
-            let asked = |host: &Domain| last.iter().find(|(of, _)| of == host).map_or(started, |(_, at)| *at);
-            let soonest = config.custodians.iter().filter_map(|c| c.schedule.next(asked(&c.host))).min();
+            let next = |custodian: &Custodian| custodian.schedule.next(asked(&last, custodian).unwrap_or(started));
+            let soonest = config.custodians.iter().filter_map(next).min();
             let sleep = soonest.map_or(LONGEST_SLEEP, |next| next.since(now())).min(LONGEST_SLEEP);
             tokio::select! {
                 () = end.cancelled() => return,
@@ -116,7 +141,11 @@ impl Custodians {
         let mut fetched = Vec::new();
         for custodian in &custodians {
             for domain in &custodian.domains {
-                fetched.push(self.ask(&custodian.host, domain).await);
+                fetched.push(match &custodian.way {
+                    Way::Reference => self.ask(&custodian.host, domain).await,
+                    Way::Etrn(server) => self.ask_by_etrn(&custodian.host, server, domain).await,
+                    Way::Odmr(server) => self.ask_by_atrn(&custodian.host, server, domain).await,
+                });
             }
         }
         fetched
@@ -127,16 +156,7 @@ impl Custodians {
         let (mut offers, error) = self.list(host, domain).await;
         let soon = now().after(URGENT);
         offers.sort_by_key(|(_, size, end)| (*end > soon, *size));
-        let mut fetched = Fetched {
-            custodian: host.clone(),
-            domain: domain.clone(),
-            pending: 0,
-            octets: 0,
-            known: 0,
-            later: 0,
-            refused: 0,
-            error,
-        };
+        let mut fetched = Fetched { error, ..Fetched::nothing(host, domain) };
         let mut count = |taken: Taken, size: u64| match taken {
             Taken::Pending => {
                 fetched.pending += 1;
@@ -163,6 +183,74 @@ impl Custodians {
         fetched
     }
 
+    /// Asks one custodian to send what it has for one domain. It comes to a listener, when it comes.
+    async fn ask_by_etrn(&self, host: &Domain, server: &Relay, domain: &Domain) -> Fetched {
+        let mut fetched = Fetched::nothing(host, domain);
+        match self.etrn(server, domain).await {
+            Ok(reply) if reply.is_success() => fetched.said = Some(reply.to_string()),
+            Ok(reply) => fetched.error = Some(format!("it said {reply}")),
+            Err(error) => fetched.error = Some(error),
+        }
+        tell(&fetched);
+        fetched
+    }
+
+    async fn etrn(&self, server: &Relay, domain: &Domain) -> Result<Reply, String> {
+        let destination = relay_destination(server)?;
+        let mut session = self.reception.smtp.get().connect(&destination).await.map_err(|error| error.text)?;
+        let said = session.etrn(&Etrn::Domain(domain.clone())).await.map_err(|error| error.text)?;
+        session.release();
+        Ok(said)
+    }
+
+    /// Asks one custodian for one domain, and takes what it sends on the same connection, while others are asked.
+    async fn ask_by_atrn(&self, host: &Domain, server: &Relay, domain: &Domain) -> Fetched {
+        let mut fetched = Fetched::nothing(host, domain);
+        // Whoever asks again takes the connection from himself.
+        let Some(arrival) = self.arrivals.begin(host, domain) else {
+            fetched.said = Some("its mail is on its way already".to_owned());
+            return fetched;
+        };
+        match self.atrn(server, domain).await {
+            Ok(Atrn::Turned(reply, turned)) => {
+                fetched.said = Some(reply.to_string());
+                self.take_over(turned, arrival);
+            }
+            Ok(Atrn::Said(reply)) if reply.code() == NO_MAIL => fetched.said = Some(reply.to_string()),
+            Ok(Atrn::Said(reply)) => fetched.error = Some(format!("it said {reply}")),
+            Err(error) => fetched.error = Some(error),
+        }
+        tell(&fetched);
+        fetched
+    }
+
+    async fn atrn(&self, server: &Relay, domain: &Domain) -> Result<Atrn, String> {
+        let destination = relay_destination(server)?;
+        let client = self.reception.smtp.get();
+        let mut session = client.connect(&destination).await.map_err(|error| error.text)?;
+        let said = session.atrn(std::slice::from_ref(domain)).await.map_err(|error| error.text)?;
+        if matches!(said, Atrn::Said(_)) {
+            session.quit().await;
+        }
+        Ok(said)
+    }
+
+    fn take_over(&self, turned: Turned, arrival: Arrival) {
+        let settings = settings::turned_over(&self.reception.config.get());
+        let handler = Arc::new(FromCustodian::new(Arc::clone(&self.reception)));
+        let end = self.end.clone();
+        tokio::spawn(async move {
+            let custodian = arrival.host.clone();
+            let serving = smtp_server::serve_turned(turned, settings, handler, end);
+            match arrival.gone.run_until_cancelled(serving).await {
+                Some(Ok(())) => info!(%custodian, "a custodian has sent what it had"),
+                Some(Err(error)) => warn!(%custodian, %error, "a custodian was lost while it sent"),
+                None => info!(%custodian, "the link to a custodian is new"),
+            }
+            drop(arrival);
+        });
+    }
+
     /// All pages, or those that came before an error. Each offer with what it says of its size and its end; what says
     /// nothing comes last, to be refused.
     async fn list(&self, host: &Domain, domain: &Domain) -> (Vec<(PendingOffer, u64, Timestamp)>, Option<String>) {
@@ -186,10 +274,86 @@ impl Custodians {
     }
 }
 
+/// Connections on which custodians send what they have: one for each custodian and domain.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Arrivals(Arc<std::sync::Mutex<Underway>>);
+
+#[derive(Debug, Default)]
+struct Underway {
+    by_name: BTreeMap<(Domain, Domain), (u64, CancellationToken)>,
+    next: u64,
+}
+
+/// One of them, while it lasts.
+struct Arrival {
+    arrivals: Arrivals,
+    number: u64,
+    host: Domain,
+    domain: Domain,
+    /// Its link is gone.
+    gone: CancellationToken,
+}
+
+impl Arrivals {
+    /// How many there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.lock().by_name.len() as u64
+    }
+
+    /// The connections of the link before are worth nothing: what was on its way is asked for again.
+    pub(crate) fn link_is_new(&self) {
+        let before = std::mem::take(&mut self.lock().by_name);
+        before.values().for_each(|(_, gone)| gone.cancel());
+    }
+
+    fn begin(&self, host: &Domain, domain: &Domain) -> Option<Arrival> {
+        let (pair, gone) = ((host.clone(), domain.clone()), CancellationToken::new());
+        let mut underway = self.lock();
+        if underway.by_name.contains_key(&pair) {
+            return None;
+        }
+        let number = underway.next;
+        underway.next += 1;
+        underway.by_name.insert(pair, (number, gone.clone()));
+        drop(underway);
+        Some(Arrival { arrivals: self.clone(), number, host: host.clone(), domain: domain.clone(), gone })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Underway> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        let pair = (self.host.clone(), self.domain.clone());
+        let mut underway = self.arrivals.lock();
+        // Over a new link another may have taken its place.
+        if underway.by_name.get(&pair).is_some_and(|(number, _)| *number == self.number) {
+            underway.by_name.remove(&pair);
+        }
+    }
+}
+
+impl Fetched {
+    fn nothing(host: &Domain, domain: &Domain) -> Self {
+        let (custodian, domain) = (host.clone(), domain.clone());
+        Self { custodian, domain, pending: 0, octets: 0, known: 0, later: 0, refused: 0, said: None, error: None }
+    }
+}
+
+/// When a custodian was asked last.
+fn asked(last: &[(Domain, &'static str, Timestamp)], custodian: &Custodian) -> Option<Timestamp> {
+    let is_this =
+        |(host, way, _): &&(Domain, &str, Timestamp)| (host, *way) == (&custodian.host, custodian.way.as_str());
+    last.iter().find(is_this).map(|(.., at)| *at)
+}
+
 fn tell(fetched: &Fetched) {
-    let Fetched { custodian, domain, pending, octets, known, later, refused, error } = fetched;
-    match error {
-        Some(error) => warn!(%custodian, %domain, pending, error, "a custodian could not be asked"),
-        None => info!(%custodian, %domain, pending, octets, known, later, refused, "a custodian was asked"),
+    let Fetched { custodian, domain, pending, octets, known, later, refused, said, error } = fetched;
+    match (error, said) {
+        (Some(error), _) => warn!(%custodian, %domain, pending, error, "a custodian could not be asked"),
+        (None, Some(said)) => info!(%custodian, %domain, said, "a custodian was asked"),
+        (None, None) => info!(%custodian, %domain, pending, octets, known, later, refused, "a custodian was asked"),
     }
 }

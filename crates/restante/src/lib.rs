@@ -31,5 +31,6 @@ pub mod server;
 mod settings;
 mod sockets;
 pub mod verify;
+mod waiting;
 
 pub use server::Server;

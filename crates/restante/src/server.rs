@@ -37,13 +37,13 @@ use crate::admin::{self, ReloadRequest};
 use crate::budgets::Budgets;
 use crate::bundle::Bundles;
 use crate::config::{self, Config, ListenerKind, StoreKind, TlsVersion};
-use crate::custodians::{Custodians, Wish};
-use crate::deliver::{Couriers, Hosts, Outward};
+use crate::custodians::{Arrivals, Custodians, Wish};
+use crate::deliver::{Couriers, Hosts, Lines, Outward};
 use crate::live::Live;
 use crate::private;
 use crate::receive::{
-    self, Exchangers, Filters, Gate, Hints, LiveConfig, LiveRouter, Memory, OfferDesk, Prober, Reception, Sending,
-    Signers,
+    self, AskedFor, Exchangers, Filters, Gate, Hints, LiveConfig, LiveRouter, Memory, OfferDesk, Prober, Reception,
+    Sending, Signers,
 };
 use crate::reports::inbox::Archive;
 use crate::reports::{self, Desk, Journals, Post};
@@ -145,9 +145,10 @@ impl Server {
         let (wishes, received) = mpsc::channel(4);
         let (client, keys) = (server.live.repositories.clone(), server.live.keys.clone());
         let bundles = Arc::new(Bundles::new(Arc::clone(&parts.reception), keys.clone()));
-        let custodians = Custodians::new(client, keys, parts.reception);
-        server.back_tasks.spawn(custodians.run(received, server.back.clone()));
-        server.open_admin_socket(sending, reputation, desk, wishes, bundles)?;
+        let custodians = Custodians::new(client, keys, parts.reception, server.back.clone());
+        let arrivals = custodians.arrivals();
+        server.back_tasks.spawn(custodians.run(received));
+        server.open_admin_socket(sending, reputation, desk, (wishes, arrivals), bundles)?;
         Ok(server)
     }
 
@@ -330,7 +331,7 @@ impl Server {
         sending: Sending,
         reputation: Reputation,
         reports: Desk,
-        wishes: mpsc::Sender<Wish>,
+        (wishes, arrivals): (mpsc::Sender<Wish>, Arrivals),
         bundles: Arc<Bundles>,
     ) -> Result<()> {
         let path = self.live.started_with.admin_socket.clone();
@@ -346,6 +347,7 @@ impl Server {
             sending,
             reports,
             wishes,
+            arrivals,
             repositories: self.live.repositories.clone(),
             smtp: self.live.smtp.clone(),
             outbox: Arc::default(),
@@ -405,7 +407,7 @@ impl Parts {
         let current = LiveConfig::new(Config::clone(config));
         let journals = Journals::open(config).context("cannot keep what reports are made of")?;
         let tls_results = journals.tls_results();
-        let Reach { resolver, mta_sts, repositories, smtp } = Reach::open(config, tls_results.clone())?;
+        let Reach { resolver, mta_sts, repositories, smtp, lines } = Reach::open(config, tls_results.clone())?;
         let hosts = Hosts::new(config);
 
         let store = open_store(config).await?;
@@ -416,6 +418,7 @@ impl Parts {
         let keys = RequestKeys::new(&signers);
         let outward = Outward {
             smtp: smtp.clone(),
+            lines: lines.clone(),
             repositories: repositories.clone(),
             discovery: discovery.clone(),
             keys: keys.clone(),
@@ -429,7 +432,6 @@ impl Parts {
         let node = Node::new(queue_config, Box::new(SystemEntropy::default()), store.instance());
         let (runtime, custody) = Runtime::new(node, store.clone(), budgets.clone(), Arc::new(couriers));
 
-        let prober = Prober::new(smtp.clone(), hosts.clone(), config.outgoing.probe_lifetime);
         let exchangers = Exchangers { client: smtp.clone(), hosts: hosts.clone() };
         let memory = Memory { discovery: discovery.clone(), custody: custody.clone() };
         let reception = Arc::new(Reception {
@@ -439,11 +441,14 @@ impl Parts {
             custody: custody.clone(),
             desk: offer_desk(&current, router.clone(), &memory, &keys, &gate, exchangers, (budgets, store.clone())),
             hints: Hints::open(config.hints_file()).context("cannot read who has been asked for references")?,
-            prober,
+            prober: Prober::new(smtp.clone(), hosts.clone(), config.outgoing.probe_lifetime),
             filters,
             gate,
             signers: dkim.clone(),
             memory,
+            asked_for: AskedFor::default(),
+            lines,
+            smtp: smtp.clone(),
             sending: Sending::open(config.sending_file()).context("cannot read what accounts have sent lately")?,
         });
         let live = InForce {
@@ -489,6 +494,8 @@ struct Reach {
     mta_sts: Option<MtaSts>,
     repositories: retrieval::Client,
     smtp: Live<smtp_client::Client>,
+    /// And those who have connected to us, and turned that over.
+    lines: Lines,
 }
 
 impl Reach {
@@ -503,7 +510,7 @@ impl Reach {
         settings.mta_sts.clone_from(&mta_sts);
         settings.tls_results = tls_results;
         let smtp = Live::new(smtp_client::Client::new(settings, resolver.clone()));
-        Ok(Self { resolver, mta_sts, repositories, smtp })
+        Ok(Self { resolver, mta_sts, repositories, smtp, lines: Lines::default() })
     }
 }
 
@@ -737,9 +744,10 @@ fn smtp_settings_of(
     tls: Option<Arc<ServerConfig>>,
 ) -> Settings {
     let hostname = hostname.clone();
-    let mut smtp = match listener.kind.is_submission() {
-        true => SmtpConfig::submission(hostname, net::sasl::MECHANISMS),
-        false => SmtpConfig::relay(hostname),
+    let mut smtp = match listener.kind {
+        ListenerKind::Odmr => SmtpConfig::on_demand(hostname, net::sasl::MECHANISMS),
+        kind if kind.is_submission() => SmtpConfig::submission(hostname, net::sasl::MECHANISMS),
+        _ => SmtpConfig::relay(hostname),
     };
     smtp.auth_in_clear = listener.auth_without_tls;
     smtp.tbr = match (listener.kind, listener.tbr, listener.tbr_without_tls) {
@@ -747,15 +755,9 @@ fn smtp_settings_of(
         (ListenerKind::Relay, true, false) => OfferTbr::InsideTls,
         _ => OfferTbr::Never,
     };
+    smtp.etrn = listener.kind == ListenerKind::Relay && config.may_be_asked_for_mail();
     (smtp.smtputf8, smtp.requiretls) = (true, true);
-    smtp.limits.message = config.limits.message_size;
-    smtp.limits.transactions = config.limits.transactions;
-    smtp.limits.recipients = config.limits.recipients;
-    smtp.limits.errors = u32::try_from(config.limits.errors).unwrap_or(u32::MAX);
-    // Whoever may name so many recipients needs a command for each.
-    let commands = config.limits.commands.max(config.limits.recipients.saturating_add(100));
-    smtp.limits.commands = u32::try_from(commands).unwrap_or(u32::MAX);
-    smtp.limits.idle = config.limits.command_timeout;
+    settings::limit_sessions(config, &mut smtp.limits);
     let limits = smtp_server::Limits {
         connections: listener.max_connections,
         connections_per_peer: listener.max_connections_per_ip,

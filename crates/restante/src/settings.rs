@@ -9,11 +9,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use mail::{Domain, Timestamp};
 use net::authentication::signer as dkim;
-use net::{discovery, retrieval};
+use net::{discovery, retrieval, smtp_server};
 use queue::config::{
     HoldRules, Limits, Policy, QueueConfig, ReferenceMode, ReportSigner, Retry, Router, Signer, Timers,
 };
 use reference::{DomainFacts, KeyRecord, KeyState, Selector};
+use smtp::server;
 
 use crate::config::{Config, Delegation, DomainTbr, LocalDomain, TransferPolicy};
 use crate::keys::{self, KeyFileError};
@@ -21,6 +22,9 @@ use crate::keys::{self, KeyFileError};
 /// How long a key is published beyond now, and how long before: the document is made anew at every start and reload,
 /// and a reference lives for 30 days at most.
 pub(crate) const KEY_WINDOW: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// Longest that a custodian may go on sending.
+const TURNED: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How long peers may keep the domain document.
 const DOCUMENT_AGE: Duration = Duration::from_secs(3600);
@@ -192,6 +196,30 @@ fn limits(config: &Config) -> Limits {
         retrievals: if transfer.pause_retrieval { 0 } else { transfer.max_retrievals },
         ..Limits::default()
     }
+}
+
+/// What clients of SMTP may use up.
+pub(crate) fn limit_sessions(config: &Config, limits: &mut server::Limits) {
+    limits.message = config.limits.message_size;
+    limits.transactions = config.limits.transactions;
+    limits.recipients = config.limits.recipients;
+    limits.errors = u32::try_from(config.limits.errors).unwrap_or(u32::MAX);
+    // Whoever may name so many recipients needs a command for each.
+    let commands = config.limits.commands.max(config.limits.recipients.saturating_add(100));
+    limits.commands = u32::try_from(commands).unwrap_or(u32::MAX);
+    limits.idle = config.limits.command_timeout;
+}
+
+/// How mail is taken on a connection to a custodian that was turned over: as at a relay listener, by value.
+pub(crate) fn turned_over(config: &Config) -> smtp_server::Settings {
+    let mut smtp = server::Config::relay(config.hostname.clone());
+    (smtp.starttls, smtp.tbr) = (false, server::OfferTbr::Never);
+    (smtp.smtputf8, smtp.requiretls) = (true, true);
+    limit_sessions(config, &mut smtp.limits);
+    // As many as there are, and for as long as it takes: it was this server that asked.
+    smtp.limits.transactions = None;
+    let limits = smtp_server::Limits { session: TURNED, ..smtp_server::Limits::default() };
+    smtp_server::Settings { smtp, tls: None, implicit_tls: false, limits }
 }
 
 /// What the retrieval client may do.

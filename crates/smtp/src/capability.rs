@@ -21,6 +21,10 @@ pub struct Capabilities {
     pub chunking: bool,
     /// DSN (RFC 3461).
     pub dsn: bool,
+    /// ETRN (RFC 1985).
+    pub etrn: bool,
+    /// ATRN (RFC 2645).
+    pub atrn: bool,
     /// SMTPUTF8 (RFC 6531).
     pub smtputf8: bool,
     /// REQUIRETLS (RFC 8689).
@@ -97,6 +101,8 @@ impl Capabilities {
             "STARTTLS" => self.starttls = true,
             "CHUNKING" => self.chunking = true,
             "DSN" => self.dsn = true,
+            "ETRN" => self.etrn = true,
+            "ATRN" => self.atrn = true,
             "SMTPUTF8" => self.smtputf8 = true,
             "REQUIRETLS" => self.requiretls = true,
             "AUTH" => self.auth = words.map(str::to_ascii_uppercase).collect(),
@@ -121,6 +127,8 @@ impl Capabilities {
             word(self.starttls, "STARTTLS"),
             word(self.chunking, "CHUNKING"),
             word(self.dsn, "DSN"),
+            word(self.etrn, "ETRN"),
+            word(self.atrn, "ATRN"),
             word(self.smtputf8, "SMTPUTF8"),
             word(self.requiretls, "REQUIRETLS"),
             auth.as_deref(),
@@ -145,6 +153,8 @@ mod tests {
             starttls: true,
             chunking: true,
             dsn: true,
+            etrn: true,
+            atrn: true,
             smtputf8: true,
             requiretls: true,
             auth: vec!["PLAIN".to_owned(), "LOGIN".to_owned()],

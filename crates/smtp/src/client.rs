@@ -39,7 +39,7 @@
 //!         // Read with a timeout at `deadline`; an error or the end of the stream is `session.lost()`.
 //!         Action::Idle { .. } => session.feed(now, peer.next().unwrap_or_default().as_bytes()),
 //!         Action::StartTls => session.tls_established(now)?, // after the handshake
-//!         Action::Close => break,
+//!         Action::Turn | Action::Close => break,
 //!     }
 //! }
 //! assert!(outcome.is_some_and(|o| o.fates[0].is_accepted()));
@@ -106,6 +106,12 @@ enum State {
     Auth {
         response: Option<Secret>,
     },
+    /// ETRN.
+    Etrn,
+    /// ATRN.
+    Atrn,
+    /// The roles are turned over.
+    Turned,
     /// A transaction, waiting for replies.
     Exchange(Exchange),
     /// A transaction, waiting for the driver's content.
@@ -138,7 +144,7 @@ impl Client {
     pub fn feed(&mut self, now: Timestamp, octets: &[u8]) {
         self.now = now;
         // Octets in clear that came in front of the handshake must never be taken for replies.
-        if !matches!(self.state, State::Tls | State::Closed) {
+        if !matches!(self.state, State::Tls | State::Turned | State::Closed) {
             self.input.extend_from_slice(octets);
         }
     }
@@ -202,6 +208,7 @@ impl Client {
         match self.state {
             State::Ready => Some(Action::Ready),
             State::Tls => Some(Action::StartTls),
+            State::Turned => Some(Action::Turn),
             State::Closed => Some(Action::Close),
             _ if self.now >= self.deadline => {
                 self.end(End::Lost(Lost::Timeout));
@@ -217,7 +224,7 @@ impl Client {
 
     /// Takes one reply from the input; `false` where more octets are needed, or none.
     fn step(&mut self) -> bool {
-        if matches!(self.state, State::Tls | State::Closed | State::Content(..)) {
+        if matches!(self.state, State::Tls | State::Turned | State::Closed | State::Content(..)) {
             return false;
         }
         match self.reader.read(&mut self.input) {
@@ -240,8 +247,10 @@ impl Client {
             State::Hello { extended } => self.hello_reply(extended, reply),
             State::StartTls => self.start_tls_reply(reply),
             State::Auth { response } => self.auth_reply(response, reply),
+            State::Etrn => self.etrn_reply(reply),
+            State::Atrn => self.atrn_reply(reply),
             // Nothing was asked.
-            state @ (State::Ready | State::Tls | State::Closed | State::Content(..)) => {
+            state @ (State::Ready | State::Tls | State::Turned | State::Closed | State::Content(..)) => {
                 self.state = state;
                 self.end(End::Lost(Lost::OutOfTurn(reply)));
             }

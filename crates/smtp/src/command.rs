@@ -3,10 +3,12 @@
 //! Parsing is about syntax only; what is allowed when is the sessions' business. Keywords are read in
 //! any case and written in capitals. A line is given without its CR LF.
 
+pub mod atrn;
 pub mod auth;
 pub mod bdat;
 pub mod data;
 pub mod ehlo;
+pub mod etrn;
 pub mod expn;
 pub mod helo;
 pub mod help;
@@ -24,6 +26,7 @@ pub mod vrfy;
 mod xtext;
 
 use ::mail::AddressError;
+use ::mail::Domain;
 use ::mail::EnhancedStatus;
 
 use crate::line::has_line_end;
@@ -31,6 +34,7 @@ use crate::reply::{Reply, catalogue};
 
 pub use auth::Auth;
 pub use bdat::Bdat;
+pub use etrn::Etrn;
 pub use helo::HelloName;
 pub use mail::Mail;
 pub use rcpt::Rcpt;
@@ -59,6 +63,10 @@ pub enum Command {
     Bdat(Bdat),
     /// TBR (TBR §3).
     Tbr(Tbr),
+    /// ETRN (RFC 1985).
+    Etrn(Etrn),
+    /// ATRN (RFC 2645) with its domains, no two of them the same; none: all that the customer may ask for.
+    Atrn(Vec<Domain>),
     /// RSET (RFC 5321 §4.1.1.5).
     Rset,
     /// NOOP (RFC 5321 §4.1.1.9); its argument is ignored.
@@ -87,6 +95,8 @@ pub enum Verb {
     Data,
     Bdat,
     Tbr,
+    Etrn,
+    Atrn,
     Rset,
     Noop,
     Quit,
@@ -96,7 +106,7 @@ pub enum Verb {
 }
 
 /// Every verb and its word.
-const VERBS: [(&str, Verb); 16] = [
+const VERBS: [(&str, Verb); 18] = [
     ("MAIL", Verb::Mail),
     ("RCPT", Verb::Rcpt),
     ("DATA", Verb::Data),
@@ -107,6 +117,8 @@ const VERBS: [(&str, Verb); 16] = [
     ("LHLO", Verb::Lhlo),
     ("STARTTLS", Verb::StartTls),
     ("AUTH", Verb::Auth),
+    ("ETRN", Verb::Etrn),
+    ("ATRN", Verb::Atrn),
     ("RSET", Verb::Rset),
     ("NOOP", Verb::Noop),
     ("QUIT", Verb::Quit),
@@ -205,6 +217,8 @@ impl Command {
             Verb::Data => data::parse(arguments),
             Verb::Bdat => Bdat::parse(arguments).map(Self::Bdat),
             Verb::Tbr => Tbr::parse(arguments).map(Self::Tbr),
+            Verb::Etrn => etrn::parse(arguments),
+            Verb::Atrn => atrn::parse(arguments),
             Verb::Rset => rset::parse(arguments),
             Verb::Noop => Ok(noop::parse(arguments)),
             Verb::Quit => quit::parse(arguments),
@@ -227,6 +241,8 @@ impl Command {
             Self::Data => data::write(out),
             Self::Bdat(bdat) => bdat.write(out),
             Self::Tbr(tbr) => tbr.write(out),
+            Self::Etrn(etrn) => etrn::write(etrn, out),
+            Self::Atrn(domains) => atrn::write(domains, out),
             Self::Rset => rset::write(out),
             Self::Noop => noop::write(out),
             Self::Quit => quit::write(out),

@@ -7,7 +7,7 @@
 //!
 //! * RFC 5321 with PIPELINING (2920), SIZE (1870), 8BITMIME (6152), ENHANCEDSTATUSCODES (2034),
 //!   STARTTLS (3207), CHUNKING (3030), DSN (3461), AUTH (4954), SMTPUTF8 (6531), REQUIRETLS (8689),
-//!   LIMITS (9422), TBR 1 (TBR §3); the client also speaks LMTP (2033).
+//!   LIMITS (9422), ETRN (1985), ATRN (2645), TBR 1 (TBR §3); the client also speaks LMTP (2033).
 //! * A line ends with CR LF and with nothing else, on both sides, in commands, contents and blocks.
 
 pub mod capability;

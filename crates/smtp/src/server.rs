@@ -35,7 +35,7 @@
 //!             (wire, now) = (rest, now.after(std::time::Duration::from_millis(5)));
 //!         }
 //!         Action::StartTls => session.tls_established(now)?, // after the handshake
-//!         Action::Close => break,
+//!         Action::Turn | Action::Close => break,
 //!     }
 //! }
 //! assert_eq!(content, b"Subject: hello\r\n\r\n.dots\r\n");
@@ -111,6 +111,8 @@ enum State {
     Deciding(Question),
     /// Nothing: the TLS handshake comes first.
     Tls,
+    /// Nothing any more: the roles are turned over.
+    Turned,
     /// Nothing any more.
     Closed,
 }
@@ -127,6 +129,8 @@ enum Question {
     FirstChunk(Bdat),
     ContentEnd,
     Offer,
+    Etrn,
+    Atrn,
 }
 
 /// What holds until the connection ends or TLS begins.
@@ -175,7 +179,7 @@ impl Server {
         self.now = now;
         match self.state {
             // Octets in clear that came in front of the handshake must never be taken for commands.
-            State::Tls | State::Closed => {}
+            State::Tls | State::Turned | State::Closed => {}
             _ => self.input.extend_from_slice(octets),
         }
         if matches!(self.state, State::Data(_) | State::Chunk { .. }) {
@@ -188,7 +192,7 @@ impl Server {
     /// [`Limits::input`] waits behind it, and when the session is over.
     pub fn wants_input(&self) -> bool {
         match self.state {
-            State::Closed | State::Tls => false,
+            State::Closed | State::Turned | State::Tls => false,
             State::Deciding(_) => self.input.len() < self.config.limits.input,
             _ => true,
         }
@@ -253,6 +257,7 @@ impl Server {
         }
         match self.state {
             State::Closed => Action::Close,
+            State::Turned => Action::Turn,
             State::Tls => Action::StartTls,
             State::Deciding(_) => Action::Decide,
             _ if self.now >= self.deadline => {
@@ -275,7 +280,7 @@ impl Server {
             State::Data(_) => self.step_data(),
             State::Chunk { .. } => self.step_chunk(),
             State::Block { .. } => self.step_block(),
-            State::Deciding(_) | State::Tls | State::Closed => false,
+            State::Deciding(_) | State::Tls | State::Turned | State::Closed => false,
         }
     }
 

@@ -24,6 +24,7 @@ pub struct Site {
     pub(super) relays_for: Vec<String>,
     pub(super) has_stock_timers: bool,
     pub(super) lines: String,
+    pub(super) sets: Vec<PackageSet>,
 }
 
 impl Site {
@@ -38,6 +39,7 @@ impl Site {
             relays_for: Vec::new(),
             has_stock_timers: false,
             lines: String::new(),
+            sets: Vec::new(),
         }
     }
 
@@ -62,6 +64,13 @@ impl Site {
         self
     }
 
+    /// Packages that its host has besides its own.
+    #[must_use]
+    pub fn packages(mut self, set: PackageSet) -> Self {
+        self.sets.push(set);
+        self
+    }
+
     /// A line of the program's own: of main.cf, of Exim's main section, or of smtpd.conf. The last one counts.
     #[must_use]
     pub fn line(mut self, line: &str) -> Self {
@@ -82,7 +91,8 @@ pub struct MailServer {
 impl MailServer {
     /// A host for it, with a certificate, which is the MX of its domains.
     pub(super) fn prepare(sandbox: &Sandbox, site: &Site, packages: PackageSet) -> Result<Host> {
-        let host = sandbox.host(&site.name, &[packages])?;
+        let sets = [&[packages], site.sets.as_slice()].concat();
+        let host = sandbox.host(&site.name, &sets)?;
         for domain in &site.domains {
             sandbox.publish_mx(domain, &site.name)?;
         }

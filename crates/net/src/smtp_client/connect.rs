@@ -226,7 +226,7 @@ impl Inner {
                 Turn::Ready => return Ok(false),
                 Turn::Event(Event::Ended(end)) => return Err(ended(end)),
                 Turn::Event(_) | Turn::Content => {}
-                Turn::Closed => return Err(lost()),
+                Turn::Over | Turn::Closed => return Err(lost()),
             }
         }
         self.handshake(link, place, security).await?;
@@ -274,13 +274,13 @@ fn server_name(place: &Place) -> ServerName<'static> {
 }
 
 /// Waits for the answer to EHLO.
-async fn hello(link: &mut Link) -> Result<(), Failure> {
+pub(super) async fn hello(link: &mut Link) -> Result<(), Failure> {
     loop {
         match link.next().await {
             Turn::Ready => return Ok(()),
             Turn::Event(Event::Ended(end)) => return Err(ended(end)),
             Turn::Event(_) | Turn::Content => {}
-            Turn::StartTls | Turn::Closed => return Err(lost()),
+            Turn::StartTls | Turn::Over | Turn::Closed => return Err(lost()),
         }
     }
 }
@@ -298,7 +298,7 @@ async fn log_in(link: &mut Link, login: &Login) -> Result<(), Failure> {
             Turn::Event(Event::AuthRefused(reply)) => return Err(Failure::Auth(format!("AUTH was refused: {reply}"))),
             Turn::Event(Event::Ended(end)) => return Err(ended(end)),
             Turn::Event(_) | Turn::Content => {}
-            Turn::StartTls | Turn::Closed => return Err(lost()),
+            Turn::StartTls | Turn::Over | Turn::Closed => return Err(lost()),
         }
     }
 }

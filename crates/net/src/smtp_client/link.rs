@@ -39,6 +39,8 @@ pub(super) enum Turn {
     Content,
     StartTls,
     Event(Event),
+    /// The peer is the client from now on.
+    Over,
     Closed,
 }
 
@@ -57,6 +59,7 @@ impl Link {
                 Action::Ready => return Turn::Ready,
                 Action::Content => return Turn::Content,
                 Action::StartTls => return Turn::StartTls,
+                Action::Turn => return Turn::Over,
                 Action::Close => return Turn::Closed,
             }
         }

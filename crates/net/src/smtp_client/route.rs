@@ -100,6 +100,7 @@ impl Inner {
                 vec![Place::Tcp { address, name, peer, security: by_policy(destination) }]
             }
             Route::Unix(path) => vec![Place::Unix(path.clone())],
+            Route::Turned => return Err(later(2, "the connection was lost".to_owned())),
         };
         Ok(Places { equals: list.len(), list, others_later: false })
     }

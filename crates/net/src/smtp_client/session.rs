@@ -20,16 +20,16 @@ use crate::tls::Security;
 /// A peer that is ready for transactions. It has a connection to itself from the first transaction on, and others use
 /// it until then. Dropped without [`Session::release`] that connection is closed.
 pub struct Session {
-    inner: Arc<Inner>,
-    destination: Destination,
+    pub(super) inner: Arc<Inner>,
+    pub(super) destination: Destination,
     /// None before the first transaction, and once the connection is lost.
-    link: Option<Box<Link>>,
+    pub(super) link: Option<Box<Link>>,
     /// It was idle before, and may have been closed meanwhile.
-    reused: bool,
-    peer: String,
-    capabilities: Capabilities,
-    tls: bool,
-    security: Security,
+    pub(super) reused: bool,
+    pub(super) peer: String,
+    pub(super) capabilities: Capabilities,
+    pub(super) tls: bool,
+    pub(super) security: Security,
 }
 
 /// What came of a transaction.
@@ -98,6 +98,18 @@ impl Session {
         self.transact(envelope, Transfer::Probe, &mut body).await.fates
     }
 
+    /// On a connection that was turned over: has it been lost?
+    pub fn is_lost(&self) -> bool {
+        self.link.is_none()
+    }
+
+    /// Ends the session.
+    pub async fn quit(mut self) {
+        if let Some(link) = self.link.take() {
+            link.quit().await;
+        }
+    }
+
     /// Gives the connection back for the next message, if it is still good.
     pub fn release(mut self) {
         if let Some(link) = self.link.take()
@@ -132,7 +144,7 @@ impl Session {
     }
 
     /// The connection, from now on only ours.
-    async fn link(&mut self, eager: bool) -> Result<&mut Link, ConnectError> {
+    pub(super) async fn link(&mut self, eager: bool) -> Result<&mut Link, ConnectError> {
         let link = match self.link.take() {
             Some(link) => link,
             None => {
@@ -215,7 +227,7 @@ async fn attempt(
             Turn::Event(Event::Ended(ended)) => end = Some(ended),
             Turn::Event(_) => {}
             Turn::Ready => break true,
-            Turn::StartTls | Turn::Closed => break false,
+            Turn::StartTls | Turn::Over | Turn::Closed => break false,
         }
     };
     let heard_nothing = match end {

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Accepted, Connection, Handler, Limits, Session, Settings};
 use crate::sasl::{Exchange, Failure, Step};
+use crate::turned::Turned;
 use crate::wire::{Clock, Stream, buffered};
 
 /// What the connections of a listener share.
@@ -49,36 +50,43 @@ pub(super) async fn run<H: Handler>(stream: TcpStream, peer: SocketAddr, shared:
 
 async fn attempt<H: Handler>(stream: TcpStream, peer: SocketAddr, shared: &Shared<H>) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let connection = Connection {
-        peer,
-        local: stream.local_addr()?,
-        role: shared.smtp.role,
-        tls: None,
-        helo: None,
-        extended: false,
-        account: None,
-    };
-    let clock = Clock::new();
-    let mut driver = Driver {
-        shared,
-        stream: Stream::Tcp(stream),
-        smtp: Server::new(Arc::clone(&shared.smtp), shared.implicit_tls, clock.now()),
-        clock,
-        ends: Instant::now() + shared.limits.session,
-        connection,
-        session: None,
-        refused: None,
-        exchange: None,
-        auth_failures: 0,
-        stopping: false,
-    };
+    let local = stream.local_addr()?;
+    let mut driver = Driver::new(shared, Stream::Tcp(stream), (peer, local), shared.implicit_tls);
     if shared.implicit_tls {
         driver.handshake().await?;
     }
-    driver.drive().await?;
-    // Whether the client hears the end is its own affair.
-    let _ = timeout(LINGER.0, driver.linger()).await;
+    match driver.drive().await? {
+        End::Closed => driver.close().await,
+        End::Turned => driver.turn().await?,
+    }
     Ok(())
+}
+
+/// Serves whoever was the server of a connection until now (RFC 2645), to the end. TLS stays as it is.
+///
+/// # Errors
+/// The connection broke.
+pub async fn serve_turned<H: Handler>(
+    turned: Turned,
+    settings: Settings,
+    handler: Arc<H>,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let (addresses, tls) = ((turned.peer(), turned.local()), turned.tls());
+    let mut shared = Shared::new(settings, handler, shutdown);
+    shared.tls = None;
+    let mut driver = Driver::new(&shared, turned.stream, addresses, tls.is_some());
+    driver.connection.tls = tls;
+    driver.drive().await?;
+    driver.close().await;
+    Ok(())
+}
+
+/// How a session ends.
+enum End {
+    Closed,
+    /// The client is the server now.
+    Turned,
 }
 
 /// How long and for how many octets a client that still sends is listened to after the last reply: a connection
@@ -102,8 +110,27 @@ struct Driver<'a, H: Handler> {
     stopping: bool,
 }
 
-impl<H: Handler> Driver<'_, H> {
-    async fn drive(&mut self) -> io::Result<()> {
+impl<'a, H: Handler> Driver<'a, H> {
+    fn new(shared: &'a Shared<H>, stream: Stream, (peer, local): (SocketAddr, SocketAddr), tls: bool) -> Self {
+        let connection =
+            Connection { peer, local, role: shared.smtp.role, tls: None, helo: None, extended: false, account: None };
+        let clock = Clock::new();
+        Self {
+            shared,
+            stream,
+            smtp: Server::new(Arc::clone(&shared.smtp), tls, clock.now()),
+            clock,
+            ends: Instant::now() + shared.limits.session,
+            connection,
+            session: None,
+            refused: None,
+            exchange: None,
+            auth_failures: 0,
+            stopping: false,
+        }
+    }
+
+    async fn drive(&mut self) -> io::Result<End> {
         loop {
             match self.smtp.next_action(self.clock.now()) {
                 Action::Write(octets) => {
@@ -119,11 +146,26 @@ impl<H: Handler> Driver<'_, H> {
                     self.handshake().await?;
                     self.smtp.tls_established(self.clock.now()).map_err(misuse)?;
                 }
-                Action::Close => return Ok(()),
+                Action::Close => return Ok(End::Closed),
+                Action::Turn => return Ok(End::Turned),
                 // Every question is answered where its event is handled.
                 Action::Decide => return Err(misuse(Misuse::NotAsked)),
             }
         }
+    }
+
+    /// Whether the client hears the end is its own affair.
+    async fn close(&mut self) {
+        let _ = timeout(LINGER.0, self.linger()).await;
+    }
+
+    /// Hands the connection over to be a client's.
+    async fn turn(self) -> io::Result<()> {
+        let turned = Turned::new(self.stream)?;
+        if let Some(session) = self.session {
+            session.turned(turned, self.shared.shutdown.clone()).await;
+        }
+        Ok(())
     }
 
     /// Closes so that the last reply arrives.
@@ -166,13 +208,10 @@ impl<H: Handler> Driver<'_, H> {
         let acceptor = self.shared.tls.as_ref().ok_or_else(|| io::Error::other("no certificate is configured"))?;
         let handshake = acceptor.accept(buffered(self.stream.take_tcp()?));
         let stream = timeout(self.shared.limits.handshake, handshake).await??;
-        let (_, state) = stream.get_ref();
-        let version = state.protocol_version().and_then(|v| v.as_str()).unwrap_or("TLS");
-        let suite = state.negotiated_cipher_suite().and_then(|s| s.suite().as_str()).unwrap_or_default();
-        self.connection.tls = Some(format!("{version} {suite}"));
         // RFC 3207 §4.2: what was said before does not count.
         (self.connection.helo, self.connection.extended, self.connection.account) = (None, false, None);
         self.stream = Stream::Server(Box::new(stream));
+        self.connection.tls = self.stream.tls();
         Ok(())
     }
 
@@ -216,6 +255,8 @@ impl<H: Handler> Driver<'_, H> {
                 None => Some(accepted_or(session.end_content(connection).await)),
             },
             Event::Offer(offer) => Some(accepted_or(session.offer(connection, offer).await)),
+            Event::Etrn(etrn) => Some(Decision::Reply(session.etrn(connection, etrn).await)),
+            Event::Atrn(domains) => Some(yes_or(session.atrn(connection, domains).await)),
             Event::ContentDropped(_) | Event::Reset => {
                 session.abort();
                 None

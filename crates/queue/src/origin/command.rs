@@ -112,6 +112,10 @@ impl Order {
                 release(leg, now, context);
                 Vec::new()
             }
+            Command::AskedFor(_) => {
+                retry(leg, reached, now);
+                Vec::new()
+            }
             Command::Retry(_) => {
                 // Whoever says so does not wait for a bundle any more.
                 leg.carried = None;
@@ -126,8 +130,7 @@ impl Order {
             Command::Fail(_) => give_up(leg, reached, Kind::Final, GIVEN_UP, now),
             Command::Withdraw(_) => give_up(leg, reached, Kind::Withdrawn, WITHDRAWN, now),
         };
-        let how = if matches!(self.command, Command::Carry(_)) { "in a bundle" } else { "by the operator" };
-        note(&mut leg.steps, now, word(&self.command), how, None);
+        note(&mut leg.steps, now, word(&self.command), by_whom(&self.command), None);
         news::tell(plan, key, leg, &news, others, context);
     }
 }
@@ -202,6 +205,7 @@ fn selection(command: &Command) -> &Selection {
         | Command::Release(selection)
         | Command::Retry(selection)
         | Command::Carry(selection)
+        | Command::AskedFor(selection)
         | Command::Fail(selection)
         | Command::Withdraw(selection) => selection,
     }
@@ -211,10 +215,18 @@ fn word(command: &Command) -> &'static str {
     match command {
         Command::Hold(_) => "held",
         Command::Release(_) => "released",
-        Command::Retry(_) => "retried",
+        Command::Retry(_) | Command::AskedFor(_) => "retried",
         Command::Carry(_) => "carried",
         Command::Fail(_) => "given-up",
         Command::Withdraw(_) => "withdrawn",
+    }
+}
+
+fn by_whom(command: &Command) -> &'static str {
+    match command {
+        Command::AskedFor(_) => "its next server has asked for it",
+        Command::Carry(_) => "in a bundle",
+        _ => "by the operator",
     }
 }
 

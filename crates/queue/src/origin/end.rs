@@ -41,7 +41,7 @@ impl Change for Ended {
         let was_by_value = leg.by_value;
         let result = self.judge(&mut leg, context);
         if let Some(why) = &result.again {
-            let delay = context.config.retry.delay(leg.attempts.saturating_add(1), self.jitter);
+            let delay = leg::pause(&leg, self.jitter, context.config);
             leg::defer(&mut leg, why, context.now, delay);
             plan.count(Count::Deferred);
         }

@@ -210,12 +210,25 @@ pub(crate) fn is_for_site(leg: &Leg) -> bool {
 
 /// Does it come when it comes, and no sooner for telling its author?
 fn takes_its_time(leg: &Leg) -> bool {
-    is_for_site(leg) || leg.carried.is_some()
+    is_asked_for(&leg.route) || leg.carried.is_some()
+}
+
+/// Does it wait until it is asked for, however long that takes?
+pub(crate) fn is_asked_for(route: &Route) -> bool {
+    matches!(route, Route::Site(_) | Route::OnDemand(_))
+}
+
+/// The pause after a failed try. What goes over a connection that its recipient opens is tried when that is there.
+pub(crate) fn pause(leg: &Leg, jitter: u32, config: &QueueConfig) -> Duration {
+    match leg.route {
+        Route::OnDemand(_) => lifetime(&leg.route, &config.timers),
+        _ => config.retry.delay(leg.attempts.saturating_add(1), jitter),
+    }
 }
 
 /// How long a message is tried on this way before it fails.
 pub(crate) fn lifetime(route: &Route, timers: &Timers) -> Duration {
-    if matches!(route, Route::Site(_)) { timers.site_lifetime } else { timers.message_lifetime }
+    if is_asked_for(route) { timers.site_lifetime } else { timers.message_lifetime }
 }
 
 /// Does this route lead to a server that greets, or to a site that will ask, so that the queue says how to go on?

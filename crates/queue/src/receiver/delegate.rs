@@ -51,7 +51,7 @@ fn by_next_domain(inbound: &Inbound, config: &QueueConfig) -> BTreeMap<(Route, D
         let policy = config.policy(&domain);
         let takes_references = match route {
             // Its custodian takes custody: the site may come weeks later.
-            Route::Site(_) => false,
+            Route::Site(_) | Route::OnDemand(_) => false,
             Route::Mx(_) => true,
             Route::Relay(name) => config.relays_by_reference.contains(name),
             Route::Lmtp(_) | Route::Maildir(_) | Route::Discard | Route::Reports => false,

@@ -193,6 +193,9 @@ pub struct UnderWay {
     pub to_claim: u64,
     /// Messages whose outcome their origin has not recorded.
     pub to_report: u64,
+    /// Connections on which custodians by value send what they have.
+    #[serde(default)]
+    pub arriving: u64,
     /// Messages on their way into a mailbox here.
     pub to_deliver: u64,
     /// Messages that wait for another server to take them.
@@ -209,7 +212,7 @@ impl UnderWay {
 
     /// Steps that are left.
     pub fn left(&self) -> u64 {
-        self.to_retrieve + self.to_claim + self.to_report + self.to_deliver + self.to_send
+        self.arriving + self.to_retrieve + self.to_claim + self.to_report + self.to_deliver + self.to_send
     }
 }
 

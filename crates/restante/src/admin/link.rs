@@ -6,18 +6,19 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use mail::ledger::{Inbound, IndexState, Key, Leg, Phase, RecipientState, Route, Row, RowBody};
-use mail::{Domain, QueueId, Timestamp};
+use mail::ledger::{Inbound, IndexState, Key, Leg, Phase, RecipientState, Route, RowBody};
+use mail::{Domain, QueueId};
 use queue::port::{Command, Request, Selection};
 use serde::Deserialize;
 use store::{Store, StoreError};
 use tokio::sync::oneshot;
 
 use super::api::{Fetched, LinkUp, UnderWay};
-use super::server::{Office, PAGE, Refused};
+use super::server::{Office, Refused};
 use super::submit::{self, OutboxNews};
 use crate::custodians::{URGENT, Wish};
 use crate::runtime::now;
+use crate::waiting::{LegName, each, each_of, hurry, waits};
 
 /// What is due this soon anyway is not hurried.
 const SOON: Duration = Duration::from_millis(500);
@@ -43,19 +44,23 @@ pub(super) async fn fetch(
 pub(super) async fn up(State(office): State<Office>) -> Result<Json<LinkUp>, Refused> {
     office.repositories.link_is_new();
     office.smtp.get().link_is_new();
+    office.arrivals.link_is_new();
     let OutboxNews { taken, refused } = submit::take_outbox(&office).await?;
     let waiting = Waiting::find(&office.store).await.map_err(|error| Refused::failed(&error))?;
     let retried = waiting.count();
     let Waiting { legs, posts, retrievals } = waiting;
     retry(&office, posts.into_iter().map(Selection::Message)).await;
-    retry(&office, legs.into_iter().map(|(id, number)| Selection::Leg(id, number))).await;
+    hurry(&office.custody, legs, Command::Retry).await;
     let fetched = ask(&office, None).await?;
     retry(&office, retrievals.into_iter().map(|(_, _, id)| Selection::Message(id))).await;
     Ok(Json(LinkUp { taken, refused, retried, fetched }))
 }
 
 pub(super) async fn under_way(State(office): State<Office>) -> Result<Json<UnderWay>, Refused> {
-    count_all(&office.store).await.map(Json).map_err(|error| Refused::failed(&error))
+    // Before what comes of it: what is over meanwhile is seen as a message.
+    let arriving = office.arrivals.count();
+    let found = count_all(&office.store).await.map_err(|error| Refused::failed(&error))?;
+    Ok(Json(UnderWay { arriving, ..found }))
 }
 
 async fn ask(office: &Office, host: Option<Domain>) -> Result<Vec<Fetched>, Refused> {
@@ -68,7 +73,7 @@ async fn ask(office: &Office, host: Option<Domain>) -> Result<Vec<Fetched>, Refu
 /// Everything that waits for its next attempt.
 #[derive(Default)]
 struct Waiting {
-    legs: Vec<(QueueId, u32)>,
+    legs: Vec<LegName>,
     /// Claims and receipts.
     posts: BTreeSet<QueueId>,
     /// By urgency and size.
@@ -80,7 +85,7 @@ impl Waiting {
         let (now, mut found) = (now(), Self::default());
         let (soon, urgent) = (now.after(SOON), now.after(URGENT));
         each(store, |row| match (&row.key, &row.body) {
-            (Key::Leg(id, number), RowBody::Leg(leg)) if waits(leg, soon) => {
+            (Key::Leg(id, number), RowBody::Leg(leg)) if waits(leg, soon) && !is_asked_for(leg) => {
                 found.legs.push((id.clone(), *number));
             }
             (_, RowBody::Inbound(inbound)) if owes(inbound) && inbound.next_attempt > soon => {
@@ -107,17 +112,9 @@ async fn retry(office: &Office, selections: impl Iterator<Item = Selection>) {
     }
 }
 
-/// An attempt has failed, and the next one is not due yet.
-fn waits(leg: &Leg, soon: Timestamp) -> bool {
-    let is_open = |state: &RecipientState| match state {
-        RecipientState::Queued => true,
-        RecipientState::Offered(offered) => offered.accepted.is_none() || offered.closed,
-        RecipientState::Claimed(_) | RecipientState::Done { .. } => false,
-    };
-    !leg.held
-        && leg.carried.is_none()
-        && leg.next_attempt > soon
-        && leg.recipients.iter().any(|recipient| is_open(&recipient.state))
+/// No link of ours brings it on: its recipient asks for it.
+fn is_asked_for(leg: &Leg) -> bool {
+    matches!(leg.route, Route::Site(_) | Route::OnDemand(_))
 }
 
 /// Something is still to be fetched, claimed or reported.
@@ -181,29 +178,10 @@ fn count_leg(leg: &Leg, found: &mut UnderWay) {
     }
     match leg.route {
         Route::Maildir(_) | Route::Lmtp(_) | Route::Reports | Route::Discard => found.to_deliver += 1,
-        Route::Site(_) => {}
+        Route::Site(_) | Route::OnDemand(_) => {}
         Route::Mx(_) | Route::Relay(_) => {
             found.to_send += 1;
             found.octets_to_send += leg.object.as_ref().map_or(0, |object| object.size);
         }
-    }
-}
-
-/// Looks at every row of the ledger, a page at a time.
-async fn each(store: &Store, mut look: impl FnMut(&Row)) -> Result<(), StoreError> {
-    for prefix in ["leg/", "in/"] {
-        each_of(store, prefix, &mut look).await?;
-    }
-    Ok(())
-}
-
-/// At every row of one kind.
-async fn each_of(store: &Store, prefix: &str, mut look: impl FnMut(&Row)) -> Result<(), StoreError> {
-    let mut after: Option<Key> = None;
-    loop {
-        let rows = store.list(prefix, after.as_ref(), PAGE).await?;
-        let Some(last) = rows.last() else { return Ok(()) };
-        after = Some(last.key.clone());
-        rows.iter().for_each(&mut look);
     }
 }

@@ -34,7 +34,7 @@ use super::submit::{self, OutboxNews};
 use super::{accounts, bundle, holds, link, reputation};
 use crate::bundle::Bundles;
 use crate::config::ListenerKind;
-use crate::custodians::Wish;
+use crate::custodians::{Arrivals, Wish};
 use crate::live::Live;
 use crate::receive::{LiveConfig, LiveRouter, Sending, Signers};
 use crate::reports::Desk;
@@ -66,6 +66,8 @@ pub(crate) struct Office {
     pub(crate) outbox: Arc<Mutex<OutboxNews>>,
     /// To ask custodians.
     pub(crate) wishes: mpsc::Sender<Wish>,
+    /// What custodians by value send.
+    pub(crate) arrivals: Arrivals,
     /// Whose connections are worth nothing over a new link.
     pub(crate) repositories: retrieval::Client,
     pub(crate) smtp: Live<smtp_client::Client>,

@@ -27,7 +27,7 @@ use tokio::sync::mpsc;
 use super::archive::{self, Name};
 use super::mail::taken;
 use super::{Bundles, Exported, custodian_of};
-use crate::config::Config;
+use crate::config::{Config, Way};
 use crate::deliver::{claim_entry, receipt_entry};
 use crate::repository::{arguments, carried_offers};
 use crate::runtime::{SystemEntropy, now};
@@ -139,7 +139,7 @@ impl Bundles {
             return Ok(Ends { from: End::Custodian, site, host });
         }
         let is_named = |host: &Domain| wanted.custodian.as_ref().is_none_or(|named| named == host);
-        let custodians = config.custodians.iter().filter(|custodian| custodian.domains.contains(&site));
+        let custodians = config.custodians.iter().filter(|c| c.way == Way::Reference && c.domains.contains(&site));
         let hosts: Vec<Domain> = custodians.map(|c| c.host.clone()).filter(|host| is_named(host)).collect();
         match hosts.as_slice() {
             [host] => Ok(Ends { from: End::Site, site, host: host.clone() }),

@@ -339,7 +339,8 @@ impl Import<'_> {
     async fn pending(&mut self, offers: Vec<PendingOffer>) -> Result<HashMap<Xuid, Waiting>, Stop> {
         let (reception, host, carrier) = (&self.bundles.reception, &self.manifest.host, &self.carrier);
         let judge = |offer: PendingOffer| async move {
-            let taken = reception.carried(host, &offer, carrier).await;
+            // Boxed: judging is a deep future, and this one stands in deep ones.
+            let taken = Box::pin(reception.carried(host, &offer, carrier)).await;
             (taken, Parsed::new(&offer.tbr, offer.block.as_bytes()).ok())
         };
         let judged: Vec<_> = stream::iter(offers.into_iter().map(judge)).buffered(JUDGED_AT_ONCE).collect().await;

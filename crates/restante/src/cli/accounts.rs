@@ -154,8 +154,8 @@ fn failure(error: AccountsError) -> Failure {
 
 fn new_account(args: &AddAccountArgs) -> Result<Account, Failure> {
     let addresses = args.all_addresses();
-    if !addresses.iter().any(|sender| matches!(sender, Sender::Address(_))) {
-        let help = format!("add --address {}@…: the first is the account's mailbox", args.name);
+    if addresses.is_empty() {
+        let help = format!("add --address {0}@…, whose mailbox it gets, or --address @… for a whole domain", args.name);
         return Err(Failure::usage("the account has no address").help(help));
     }
     // The name is judged before anybody is asked for a password.

@@ -11,7 +11,7 @@ use super::args::Global;
 use super::humane::now;
 use super::output::{Exit, Failure, Outcome, Output};
 use crate::accounts::Accounts;
-use crate::config::{Config, ListenerKind, NextKey};
+use crate::config::{Config, Deliver, ListenerKind, NextKey, Way};
 use crate::keys;
 use crate::private;
 use crate::routing::Router;
@@ -43,11 +43,8 @@ fn check(config: &Config) -> Findings {
             findings.errors.extend(keys::read(file).err().map(|error| error.to_string()));
         }
     }
-    for relay in config.relays.values() {
-        let file = relay.login.as_ref().map(|login| &login.password_file);
-        let broken = file.and_then(|file| Some((file, private::read(file).err()?)));
-        findings.errors.extend(broken.map(|(file, error)| format!("{}: {error}", file.display())));
-    }
+    let broken = config.password_files().filter_map(|file| Some((file, private::read(file).err()?)));
+    findings.errors.extend(broken.map(|(file, error)| format!("{}: {error}", file.display())));
     match &config.resolver.source {
         Source::ZoneFile(path) => findings.errors.extend(Zone::load(path).err().map(|error| error.to_string())),
         _ => findings.errors.extend(crate::server::resolver(config).err().map(|error| error.to_string())),
@@ -103,6 +100,12 @@ fn sense(config: &Config, findings: &mut Findings) {
     let has = |kind| config.listeners.iter().any(|listener| listener.kind == kind);
     if !config.domains.is_empty() && !has(ListenerKind::Relay) {
         warn("there are domains, but no relay listener: nobody can send them mail by SMTP".into());
+    }
+    if config.domains.values().any(|d| d.deliver == Deliver::OnDemand) && !has(ListenerKind::Odmr) {
+        warn("a domain waits for ATRN (`deliver = \"odmr\"`), but there is no odmr listener: nobody can ask for its mail".into());
+    }
+    if config.custodians.iter().any(|c| matches!(c.way, Way::Etrn(_))) && !has(ListenerKind::Relay) {
+        warn("a [[custodian]] is asked by ETRN, but there is no relay listener that its mail could come to".into());
     }
     for listener in &config.listeners {
         let blind = config.tls.certificates.is_empty() && !listener.tbr_without_tls;

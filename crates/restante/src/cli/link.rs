@@ -95,6 +95,7 @@ pub(super) fn wait(client: &Client, limit: Option<Duration>, output: Output) -> 
 /// What is left, in words.
 pub(super) fn describe(left: &UnderWay) -> String {
     let parts = [
+        (left.arriving, "connection(s) with mail from custodians"),
         (left.to_retrieve, "to fetch"),
         (left.to_claim, "to claim"),
         (left.to_deliver, "to deliver"),
@@ -119,7 +120,10 @@ fn text(report: &Report) -> String {
 }
 
 fn line(fetched: &Fetched) -> String {
-    let Fetched { custodian, domain, pending, octets, later, refused, error, .. } = fetched;
+    let Fetched { custodian, domain, pending, octets, later, refused, said, error, .. } = fetched;
+    if let (Some(said), None) = (said, error) {
+        return format!("{custodian} for {domain}: {said}");
+    }
     let mut line = format!("{custodian} for {domain}: {pending} message(s), {}", format_size(*octets));
     for (count, what) in [(later, "cannot be judged now"), (refused, "refused, see the log")] {
         if *count > 0 {

@@ -144,6 +144,8 @@ pub enum ListenerKind {
     Submission,
     /// Message submission in TLS from the first octet (RFC 8314, port 465).
     Submissions,
+    /// On-Demand Mail Relay (RFC 2645, port 366): STARTTLS, AUTH, ATRN.
+    Odmr,
     /// The repository: HTTPS (port 443).
     Repository,
     /// Answers an ACME authority's questions (RFC 8555 §8.3): HTTP (port 80).
@@ -157,9 +159,15 @@ impl ListenerKind {
             Self::Relay => "relay",
             Self::Submission => "submission",
             Self::Submissions => "submissions",
+            Self::Odmr => "odmr",
             Self::Repository => "repository",
             Self::Acme => "acme",
         }
+    }
+
+    /// Do clients log in there?
+    pub fn has_accounts(self) -> bool {
+        self.is_submission() || self == Self::Odmr
     }
 
     /// Does it speak message submission?
@@ -237,6 +245,8 @@ pub struct LocalDomain {
     pub dkim: Option<DomainDkim>,
     /// The policy that it publishes, if any.
     pub mta_sts: Option<mta_sts::Policy>,
+    /// Who may have what waits for it tried by ETRN; means something where it goes to a next hop.
+    pub etrn: MayAsk,
     /// Present exactly where it is a site whose custodian this server is ([`Deliver::Site`]).
     pub site: Option<DomainSite>,
 }
@@ -252,8 +262,32 @@ pub enum Deliver {
     Relay(String),
     /// Nowhere by itself: it waits until the site asks for it.
     Site,
+    /// The same by value: it waits until an account of the domain asks for it by ATRN (RFC 2645).
+    OnDemand,
     /// Nowhere: for measuring.
     Discard,
+}
+
+/// Who may ask for the mail of a domain by ETRN (RFC 1985). Wherever the question comes from, the mail goes to its next hop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MayAsk {
+    /// Whoever likes.
+    Anyone,
+    /// Nobody.
+    Nobody,
+    /// Clients in these networks.
+    From(Vec<Network>),
+}
+
+impl MayAsk {
+    /// May this client?
+    pub fn permits(&self, client: IpAddr) -> bool {
+        match self {
+            Self::Anyone => true,
+            Self::Nobody => false,
+            Self::From(networks) => networks.iter().any(|network| network.contains(client)),
+        }
+    }
 }
 
 /// How the recipients of a local domain are known.
@@ -310,9 +344,9 @@ pub struct DomainSite {
 /// `[[custodian]]`: where mail waits for domains of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Custodian {
-    /// Its repository host.
+    /// Its repository host; by value, its mail server.
     pub host: Domain,
-    /// For which of our domains it is asked; all of them have a key.
+    /// For which of our domains it is asked; by reference, all of them have a key.
     pub domains: Vec<Domain>,
     /// When it is asked without being told to.
     pub schedule: Schedule,
@@ -320,6 +354,40 @@ pub struct Custodian {
     pub relay: Option<String>,
     /// The keys of those domains that it signs by: only needed for bundles, where nobody can be asked.
     pub keys: BTreeMap<Selector, VerifyingKey>,
+    /// How it is asked, and how mail comes then.
+    pub way: Way,
+    /// Where its mail comes from, which it has judged.
+    pub from: Vec<Network>,
+}
+
+/// How mail comes from a custodian.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// By reference (TBR §7.4).
+    Reference,
+    /// By value: asked by ETRN (RFC 1985) it connects to us.
+    Etrn(Relay),
+    /// By value: asked by ATRN (RFC 2645) it sends on the same connection.
+    Odmr(Relay),
+}
+
+impl Way {
+    /// As in the configuration.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Reference => "reference",
+            Self::Etrn(_) => "etrn",
+            Self::Odmr(_) => "odmr",
+        }
+    }
+
+    /// The mail server that is asked, by value.
+    pub fn server(&self) -> Option<&Relay> {
+        match self {
+            Self::Reference => None,
+            Self::Etrn(server) | Self::Odmr(server) => Some(server),
+        }
+    }
 }
 
 impl DomainTbr {
@@ -609,6 +677,8 @@ pub struct Limits {
     pub command_timeout: Duration,
     /// Received fields and hops beyond which a message loops.
     pub hops: usize,
+    /// Shortest time between two ETRN for one domain.
+    pub etrn_pause: Duration,
     /// Most objects that are served to peers at a time.
     pub repository_reads: usize,
 }
@@ -842,6 +912,23 @@ impl Config {
     /// Who reports to other domains; `None` where the domain is too long for it.
     pub fn reports_from(&self) -> Option<Address> {
         self.reports.from.clone().or_else(|| Address::new("postmaster", self.mail_domain()).ok())
+    }
+
+    /// Every file with a password for another server.
+    pub fn password_files(&self) -> impl Iterator<Item = &PathBuf> {
+        let custodians = self.custodians.iter().filter_map(|custodian| custodian.way.server());
+        let servers = self.relays.values().chain(custodians);
+        servers.filter_map(|server| Some(&server.login.as_ref()?.password_file))
+    }
+
+    /// Is there a domain whose mail can be asked for by ETRN?
+    pub fn may_be_asked_for_mail(&self) -> bool {
+        self.domains.values().any(|d| matches!(d.deliver, Deliver::Relay(_)) && d.etrn != MayAsk::Nobody)
+    }
+
+    /// Is this a server from which mail of a custodian comes?
+    pub fn is_custodian(&self, client: IpAddr) -> bool {
+        self.custodians.iter().any(|custodian| custodian.from.iter().any(|network| network.contains(client)))
     }
 
     /// May this client relay to other domains without authentication?

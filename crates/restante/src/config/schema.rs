@@ -161,7 +161,7 @@ pub(super) const SECTIONS: &[Section] = &[
         true,
         "For a site that is connected some of the time: where mail for its domains waits. It is asked by schedule, and whenever \
               `restante fetch` or `restante link up` says so; what waits is verified, fetched, claimed and reported like any \
-              offer. See docs/offline.md.",
+              offer, or comes by value. See docs/offline.md.",
         CUSTODIAN,
     ),
     section_of("relay", true, "A next hop, named by `smart_host` or by `deliver = \"relay:<name>\"`.", RELAY),
@@ -316,7 +316,8 @@ const LISTENER: &[Field] = &[
         Required("\"relay\""),
         "`acme`: answers for certificates, port 80. `relay`: SMTP between servers, port 25. `submissions`: mail programs, TLS from the first octet, port 465. \
          `submission`: mail programs, STARTTLS, port 587. `repository`: HTTPS, from where peers fetch messages sent by \
-         reference, port 443.",
+         reference, port 443. `odmr`: On-Demand Mail Relay (RFC 2645), port 366: accounts of domains with `deliver = \"odmr\"` log \
+         in, and get what waits on the same connection.",
     ),
     fixed(
         "address",
@@ -335,7 +336,7 @@ const LISTENER: &[Field] = &[
         "auth_without_tls",
         "true or false",
         Default("false"),
-        "Submission only: offer AUTH outside TLS too. Passwords then travel in clear: for loopback.",
+        "Submission and odmr only: offer AUTH outside TLS too. Passwords then travel in clear: for loopback.",
     ),
     fixed("max_connections", "number", Default("1000"), "Most connections at once; more get 421."),
     fixed(
@@ -393,7 +394,8 @@ const DOMAIN: &[Field] = &[
         "word",
         Default("\"maildir\""),
         "`maildir`, `lmtp:<name>`, `relay:<name>` (to a next hop), `site` (it waits until the site asks \
-         for it, see [domain.site]), or `discard` (counted and thrown away, for measuring).",
+         for it, see [domain.site]), `odmr` (the same by value: until an account of the domain, \
+         `restante accounts add NAME --address @DOMAIN`, asks for it at an `odmr` listener), or `discard` (counted and thrown away, for measuring).",
     ),
     field(
         "maildir",
@@ -422,6 +424,14 @@ const DOMAIN: &[Field] = &[
         "path",
         Optional("\"/etc/restante/aliases\""),
         "More aliases, as in /etc/aliases: `info: alice, bob@b.example`. Commands, files and :include: are refused.",
+    ),
+    field(
+        "etrn",
+        "word or list of networks",
+        Default("\"anyone\""),
+        "With `relay:<name>`: who may have what waits for the domain tried at once, by ETRN (RFC 1985) at a relay listener. `anyone`, \
+         `nobody`, or clients in networks such as `[\"192.0.2.0/24\"]`. The mail goes to the [[relay]], whoever asks, and no more \
+         often than `etrn_pause` in [limits] says.",
     ),
     field(
         "pass_offers_to",
@@ -520,12 +530,41 @@ const DOMAIN_SITE: &[Field] = &[field(
 )];
 
 const CUSTODIAN: &[Field] = &[
-    field("host", "host name", Required("\"tbr.a.example\""), "Its repository: `repository` in its [domain.tbr]."),
+    field(
+        "host",
+        "host name",
+        Required("\"tbr.a.example\""),
+        "By reference: its repository, which is `repository` in its [domain.tbr]. By value: its mail server.",
+    ),
+    field(
+        "by",
+        "word",
+        Default("\"reference\""),
+        "How mail comes from there. `reference`: it is a Restante, and is asked what waits. `etrn`: any mail server that takes ETRN \
+         (RFC 1985); it is asked by that to send what waits, and connects to this server's relay listener. `odmr`: a provider of On-Demand \
+         Mail Relay (RFC 2645); it is logged in to, and sends on the same connection: this server needs no address of its own.",
+    ),
+    field("port", "port", Optional("25"), "By value: its port; if not given 25, with `odmr` 366."),
+    field("tls", "word", Optional("\"verified\""), "By value: as in [[relay]]."),
+    field(
+        "username",
+        "text",
+        Optional("\"site\""),
+        "By value, where it asks for AUTH, as with `odmr`: as in [[relay]].",
+    ),
+    field("password_file", "path", Optional("\"/etc/restante/custodian.password\""), "As in [[relay]]."),
+    field(
+        "from",
+        "list of networks",
+        Default("[]"),
+        "With `etrn`: where it sends from. It has judged that mail, so it is not judged here once more (its address is not the \
+         author's, and SPF and DMARC would fail); results that it wrote are passed on.",
+    ),
     field(
         "domains",
         "list of domain names",
         Optional("[\"a.example\"]"),
-        "Which domains of this server wait there; all that have a key in [domain.tbr] if not given.",
+        "Which domains of this server wait there. If not given: all that have a key in [domain.tbr], by value all that are delivered here.",
     ),
     field("every", "duration", Optional("\"15m\""), "Ask this long after the last time."),
     field("times", "list of times", Optional("[\"06:00\", \"18:30\"]"), "Ask at these times of the day, in UTC."),
@@ -838,6 +877,12 @@ const LIMITS: &[Field] = &[
     field("session_time", "duration", Default("\"2h\""), "Longest that a connection may last."),
     field("command_timeout", "duration", Default("\"5m\""), "Longest wait for the next command or chunk."),
     field("hops", "number", Default("100"), "Received and TBR-Hop fields beyond which a message is in a loop."),
+    field(
+        "etrn_pause",
+        "duration",
+        Default("\"30s\""),
+        "Shortest time between two ETRN for one domain that have an effect; further ones get 458.",
+    ),
     fixed(
         "repository_reads",
         "number",

@@ -108,7 +108,7 @@ fn the_marks_stand_below_what_is_wrong() {
            |\n\
          3 | kind = \"submissoin\"\n  \
            |        ^^^^^^^^^^^^\n  \
-           = help: did you mean \"submission\"? Known: \"relay\", \"submission\", \"submissions\", \"repository\", \"acme\"\n"
+           = help: did you mean \"submission\"? Known: \"relay\", \"submission\", \"submissions\", \"odmr\", \"repository\", \"acme\"\n"
     );
 }
 
@@ -256,4 +256,37 @@ fn the_next_key_is_described_wholly_and_takes_over_at_its_time() {
     }
     assert!(with("next_selector = \"k2\"").is_err());
     assert!(with(&format!("{whole}\"2028-02-29 08:00:30\"").replace("\"k2\"", "\"k1\"")).is_err(), "the same name");
+}
+
+#[test]
+fn custodians_by_value_are_mail_servers_for_the_domains_of_this_one() {
+    let base = "hostname = \"mx.a.example\"\n[[domain]]\nname = \"a.example\"\n";
+    let config =
+        parse(&format!("{base}[[custodian]]\nhost = \"mx.b.example\"\nby = \"etrn\"\nfrom = [\"192.0.2.25\"]\n"))
+            .unwrap();
+    let custodian = &config.custodians[0];
+    assert_eq!(custodian.domains, ["a.example".parse().unwrap()]);
+    let server = custodian.way.server().unwrap();
+    assert_eq!((server.port, server.tls, &server.login), (25, RelayTls::Verified, &None));
+    assert!(config.is_custodian("192.0.2.25".parse().unwrap()) && !config.is_custodian("192.0.2.26".parse().unwrap()));
+    let wrong = "[[custodian]]\nhost = \"mx.b.example\"\nby = \"etrn\"\ndomains = [\"c.example\"]\nfrom = [\"0.0.0.0/0\"]\n\
+                 username = \"x\"\n[[custodian]]\nhost = \"tbr.b.example\"\n";
+    assert_eq!(
+        messages(&format!("{base}{wrong}")),
+        [
+            "mail for c.example would be refused here",
+            "`0.0.0.0/0` would let everybody's mail in unjudged",
+            "there is no password for it",
+            "no domain of this server has a key to ask with",
+        ]
+    );
+}
+
+#[test]
+fn only_what_is_relayed_says_who_may_ask_for_it() {
+    let text = |etrn: &str| format!("hostname = \"mx.a.example\"\n[[domain]]\nname = \"a.example\"\netrn = {etrn}\n");
+    parse(&text("\"anyone\"")).unwrap();
+    assert_eq!(messages(&text("\"nobody\"")), ["nothing waits here for a next hop of this domain"]);
+    let forms = "write \"anyone\", \"nobody\" or a list of networks such as [\"192.0.2.0/24\"]";
+    assert_eq!(messages(&text("true")), [forms]);
 }

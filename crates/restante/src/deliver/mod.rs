@@ -7,6 +7,7 @@ mod delegate;
 mod judge;
 mod mailbox;
 mod maildir;
+mod on_demand;
 mod reports;
 mod retrieve;
 mod site;
@@ -27,13 +28,16 @@ use crate::request_keys::RequestKeys;
 use crate::runtime::{Courier, JobLine, now};
 use mailbox::Mailboxes;
 
+pub(crate) use on_demand::{Attempt, Lines, Open};
 pub(crate) use retrieve::{claim_entry, facts, receipt_entry};
-pub(crate) use smtp::Hosts;
+pub(crate) use smtp::{Hosts, relay_destination};
 
 /// What reaches other servers.
 pub(crate) struct Outward {
     pub(crate) smtp: Live<smtp_client::Client>,
     pub(crate) repositories: retrieval::Client,
+    /// Connections that others have opened, and turned over.
+    pub(crate) lines: Lines,
     /// Which recipient domains have keys.
     pub(crate) discovery: Discovery,
     /// With which requests are signed.
@@ -52,6 +56,7 @@ pub(crate) struct Couriers {
     mailboxes: Mailboxes,
     reports: reports::Intake,
     smtp: smtp::SmtpCourier,
+    lines: Lines,
     repositories: retrieval::Client,
     keys: RequestKeys,
     store: Store,
@@ -74,10 +79,10 @@ impl Couriers {
     ) -> Self {
         let started: Timestamp = now();
         let mailboxes = Mailboxes { store: store.clone(), hostname, started };
-        let Outward { smtp, repositories, discovery, keys, gate, signers, budgets } = outward;
+        let Outward { smtp, lines, repositories, discovery, keys, gate, signers, budgets } = outward;
         let smtp = smtp::SmtpCourier { client: smtp, hosts, store: store.clone(), discovery };
         let reports = reports::Intake::new(store.clone(), archive);
-        Self { router, mailboxes, reports, smtp, repositories, keys, store, filters, gate, signers, budgets }
+        Self { router, mailboxes, reports, smtp, lines, repositories, keys, store, filters, gate, signers, budgets }
     }
 
     async fn deliver(&self, delivery: Delivery, line: JobLine) -> DeliveryEnd {
@@ -89,6 +94,7 @@ impl Couriers {
                 None => unreachable_mailbox(name),
             },
             Route::Site(site) => site::keep(site, line).await,
+            Route::OnDemand(domain) => on_demand::deliver(&self.smtp, &self.lines, domain, &delivery, line).await,
             Route::Mx(_) | Route::Relay(_) | Route::Lmtp(_) => self.smtp.deliver(&delivery, line).await,
         }
     }

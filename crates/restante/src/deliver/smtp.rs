@@ -73,7 +73,9 @@ impl Hosts {
                 Some(lmtp) => Ok(Destination::lmtp(lmtp_route(lmtp))),
                 None => Err(format!("the configuration has no LMTP server \"{name}\" any more")),
             },
-            Route::Site(_) | Route::Maildir(_) | Route::Discard | Route::Reports => Err("that is no host".to_owned()),
+            Route::Site(_) | Route::OnDemand(_) | Route::Maildir(_) | Route::Discard | Route::Reports => {
+                Err("that is no host".to_owned())
+            }
         }
     }
 }
@@ -85,7 +87,8 @@ impl Tables {
     }
 }
 
-fn relay_destination(relay: &Relay) -> Result<Destination, String> {
+/// A next hop; an error names what is missing.
+pub(crate) fn relay_destination(relay: &Relay) -> Result<Destination, String> {
     let tls = match relay.tls {
         RelayTls::Opportunistic => TlsPolicy::Opportunistic,
         RelayTls::Required => TlsPolicy::Required,
@@ -149,7 +152,8 @@ impl SmtpCourier {
         end
     }
 
-    async fn converse(&self, delivery: &Delivery, session: &mut Session, line: &mut JobLine) -> DeliveryEnd {
+    /// In an open session: asks the queue how to go on, transacts, and once more where the offer was declined.
+    pub(super) async fn converse(&self, delivery: &Delivery, session: &mut Session, line: &mut JobLine) -> DeliveryEnd {
         let mut event = JobEvent::Connected(self.peer(session, delivery).await);
         loop {
             match line.ask(event).await {

@@ -4,10 +4,12 @@
 //! stage of a transaction after the other; nothing is accepted only to be bounced later.
 
 mod credentials;
+mod etrn;
 mod filters;
 mod gate;
 mod hints;
 mod offer;
+mod on_demand;
 mod pass_on;
 mod pending;
 mod probe;
@@ -19,16 +21,19 @@ mod submission;
 use std::sync::Arc;
 
 use mail::EnhancedStatus;
+use net::smtp_client;
 use net::smtp_server::{Connection, Handler};
 use smtp::Reply;
 use store::Store;
 
 use crate::config::Config;
+use crate::deliver::Lines;
 use crate::live::Live;
 use crate::routing::Router;
 use crate::runtime::Custody;
 
 pub(crate) use credentials::AccountCredentials;
+pub(crate) use etrn::AskedFor;
 pub(crate) use filters::{Caller, Filtering, Filters, Passed};
 pub(crate) use gate::{Approved, Gate, Memory, unreadable};
 pub(crate) use hints::Hints;
@@ -60,6 +65,11 @@ pub(crate) struct Reception {
     pub(crate) signers: Signers,
     pub(crate) sending: Sending,
     pub(crate) hints: Hints,
+    pub(crate) asked_for: AskedFor,
+    /// Connections that customers have turned over.
+    pub(crate) lines: Lines,
+    /// For the sessions on them.
+    pub(crate) smtp: Live<smtp_client::Client>,
 }
 
 /// What a session leaves with a reference for the judgement of its content. Plain data.
@@ -71,6 +81,28 @@ pub(crate) struct Left {
     /// For milters, where there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) caller: Option<Caller>,
+}
+
+/// Decisions about what a custodian sends on a connection that this server has opened and turned over (RFC 2645).
+pub(crate) struct FromCustodian(Listener);
+
+impl FromCustodian {
+    pub(crate) fn new(reception: Arc<Reception>) -> Self {
+        Self(Listener::new(reception))
+    }
+}
+
+impl Handler for FromCustodian {
+    type Session = Transactions;
+    type Credentials = AccountCredentials;
+
+    async fn connect(&self, _: &Connection) -> Result<Transactions, Reply> {
+        Ok(Transactions::from_custodian(Arc::clone(&self.0.reception)))
+    }
+
+    fn credentials(&self) -> &AccountCredentials {
+        &self.0.credentials
+    }
 }
 
 /// One listener's decisions.

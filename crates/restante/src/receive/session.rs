@@ -9,6 +9,7 @@ use mail::{Address, Domain, EnhancedStatus, MailParams, QueueId, Recipient};
 use net::authentication::ClientEvidence;
 use net::authentication::content::ContentReader;
 use net::smtp_server::{Accepted, Connection, Session};
+use net::turned::Turned;
 use policy::allowance::{Spent, Unit};
 use policy::budget::Prefix;
 use policy::reputation::Event;
@@ -19,9 +20,10 @@ use queue::Entropy as _;
 use queue::port::{Acceptance, Reply as QueueReply, Request};
 use reference::codes;
 use smtp::Reply;
-use smtp::command::Mail;
+use smtp::command::{Etrn, Mail};
 use smtp::server::{Offer, Role};
 use store::{ObjectWriter, Purpose, Reservation};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::gate::Sender;
@@ -39,6 +41,10 @@ pub(crate) struct Transactions {
     open: Option<Open>,
     /// What is known of the client, once somebody has asked.
     client: Option<ClientEvidence>,
+    /// The client is a custodian of ours, which has judged what it brings.
+    is_custodian: bool,
+    /// Whose mail was asked for by ATRN.
+    on_demand: Vec<Domain>,
 }
 
 /// An open transaction.
@@ -127,7 +133,12 @@ impl Content {
 
 impl Transactions {
     pub(crate) fn new(reception: Arc<Reception>) -> Self {
-        Self { reception, open: None, client: None }
+        Self { reception, open: None, client: None, is_custodian: false, on_demand: Vec::new() }
+    }
+
+    /// On a connection to a custodian that was turned over.
+    pub(crate) fn from_custodian(reception: Arc<Reception>) -> Self {
+        Self { is_custodian: true, ..Self::new(reception) }
     }
 
     /// Where a recipient goes, or why it is refused.
@@ -151,9 +162,10 @@ impl Transactions {
         }
     }
 
-    /// Is the mail of this client judged? Not that of users and of servers that may relay.
+    /// Is the mail of this client judged? Not that of users, of servers that may relay, and of custodians, which have judged it.
     fn is_judged(&self, connection: &Connection) -> bool {
-        self.reception.gate.enabled && !self.may_relay(connection)
+        let is_custodian = self.is_custodian || self.reception.config.get().is_custodian(connection.peer.ip());
+        self.reception.gate.enabled && !is_custodian && !self.may_relay(connection)
     }
 
     /// Looks at client and sender before the first recipient is taken.
@@ -198,6 +210,8 @@ impl Transactions {
     fn may_relay(&self, connection: &Connection) -> bool {
         match connection.role {
             Role::Submission => connection.account.is_some(),
+            // Takes no mail at all.
+            Role::OnDemand => false,
             Role::Relay => self.reception.config.get().may_relay(connection.peer.ip()),
         }
     }
@@ -425,7 +439,7 @@ impl Session for Transactions {
         let head = (connection.role == Role::Submission).then(Head::default);
         let prefix = match connection.role {
             Role::Submission => received,
-            Role::Relay => {
+            Role::Relay | Role::OnDemand => {
                 writer.write(received.as_bytes()).await.map_err(|error| storage_failed(&error))?;
                 String::new()
             }
@@ -494,6 +508,20 @@ impl Session for Transactions {
         let (code, status, text) = self.reception.desk.judge(transaction, offer.line.reveal(), &offer.block).await;
         let reply = refusal(code, status, text);
         if (200..300).contains(&code) { Ok(Accepted::Said(reply)) } else { Err(reply) }
+    }
+
+    async fn etrn(&mut self, connection: &Connection, etrn: Etrn) -> Reply {
+        self.reception.etrn(connection.peer.ip(), &etrn).await
+    }
+
+    async fn atrn(&mut self, connection: &Connection, domains: Vec<Domain>) -> Result<(), Reply> {
+        let account = connection.account.as_deref().unwrap_or_default();
+        self.on_demand = self.reception.atrn(account, domains).await?;
+        Ok(())
+    }
+
+    async fn turned(self, turned: Turned, shutdown: CancellationToken) {
+        self.reception.send_over(&self.on_demand, turned, shutdown).await;
     }
 
     fn abort(&mut self) {

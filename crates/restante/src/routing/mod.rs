@@ -352,6 +352,7 @@ fn mailbox(table: &Table, address: &Address, known: &Address) -> Target {
         Deliver::Lmtp(name) => Route::Lmtp(name.clone()),
         Deliver::Relay(name) => Route::Relay(name.clone()),
         Deliver::Site => Route::Site(table.domain.name.clone()),
+        Deliver::OnDemand => Route::OnDemand(table.domain.name.clone()),
         Deliver::Discard => Route::Discard,
     };
     Target { route, address: address.clone() }

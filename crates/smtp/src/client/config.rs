@@ -29,7 +29,7 @@ pub enum Protocol {
 pub struct Timeouts {
     /// The greeting, 5 minutes.
     pub greeting: Duration,
-    /// EHLO, STARTTLS, AUTH and RSET, 5 minutes.
+    /// EHLO, STARTTLS, AUTH, ETRN and RSET, 5 minutes.
     pub hello: Duration,
     /// MAIL, 5 minutes.
     pub mail: Duration,
@@ -43,6 +43,8 @@ pub struct Timeouts {
     pub data_end: Duration,
     /// The block of an offer, 5 minutes; a server has a budget of 5 seconds (TBR §3).
     pub offer: Duration,
+    /// ATRN, 10 minutes (RFC 2645 §5.2.2): the provider looks through its queue.
+    pub atrn: Duration,
     /// QUIT, 10 seconds: nothing depends on it.
     pub quit: Duration,
 }
@@ -66,6 +68,7 @@ impl Default for Timeouts {
             write: minutes(3),
             data_end: minutes(10),
             offer: minutes(5),
+            atrn: minutes(10),
             quit: Duration::from_secs(10),
         }
     }

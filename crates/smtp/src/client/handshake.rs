@@ -1,10 +1,10 @@
-//! Before and after the transactions: greeting, EHLO, STARTTLS, AUTH, QUIT.
+//! Before, between and after the transactions: greeting, EHLO, STARTTLS, AUTH, ETRN, ATRN, QUIT.
 
-use mail::Timestamp;
+use mail::{Domain, Timestamp};
 
 use super::{CannotSend, Client, End, Event, Lost, Protocol, State};
 use crate::capability::Capabilities;
-use crate::command::{Auth, Command, auth};
+use crate::command::{Auth, Command, Etrn, auth};
 use crate::reply::{Reply, Severity};
 use crate::secret::Secret;
 
@@ -70,6 +70,36 @@ impl Client {
         Ok(())
     }
 
+    /// Orders ETRN (RFC 1985): [`Event::Etrn`] has the answer.
+    ///
+    /// # Errors
+    /// [`CannotSend::NotReady`], [`CannotSend::NoEtrn`].
+    pub fn etrn(&mut self, now: Timestamp, etrn: &Etrn) -> Result<(), CannotSend> {
+        self.check_ready()?;
+        if !self.capabilities.etrn {
+            return Err(CannotSend::NoEtrn);
+        }
+        self.now = now;
+        self.send(&Command::Etrn(etrn.clone()));
+        self.wait(State::Etrn, self.config.timeouts.hello);
+        Ok(())
+    }
+
+    /// Orders ATRN (RFC 2645) for these domains; none: all that the account may ask for. [`Event::Atrn`] has the answer.
+    ///
+    /// # Errors
+    /// [`CannotSend::NotReady`], [`CannotSend::NoAtrn`].
+    pub fn atrn(&mut self, now: Timestamp, domains: &[Domain]) -> Result<(), CannotSend> {
+        self.check_ready()?;
+        if !self.capabilities.atrn {
+            return Err(CannotSend::NoAtrn);
+        }
+        self.now = now;
+        self.send(&Command::Atrn(domains.to_vec()));
+        self.wait(State::Atrn, self.config.timeouts.atrn);
+        Ok(())
+    }
+
     /// Says QUIT; the peer's answer is not waited for long.
     ///
     /// # Errors
@@ -127,6 +157,27 @@ impl Client {
             self.state = State::Ready;
             self.events.push_back(Event::TlsRefused(reply));
         }
+    }
+
+    pub(super) fn etrn_reply(&mut self, reply: Reply) {
+        if reply.severity() == Severity::Intermediate {
+            return self.end(End::Lost(Lost::OutOfTurn(reply)));
+        }
+        self.state = State::Ready;
+        self.events.push_back(Event::Etrn(reply));
+    }
+
+    pub(super) fn atrn_reply(&mut self, reply: Reply) {
+        match reply.severity() {
+            Severity::Success if reply.code() == 250 => {
+                // The peer waits for our greeting: what it has said before is nothing.
+                self.input.clear();
+                self.state = State::Turned;
+            }
+            Severity::Success | Severity::Intermediate => return self.end(End::Lost(Lost::OutOfTurn(reply))),
+            Severity::Temporary | Severity::Permanent => self.state = State::Ready,
+        }
+        self.events.push_back(Event::Atrn(reply));
     }
 
     pub(super) fn auth_reply(&mut self, response: Option<Secret>, reply: Reply) {

@@ -17,7 +17,7 @@ pub enum Action {
     Write(Bytes),
     /// Something happened.
     Event(Event),
-    /// The session waits for an order: `start_tls`, `authenticate`, `begin`, `quit`. A connection can be
+    /// The session waits for an order: `start_tls`, `authenticate`, `begin`, `etrn`, `atrn`, `quit`. A connection can be
     /// kept for later in this state.
     Ready,
     /// The peer wants the content: hand in the next chunk with `content`, or say `content_end`.
@@ -30,6 +30,8 @@ pub enum Action {
         /// When the peer has taken too long.
         deadline: Timestamp,
     },
+    /// The peer is the client from now on: hand the connection to a server's session, which greets it. This one is over.
+    Turn,
     /// Close the connection.
     Close,
 }
@@ -45,6 +47,10 @@ pub enum Event {
     Authenticated(Reply),
     /// AUTH was refused.
     AuthRefused(Reply),
+    /// What the peer said to ETRN.
+    Etrn(Reply),
+    /// What the peer said to ATRN: after 250 [`Action::Turn`] follows.
+    Atrn(Reply),
     /// The transaction is over.
     Done(Outcome),
     /// The session is over; [`Action::Close`] follows.
@@ -157,6 +163,7 @@ impl fmt::Debug for Action {
             Self::Content => f.write_str("Content"),
             Self::StartTls => f.write_str("StartTls"),
             Self::Idle { deadline } => write!(f, "Idle({deadline})"),
+            Self::Turn => f.write_str("Turn"),
             Self::Close => f.write_str("Close"),
         }
     }
@@ -212,6 +219,12 @@ pub enum CannotSend {
     /// STARTTLS is not offered, or TLS is on.
     #[error("the next hop does not offer STARTTLS")]
     NoStartTls,
+    /// ETRN is not offered.
+    #[error("the next hop does not offer ETRN")]
+    NoEtrn,
+    /// ATRN is not offered.
+    #[error("the next hop does not offer ATRN")]
+    NoAtrn,
     /// AUTH PLAIN is not offered.
     #[error("the next hop does not offer AUTH PLAIN")]
     NoAuth,

@@ -1,4 +1,4 @@
-use ::mail::{Address, Body, DsnReturn, MailParams, Notify, Recipient};
+use ::mail::{Address, Body, Domain, DsnReturn, MailParams, Notify, Recipient};
 use proptest::option;
 use proptest::prelude::*;
 
@@ -41,6 +41,18 @@ prop_compose! {
     }
 }
 
+fn domain() -> impl Strategy<Value = Domain> {
+    "[a-z][a-z0-9]{0,8}(\\.[a-z]{2,5}){1,2}".prop_map(|name| Domain::parse(&name).unwrap())
+}
+
+fn etrn() -> impl Strategy<Value = Etrn> {
+    prop_oneof![
+        domain().prop_map(Etrn::Domain),
+        domain().prop_map(Etrn::Subdomains),
+        "[!-~]{1,20}".prop_map(Etrn::Queue)
+    ]
+}
+
 fn command() -> impl Strategy<Value = Command> {
     let name = || "[!-~ü]{1,60}".prop_filter_map("name", |name| HelloName::new(&name));
     let auth = ("[A-Z0-9_-]{1,20}", option::of(proptest::collection::vec(any::<u8>(), 0..40)));
@@ -53,6 +65,9 @@ fn command() -> impl Strategy<Value = Command> {
         rcpt().prop_map(Command::Rcpt),
         any::<(u64, bool)>().prop_map(|(size, last)| Command::Bdat(Bdat { size, last })),
         "[0-9]{1,3} https://[!-~]{1,60}".prop_map(|arguments| Command::Tbr(Tbr::parse(&arguments).unwrap())),
+        etrn().prop_map(Command::Etrn),
+        proptest::collection::btree_set(domain(), 0..5)
+            .prop_map(|domains| Command::Atrn(domains.into_iter().collect())),
         "[!-~]{1,20}".prop_map(Command::Vrfy),
         "[!-~]{1,20}".prop_map(Command::Expn),
         prop_oneof![

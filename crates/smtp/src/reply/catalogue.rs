@@ -73,6 +73,51 @@ pub fn authenticated() -> Reply {
     Reply::new(235, ok(7, 0), "authenticated")
 }
 
+/// 250 to ETRN: whether anything waits is not said (RFC 1985 §5.3).
+pub fn queue_started() -> Reply {
+    Reply::new(250, ok(0, 0), "what waits is tried now")
+}
+
+/// 251 to ETRN: nothing waits.
+pub fn nothing_waits(node: &str) -> Reply {
+    Reply::new(251, ok(0, 0), format!("no messages wait for {node}"))
+}
+
+/// 253 to ETRN: so many messages wait, and are tried now.
+pub fn messages_tried(node: &str, count: u64) -> Reply {
+    Reply::new(253, ok(0, 0), format!("{count} pending message(s) for {node} started"))
+}
+
+/// 458 to ETRN: not now.
+pub fn cannot_queue(node: &str, why: &str) -> Reply {
+    Reply::new(458, later(3, 0), format!("unable to queue messages for {node}: {why}"))
+}
+
+/// 459 to ETRN: not for this node, or not for this client.
+pub fn node_not_allowed(node: &str, why: &str) -> Reply {
+    Reply::new(459, later(7, 1), format!("{node} not allowed: {why}"))
+}
+
+/// 250 to ATRN: the client is the server from now on (RFC 2645 §5.2.2).
+pub fn turning() -> Reply {
+    Reply::new(250, ok(0, 0), "OK now reversing the connection")
+}
+
+/// 450 to ATRN: not for these domains, or not now.
+pub fn atrn_refused(why: &'static str) -> Reply {
+    Reply::new(450, later(7, 1), why)
+}
+
+/// 451 to ATRN: whether anything waits cannot be told.
+pub fn atrn_impossible() -> Reply {
+    Reply::new(451, later(3, 0), "unable to process ATRN now")
+}
+
+/// 453 to ATRN: nothing waits.
+pub fn no_mail() -> Reply {
+    Reply::new(453, later(2, 0), "you have no mail")
+}
+
 /// 221 to QUIT.
 pub fn bye() -> Reply {
     Reply::new(221, ok(0, 0), "bye")
@@ -178,6 +223,16 @@ pub fn amid_chunks() -> Reply {
     Reply::new(503, no(5, 1), "chunks have begun, send BDAT or RSET")
 }
 
+/// 503: ETRN within a transaction.
+pub fn not_amid_transaction() -> Reply {
+    Reply::new(503, no(5, 1), "not within a transaction, send RSET first")
+}
+
+/// 504: ETRN of a queue by its name; there are none.
+pub fn no_such_queue() -> Reply {
+    Reply::new(504, no(5, 4), "queues have no names here, ask for a domain")
+}
+
 /// 503: TLS is already on.
 pub fn already_tls() -> Reply {
     Reply::new(503, no(5, 1), "TLS is already active")
@@ -228,7 +283,7 @@ pub fn auth_failed() -> Reply {
     Reply::new(535, no(7, 8), "authentication credentials are not valid")
 }
 
-/// 530: submission without AUTH (RFC 4954 §6).
+/// 530: submission or ATRN without AUTH (RFC 4954 §6, RFC 2645 §5.2.2).
 pub fn auth_required() -> Reply {
     Reply::new(530, no(7, 0), "authentication required")
 }

@@ -1,21 +1,27 @@
 //! What each command does: the order that RFC 5321 §4.1.4 asks for, and the questions to the driver.
 
-use mail::{Address, Recipient};
+use mail::{Address, Domain, Recipient};
 
 use super::event::{AuthStep, Event, OfferedRecipient};
 use super::{OfferTbr, Question, Role, Server, State};
 use crate::capability::{Announced, Capabilities, MAX_LIMIT};
-use crate::command::{Auth, Command, HelloName, Mail, Rcpt, SyntaxError, Verb, auth};
+use crate::command::{Auth, Command, Etrn, HelloName, Mail, Rcpt, SyntaxError, Verb, auth};
 use crate::reply::{Reply, catalogue};
 
 impl Server {
     /// Does this verb exist here and now? Where not, it is answered 502 and means nothing.
     pub(super) fn offers(&self, verb: Verb) -> bool {
+        let on_demand = self.config.role == Role::OnDemand;
         match verb {
+            Verb::Mail | Verb::Rcpt | Verb::Data | Verb::Bdat | Verb::Tbr | Verb::Etrn | Verb::Vrfy if on_demand => {
+                false
+            }
+            Verb::Atrn => on_demand,
             Verb::StartTls => self.config.starttls,
             Verb::Auth => !self.config.mechanisms.is_empty(),
             Verb::Bdat => self.config.chunking,
             Verb::Tbr => self.connection.tbr,
+            Verb::Etrn => self.config.etrn,
             Verb::Lhlo | Verb::Expn => false,
             _ => true,
         }
@@ -24,6 +30,7 @@ impl Server {
     /// What EHLO says now.
     pub(super) fn capabilities(&self) -> Capabilities {
         let (config, tls) = (&*self.config, self.connection.tls);
+        let on_demand = config.role == Role::OnDemand;
         let auth_possible = (tls || config.auth_in_clear) && !self.connection.authenticated;
         let tbr_possible = match config.tbr {
             OfferTbr::Never => false,
@@ -32,19 +39,27 @@ impl Server {
         };
         Capabilities {
             pipelining: true,
-            size: Some(config.limits.message),
-            eight_bit_mime: true,
+            size: (!on_demand).then_some(config.limits.message),
+            eight_bit_mime: !on_demand,
             enhanced_status_codes: true,
             starttls: config.starttls && !tls,
-            chunking: config.chunking,
-            dsn: true,
-            smtputf8: config.smtputf8,
-            requiretls: config.requiretls && tls,
+            chunking: config.chunking && !on_demand,
+            dsn: !on_demand,
+            etrn: config.etrn && !on_demand,
+            atrn: on_demand,
+            smtputf8: config.smtputf8 && !on_demand,
+            requiretls: config.requiretls && tls && !on_demand,
             auth: if auth_possible { config.mechanisms.clone() } else { Vec::new() },
-            limits: Announced {
-                transactions: config.limits.transactions.map(|most| most.clamp(1, MAX_LIMIT)),
-                recipients: u32::try_from(config.limits.recipients).ok().filter(|most| (1..=MAX_LIMIT).contains(most)),
-                domains: None,
+            limits: if on_demand {
+                Announced::default()
+            } else {
+                Announced {
+                    transactions: config.limits.transactions.map(|most| most.clamp(1, MAX_LIMIT)),
+                    recipients: u32::try_from(config.limits.recipients)
+                        .ok()
+                        .filter(|most| (1..=MAX_LIMIT).contains(most)),
+                    domains: None,
+                }
             },
             tbr: tbr_possible && config.role == Role::Relay,
         }
@@ -60,6 +75,8 @@ impl Server {
             Command::Rcpt(Rcpt(recipient)) => self.rcpt(recipient),
             Command::Data => self.data(),
             Command::Bdat(bdat) => self.bdat(bdat),
+            Command::Etrn(etrn) => self.etrn(etrn),
+            Command::Atrn(domains) => self.atrn(domains),
             Command::Rset => {
                 self.reset();
                 self.answer(catalogue::done());
@@ -91,6 +108,30 @@ impl Server {
             // Whatever came in clear behind STARTTLS is not the client's (RFC 3207 §4.2, CVE-2011-0411).
             self.drop_input();
             self.state = State::Tls;
+        }
+    }
+
+    /// RFC 1985 §5: after the greeting, and not amid a transaction.
+    fn etrn(&mut self, etrn: Etrn) {
+        if !self.connection.greeted {
+            self.answer(catalogue::hello_first());
+        } else if self.transaction.is_some() {
+            self.answer(catalogue::not_amid_transaction());
+        } else if matches!(etrn, Etrn::Queue(_)) {
+            self.answer(catalogue::no_such_queue());
+        } else {
+            self.ask(Question::Etrn, Event::Etrn(etrn));
+        }
+    }
+
+    /// RFC 2645 §5.2.2: never before AUTH. There are no transactions here.
+    fn atrn(&mut self, domains: Vec<Domain>) {
+        if !self.connection.greeted {
+            self.answer(catalogue::hello_first());
+        } else if !self.connection.authenticated {
+            self.answer(catalogue::auth_required());
+        } else {
+            self.ask(Question::Atrn, Event::Atrn(domains));
         }
     }
 

@@ -15,6 +15,8 @@ pub struct Config {
     pub starttls: bool,
     /// Offer CHUNKING?
     pub chunking: bool,
+    /// Offer ETRN (RFC 1985)? Whose mail may be asked for is the driver's word.
+    pub etrn: bool,
     /// Offer SMTPUTF8?
     pub smtputf8: bool,
     /// Offer REQUIRETLS (inside TLS only, RFC 8689 §4.1)?
@@ -36,6 +38,8 @@ pub enum Role {
     Relay,
     /// Takes mail from its own users (ports 465 and 587): MAIL needs AUTH (RFC 6409 §4.3).
     Submission,
+    /// Takes no mail, but gives what waits to customers that ask by ATRN, after AUTH (port 366, RFC 2645).
+    OnDemand,
 }
 
 /// When `TBR 1` stands in the answer to EHLO (TBR §3).
@@ -92,6 +96,7 @@ impl Config {
             role: Role::Relay,
             starttls: true,
             chunking: true,
+            etrn: false,
             smtputf8: false,
             requiretls: false,
             tbr: Tbr::InsideTls,
@@ -105,6 +110,11 @@ impl Config {
     pub fn submission(host: Domain, mechanisms: impl IntoIterator<Item = &'static str>) -> Self {
         let mechanisms = mechanisms.into_iter().map(str::to_owned).collect();
         Self { role: Role::Submission, tbr: Tbr::Never, mechanisms, ..Self::relay(host) }
+    }
+
+    /// A listener for On-Demand Mail Relay with the defaults, and with these mechanisms.
+    pub fn on_demand(host: Domain, mechanisms: impl IntoIterator<Item = &'static str>) -> Self {
+        Self { role: Role::OnDemand, chunking: false, ..Self::submission(host, mechanisms) }
     }
 }
 

@@ -67,7 +67,14 @@ impl Server {
                 return self.begin_chunk(bdat);
             }
             Question::ContentEnd | Question::Offer => self.tally = Tally::default(),
-            Question::Connect => {}
+            Question::Atrn => {
+                self.say(&reply);
+                // What the client sent behind ATRN is no answer to what a client asks.
+                self.drop_input();
+                self.state = State::Turned;
+                return;
+            }
+            Question::Connect | Question::Etrn => {}
         }
         self.say(&reply);
     }
@@ -152,6 +159,8 @@ fn standard(question: Question, host: &mail::Domain) -> Option<Reply> {
         Question::Mail { .. } => Some(catalogue::sender_ok()),
         Question::Rcpt => Some(catalogue::recipient_ok()),
         Question::Data | Question::FirstChunk(_) => Some(catalogue::done()),
+        Question::Etrn => Some(catalogue::queue_started()),
+        Question::Atrn => Some(catalogue::turning()),
         Question::ContentEnd | Question::Offer => None,
     }
 }
@@ -163,7 +172,12 @@ fn may_say(question: Question, reply: &Reply) -> bool {
         Severity::Temporary | Severity::Permanent => true,
         Severity::Success => matches!(
             question,
-            Question::Connect | Question::Auth | Question::Mail { .. } | Question::Rcpt | Question::Offer
+            Question::Connect
+                | Question::Auth
+                | Question::Mail { .. }
+                | Question::Rcpt
+                | Question::Offer
+                | Question::Etrn
         ),
     }
 }

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use bytes::Bytes;
-use mail::{Address, EnhancedStatus, QueueId, Recipient, Timestamp};
+use mail::{Address, Domain, EnhancedStatus, QueueId, Recipient, Timestamp};
 
-use crate::command::{HelloName, Mail, Tbr};
+use crate::command::{Etrn, HelloName, Mail, Tbr};
 use crate::reply::Reply;
 use crate::secret::Secret;
 
@@ -28,6 +28,8 @@ pub enum Action {
         /// When the client has been silent for too long.
         deadline: Timestamp,
     },
+    /// The client is the server from now on: hand the connection to a client's session, which waits for its greeting. This one is over.
+    Turn,
     /// Close the connection.
     Close,
 }
@@ -69,6 +71,12 @@ pub enum Event {
     /// TBR and its block, with at least one accepted recipient. *Decide*: [`Decision::Queued`] once the
     /// reference is verified and on disk, or refuse. The transaction is over.
     Offer(Offer),
+    /// ETRN, outside a transaction. *Decide*, by a reply: 250 to 253 (see `reply::catalogue`) where what waits is tried now,
+    /// else 458 or 459.
+    Etrn(Etrn),
+    /// ATRN of a client that has authenticated, with its domains; none: all that it may ask for. *Decide*: accepted, the roles are
+    /// turned over, and [`Action::Turn`] follows; else 450, 451 or 453 (RFC 2645 §5.2.2).
+    Atrn(Vec<Domain>),
     /// The open transaction is over without a message: RSET, HELO, EHLO, STARTTLS or QUIT came, a chunk was
     /// refused, or an offer was malformed. Throw away what came of it, content included.
     Reset,
@@ -158,6 +166,8 @@ impl fmt::Debug for Event {
             Self::ContentDropped(why) => f.debug_tuple("ContentDropped").field(why).finish(),
             Self::ContentEnd { octets } => write!(f, "ContentEnd {{ octets: {octets} }}"),
             Self::Offer(offer) => f.debug_tuple("Offer").field(offer).finish(),
+            Self::Etrn(etrn) => f.debug_tuple("Etrn").field(etrn).finish(),
+            Self::Atrn(domains) => f.debug_tuple("Atrn").field(domains).finish(),
             Self::Reset => f.write_str("Reset"),
             Self::Quit => f.write_str("Quit"),
         }
@@ -175,7 +185,9 @@ impl Event {
             | Self::Rcpt(_)
             | Self::ContentStart
             | Self::ContentEnd { .. }
-            | Self::Offer(_) => true,
+            | Self::Offer(_)
+            | Self::Etrn(_)
+            | Self::Atrn(_) => true,
             Self::AuthCancelled | Self::Content(_) | Self::ContentDropped(_) | Self::Reset | Self::Quit => false,
         }
     }

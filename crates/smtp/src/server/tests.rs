@@ -40,7 +40,7 @@ fn run(session: &mut Server, log: &mut Log) {
             Action::StartTls => session.tls_established(now()).unwrap(),
             Action::Decide => panic!("a decision is outstanding"),
             Action::Idle { .. } => return,
-            Action::Close => return log.closed = true,
+            Action::Turn | Action::Close => return log.closed = true,
         }
     }
 }

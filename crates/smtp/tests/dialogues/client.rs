@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use mail::{Address, Body, Domain, Envelope, MailParams, Recipient, Timestamp};
 use smtp::client::{Action, CannotSend, Client, Config, End, Event, Fate, Outcome, Protocol, Transfer};
-use smtp::command::{HelloName, Tbr};
+use smtp::command::{Etrn, HelloName, Tbr};
 use smtp::secret::Secret;
 
 use super::script::{Script, compare, escape};
@@ -18,7 +18,7 @@ struct Player<'a> {
     events: Vec<String>,
     recipients: Vec<Recipient>,
     message: Option<Vec<u8>>,
-    /// `idle`, `tls`, `ready` or `closed`.
+    /// `idle`, `tls`, `ready`, `turned` or `closed`.
     rest: &'static str,
 }
 
@@ -88,7 +88,7 @@ impl Player<'_> {
         self.run(step);
     }
 
-    /// `send`, `offer`, `starttls`, `tls`, `auth`, `quit`.
+    /// `send`, `offer`, `starttls`, `tls`, `auth`, `etrn`, `atrn`, `quit`.
     fn order(&mut self, text: &str) -> Result<(), CannotSend> {
         let now = self.now;
         match text {
@@ -96,6 +96,12 @@ impl Player<'_> {
             "tls" => self.session.tls_established(now),
             "auth" => self.session.authenticate(now, "user", &Secret::new(self.password())),
             "quit" => self.session.quit(now),
+            "atrn" => {
+                let names = self.script.setting("domains").unwrap_or_default();
+                let domains: Vec<_> = names.split(' ').filter_map(|name| Domain::parse(name).ok()).collect();
+                self.session.atrn(now, &domains)
+            }
+            "etrn" => self.session.etrn(now, &Etrn::Subdomains(Domain::parse("site.example").unwrap())),
             "send" => {
                 let message = unescaped(self.script.setting("message").unwrap_or("Subject: x\\r\\n\\r\\ntext\\r\\n"));
                 let octets = message.len() as u64;
@@ -154,6 +160,7 @@ impl Player<'_> {
                 Action::Ready => return self.rest = "ready",
                 Action::StartTls => return self.rest = "tls",
                 Action::Idle { .. } => return self.rest = "idle",
+                Action::Turn => return self.rest = "turned",
                 Action::Close => return self.rest = "closed",
             }
         }
@@ -168,6 +175,8 @@ impl Player<'_> {
             Event::TlsRefused(reply) => format!("tls refused: {reply}"),
             Event::Authenticated(reply) => format!("authenticated: {reply}"),
             Event::AuthRefused(reply) => format!("auth refused: {reply}"),
+            Event::Atrn(reply) => format!("atrn: {reply}"),
+            Event::Etrn(reply) => format!("etrn: {reply}"),
             Event::Done(outcome) => return self.done(outcome),
             Event::Ended(End::Quit) => "ended: quit".to_owned(),
             Event::Ended(End::Refused(reply)) => format!("ended: refused: {reply}"),

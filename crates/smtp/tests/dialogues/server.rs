@@ -9,7 +9,7 @@ use smtp::Command;
 use smtp::command::Rcpt;
 use smtp::reply::{Reply, catalogue};
 use smtp::secret::Secret;
-use smtp::server::{Action, AuthStep, Config, Decision, Event, OfferTbr, Role, Server};
+use smtp::server::{Action, AuthStep, Config, Decision, Event, OfferTbr, Server};
 
 use super::script::{Script, compare, escape};
 
@@ -21,7 +21,7 @@ struct Player<'a> {
     events: Vec<String>,
     content: Vec<u8>,
     queued: usize,
-    /// `idle`, `tls` or `closed`.
+    /// `idle`, `tls`, `turned` or `closed`.
     rest: &'static str,
 }
 
@@ -79,9 +79,9 @@ fn config(script: &Script) -> Config {
     let host = Domain::parse("mx.example").unwrap();
     let mut config = match script.setting("role") {
         Some("submission") => Config::submission(host, ["PLAIN", "LOGIN"]),
+        Some("on-demand") => Config::on_demand(host, ["PLAIN", "LOGIN"]),
         _ => Config::relay(host),
     };
-    config.role = if script.setting("role") == Some("submission") { Role::Submission } else { Role::Relay };
     config.tbr = match script.setting("tbr") {
         Some("never") => OfferTbr::Never,
         Some("always") => OfferTbr::Always,
@@ -89,6 +89,7 @@ fn config(script: &Script) -> Config {
     };
     config.starttls = script.setting("starttls") != Some("no");
     config.chunking = script.setting("chunking") != Some("no");
+    config.etrn = script.is_on("etrn");
     config.smtputf8 = script.is_on("smtputf8");
     config.requiretls = script.is_on("requiretls");
     config.auth_in_clear = script.is_on("auth-in-clear");
@@ -151,6 +152,7 @@ impl Player<'_> {
                 Action::Decide => panic!("a decision is outstanding"),
                 Action::StartTls => return self.rest = "tls",
                 Action::Idle { .. } => return self.rest = "idle",
+                Action::Turn => return self.rest = "turned",
                 Action::Close => return self.rest = "closed",
             }
         }
@@ -195,6 +197,8 @@ impl Player<'_> {
             Event::ContentStart => self.scripted("content-start"),
             Event::ContentEnd { .. } => self.scripted("content"),
             Event::Offer(_) => self.scripted("offer"),
+            Event::Etrn(etrn) => return etrn_decision(&etrn.node()),
+            Event::Atrn(domains) => return atrn_decision(domains),
             _ => None,
         };
         if let Some(reply) = scripted {
@@ -223,6 +227,27 @@ fn mailbox_decision(local: &str) -> Decision {
         "elsewhere" => Decision::Reply(catalogue::relaying_denied()),
         "later" => Decision::Reply(catalogue::local_error()),
         "goodbye" => Decision::Reply(catalogue::shutting_down()),
+        _ => Decision::Accept,
+    }
+}
+
+/// Domains whose names say what becomes of them.
+fn etrn_decision(node: &str) -> Decision {
+    match node {
+        "foreign.example" => Decision::Reply(catalogue::node_not_allowed(node, "it is not relayed here")),
+        "later.example" => Decision::Reply(catalogue::cannot_queue(node, "it was asked for a moment ago")),
+        "empty.example" => Decision::Reply(catalogue::nothing_waits(node)),
+        "many.example" => Decision::Reply(catalogue::messages_tried(node, 7)),
+        _ => Decision::Accept,
+    }
+}
+
+/// Likewise.
+fn atrn_decision(domains: &[Domain]) -> Decision {
+    match domains.first().map(Domain::as_str) {
+        Some("foreign.example") => Decision::Reply(catalogue::atrn_refused("not for this account")),
+        Some("later.example") => Decision::Reply(catalogue::atrn_impossible()),
+        Some("empty.example") => Decision::Reply(catalogue::no_mail()),
         _ => Decision::Accept,
     }
 }
@@ -268,6 +293,8 @@ fn describe(event: &Event) -> String {
             let (line, block) = (offer.line.reveal(), escape(&offer.block));
             format!("offer {line} to{} block {block}", recipients.collect::<String>())
         }
+        Event::Etrn(etrn) => command(Command::Etrn(etrn.clone())),
+        Event::Atrn(domains) => command(Command::Atrn(domains.clone())),
         Event::Reset => "reset".to_owned(),
         Event::Quit => "quit".to_owned(),
     }

@@ -22,9 +22,9 @@ use super::read::{At, Cursor, Reading, Size};
 use super::values::MaildirPattern;
 use super::{
     Acme, CertificateFiles, Config, ConfigErrors, Deliver, DomainDkim, DomainTbr, Landlock, Listener, ListenerKind,
-    Lmtp, LocalDomain, Log, NextKey, Recipients, Relay, Tls, TlsVersion,
+    Lmtp, LocalDomain, Log, MayAsk, NextKey, Recipients, Relay, Tls, TlsVersion,
 };
-use raw::{AliasTargets, RawDeliver, RawRecipients, TrustedNetwork};
+use raw::{AliasTargets, RawDeliver, RawMayAsk, RawRecipients, TrustedNetwork};
 
 const LANDLOCK: [(&str, Landlock); 3] =
     [("try", Landlock::Try), ("required", Landlock::Required), ("off", Landlock::Off)];
@@ -211,10 +211,11 @@ fn listeners<'a>(root: &Cursor<'a>) -> Read<'a, Listener> {
 }
 
 fn listener(table: &Cursor<'_>) -> Option<Listener> {
-    const KINDS: [(&str, ListenerKind); 5] = [
+    const KINDS: [(&str, ListenerKind); 6] = [
         ("relay", ListenerKind::Relay),
         ("submission", ListenerKind::Submission),
         ("submissions", ListenerKind::Submissions),
+        ("odmr", ListenerKind::Odmr),
         ("repository", ListenerKind::Repository),
         ("acme", ListenerKind::Acme),
     ];
@@ -235,8 +236,8 @@ fn listener(table: &Cursor<'_>) -> Option<Listener> {
         misplaced("tbr", "relay");
         misplaced("tbr_without_tls", "relay");
     }
-    if !kind.is_submission() {
-        misplaced("auth_without_tls", "submission");
+    if !kind.has_accounts() {
+        misplaced("auth_without_tls", "submission and odmr");
     }
     Some(Listener {
         kind,
@@ -256,7 +257,7 @@ fn check_listeners(listeners: &Read<'_, Listener>, tls: Option<&Tls>, acme: bool
     for (table, listener) in listeners {
         let needs = match listener.kind {
             ListenerKind::Submissions | ListenerKind::Repository => true,
-            ListenerKind::Submission => !listener.auth_without_tls,
+            ListenerKind::Submission | ListenerKind::Odmr => !listener.auth_without_tls,
             ListenerKind::Relay | ListenerKind::Acme => false,
         };
         if listener.kind == ListenerKind::Acme && !acme {
@@ -314,6 +315,7 @@ fn domain(table: &Cursor<'_>, data_dir: Option<&Path>, hostname: Option<&Domain>
     let quota = table.get("quota").map(|Size(octets)| octets);
     let separator = separator(table);
     let pass_offers_to = table.get("pass_offers_to");
+    let etrn: Option<RawMayAsk> = table.get("etrn");
     let tbr = table.optional_child("tbr");
     let tbr = tbr.map(|table| domain_tbr(table, name.as_ref()));
     let mta_sts = table.optional_child("mta_sts").map(|table| domain_mta_sts(table, hostname));
@@ -324,6 +326,10 @@ fn domain(table: &Cursor<'_>, data_dir: Option<&Path>, hostname: Option<&Domain>
     if recipients == RawRecipients::Probe && !matches!(deliver, RawDeliver::Lmtp(_) | RawDeliver::Relay(_)) {
         let help = "probing asks an LMTP server or a next hop; here use \"accounts\", a list, a file, or \"any\"";
         table.mistake("recipients", "there is nobody to ask", help);
+    }
+    if etrn.as_ref().is_some_and(|etrn| etrn.0 != MayAsk::Anyone) && !matches!(deliver, RawDeliver::Relay(_)) {
+        let help = "leave it out, or set deliver = \"relay:<name>\"";
+        table.mistake("etrn", "nothing waits here for a next hop of this domain", help);
     }
     if table.has("maildir") && deliver != RawDeliver::Maildir {
         table.mistake(
@@ -342,6 +348,7 @@ fn domain(table: &Cursor<'_>, data_dir: Option<&Path>, hostname: Option<&Domain>
             RawDeliver::Lmtp(name) => Deliver::Lmtp(name),
             RawDeliver::Relay(name) => Deliver::Relay(name),
             RawDeliver::Site => Deliver::Site,
+            RawDeliver::OnDemand => Deliver::OnDemand,
             RawDeliver::Discard => Deliver::Discard,
         },
         recipients: known_recipients(table, recipients, &name),
@@ -353,6 +360,7 @@ fn domain(table: &Cursor<'_>, data_dir: Option<&Path>, hostname: Option<&Domain>
         quota,
         subaddress_separator: separator?,
         pass_offers_to,
+        etrn: etrn?.0,
         tbr: match tbr {
             Some(tbr) => Some(tbr?),
             None => None,
@@ -547,7 +555,8 @@ fn check_postmaster(domains: &Read<'_, LocalDomain>, fallback: bool) {
             // The LMTP server or the next hop gets it then, whatever they hold.
             Recipients::Probe | Recipients::Any | Recipients::Accounts | Recipients::File(_) => true,
         };
-        let on_demand = matches!(domain.deliver, Deliver::Maildir(_) | Deliver::Site | Deliver::Discard);
+        let on_demand =
+            matches!(domain.deliver, Deliver::Maildir(_) | Deliver::Site | Deliver::OnDemand | Deliver::Discard);
         let aliased = domain.aliases.contains_key("postmaster") || domain.catch_all.is_some();
         let by_file = domain.alias_file.is_some();
         if !(listed || on_demand || aliased || by_file || fallback) {

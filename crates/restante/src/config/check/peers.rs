@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use mail::Domain;
 use net::dns::{Anchors, Dnssec, Source};
 use net::milter::Endpoint;
 
@@ -40,14 +41,25 @@ fn by_name<'a, T>(
     named
 }
 
+const TLS: [(&str, RelayTls); 5] = [
+    ("verified", RelayTls::Verified),
+    ("implicit", RelayTls::Implicit),
+    ("required", RelayTls::Required),
+    ("opportunistic", RelayTls::Opportunistic),
+    ("off", RelayTls::Off),
+];
+
+/// A custodian as the mail server that is asked for mail by value.
+pub(super) fn custodian(table: &Cursor<'_>, host: &Domain, usual_port: u16) -> Option<Relay> {
+    let port: Option<u16> = table.get("port");
+    let chosen = table.choice("tls", &TLS);
+    let tls = if table.has("tls") { chosen } else { Some(RelayTls::Verified) };
+    let login = login(table, tls);
+    let (name, port) = (host.to_string(), port.unwrap_or(usual_port));
+    Some(Relay { name, host: HostName::Name(host.clone()), port, tls: tls?, login, tbr: false })
+}
+
 fn relay(table: &Cursor<'_>) -> Option<Relay> {
-    const TLS: [(&str, RelayTls); 5] = [
-        ("verified", RelayTls::Verified),
-        ("implicit", RelayTls::Implicit),
-        ("required", RelayTls::Required),
-        ("opportunistic", RelayTls::Opportunistic),
-        ("off", RelayTls::Off),
-    ];
     let name = table.get("name");
     let (host, port) = (table.get("host"), table.get("port"));
     let tls = table.choice("tls", &TLS);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use mail::{Address, Domain};
 use toml::de::DeValue;
 
+use crate::config::MayAsk;
 use crate::config::read::{FromToml, Wrong, one_of};
 use crate::config::values::Network;
 
@@ -15,6 +16,7 @@ pub(super) enum RawDeliver {
     Lmtp(String),
     Relay(String),
     Site,
+    OnDemand,
     Discard,
 }
 
@@ -24,11 +26,12 @@ impl FromToml for RawDeliver {
         match text.split_once(':') {
             None if text == "maildir" => Ok(Self::Maildir),
             None if text == "site" => Ok(Self::Site),
+            None if text == "odmr" => Ok(Self::OnDemand),
             None if text == "discard" => Ok(Self::Discard),
             Some(("lmtp", name)) => Ok(Self::Lmtp(name.to_owned())),
             Some(("relay", name)) => Ok(Self::Relay(name.to_owned())),
             _ => {
-                let known = one_of(&text, &["maildir", "lmtp:<name>", "relay:<name>", "site", "discard"]);
+                let known = one_of(&text, &["maildir", "lmtp:<name>", "relay:<name>", "site", "odmr", "discard"]);
                 Err(vec![Wrong::new(format!("`{text}` is no way to deliver; {known}"))])
             }
         }
@@ -67,6 +70,21 @@ impl FromToml for RawRecipients {
                 PathBuf::from_toml(file.get_ref(), base).map(Self::File)
             }
             _ => wrong(format!("write {FORMS}")),
+        }
+    }
+}
+
+/// `etrn`
+#[derive(Debug, Clone)]
+pub(super) struct RawMayAsk(pub(super) MayAsk);
+
+impl FromToml for RawMayAsk {
+    fn from_toml(value: &DeValue<'_>, base: &Path) -> Result<Self, Vec<Wrong>> {
+        match value.as_str() {
+            Some("anyone") => Ok(Self(MayAsk::Anyone)),
+            Some("nobody") => Ok(Self(MayAsk::Nobody)),
+            None if value.is_array() => Vec::from_toml(value, base).map(|networks| Self(MayAsk::From(networks))),
+            _ => Err(vec![Wrong::new("write \"anyone\", \"nobody\" or a list of networks such as [\"192.0.2.0/24\"]")]),
         }
     }
 }

@@ -9,9 +9,10 @@ use reference::{Selector, VerifyingKey};
 use toml::de::DeValue;
 
 use super::Read;
+use super::peers;
 use super::raw::{RawDeliver, RawRecipients};
 use crate::config::read::{Cursor, FromToml, Wrong};
-use crate::config::{Custodian, DomainSite, LocalDomain, Relay, Schedule, TimeOfDay};
+use crate::config::{Custodian, Deliver, DomainSite, LocalDomain, Network, Relay, Schedule, TimeOfDay, Way};
 
 /// Shortest time between two questions.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -38,16 +39,17 @@ pub(super) fn of_domain(
     has_key: bool,
 ) -> Option<Option<DomainSite>> {
     let site = table.optional_child("site").map(site_keys);
+    let is_elsewhere = matches!(deliver, Some(RawDeliver::Site | RawDeliver::OnDemand));
+    if is_elsewhere && recipients == Some(&RawRecipients::Accounts) {
+        let help = "name them by a list or a file, or write \"any\"; the site refuses whom it does not know";
+        table.mistake("recipients", "accounts here say nothing of who is at the site", help);
+    }
     if deliver != Some(&RawDeliver::Site) {
         return Some(None);
     }
     if !has_key {
         let help = "add [domain.tbr] with a key of this server's own; the site publishes it under its selector";
         table.mistake("deliver", "a custodian signs in the name of its site", help);
-    }
-    if recipients == Some(&RawRecipients::Accounts) {
-        let help = "name them by a list or a file, or write \"any\"; the site refuses whom it does not know";
-        table.mistake("recipients", "accounts here say nothing of who is at the site", help);
     }
     let Some(site) = site else {
         let help = "add [domain.site] with the `keys` that `restante keys generate` printed at the site";
@@ -85,10 +87,8 @@ pub(super) fn custodians(
     domains: &Read<'_, LocalDomain>,
     relays: &BTreeMap<String, Relay>,
 ) -> Vec<Custodian> {
-    let has_key = |name: &Domain| domains.iter().any(|(_, domain)| domain.name == *name && domain.tbr.is_some());
-    let all = || domains.iter().filter(|(_, domain)| domain.tbr.is_some() && domain.site.is_none());
     let read = |table: Cursor<'_>| {
-        let custodian = custodian(&table, &has_key, || all().map(|(_, domain)| domain.name.clone()).collect());
+        let custodian = custodian(&table, domains);
         if let Some(name) = custodian.as_ref().and_then(|c| c.relay.as_ref()).filter(|name| !relays.contains_key(*name))
         {
             table.mistake("relay", format!("there is no [[relay]] named `{name}`"), &super::names_of(relays));
@@ -99,28 +99,74 @@ pub(super) fn custodians(
     root.children("custodian").into_iter().filter_map(read).collect()
 }
 
-fn custodian(
-    table: &Cursor<'_>,
-    has_key: &dyn Fn(&Domain) -> bool,
-    all: impl Fn() -> Vec<Domain>,
-) -> Option<Custodian> {
+fn custodian(table: &Cursor<'_>, domains: &Read<'_, LocalDomain>) -> Option<Custodian> {
     let host: Option<Domain> = table.get("host");
     let named: Option<Vec<Domain>> = table.get("domains");
     let every: Option<Duration> = table.get("every");
     let times: Option<Vec<TimeOfDay>> = table.get("times");
-    let domains = named.unwrap_or_else(all);
-    if let Some(without) = domains.iter().find(|domain| !has_key(domain)) {
-        let help = "the request is signed by the domain's key: add [domain.tbr] to that [[domain]]";
-        table.mistake("domains", format!("{without} has no key here"), help);
-    }
-    if domains.is_empty() {
-        let help = "add [domain.tbr] to the [[domain]] whose mail waits there";
-        table.mistake("host", "no domain of this server has a key to ask with", help);
-    }
+    let from: Option<Vec<Network>> = table.get("from");
+    let (relay, keys) = (table.get("relay"), keys(table));
+    let way = host.as_ref().and_then(|host| way(table, host));
     if every.is_some_and(|every| every < SHORTEST) {
         table.mistake("every", "that is too often", "at least 1s; minutes or hours are usual");
     }
+    if let Some(wide) = from.iter().flatten().find(|network| network.is_too_wide_to_trust()) {
+        table.mistake("from", format!("`{wide}` would let everybody's mail in unjudged"), "name the custodian's own");
+    }
+    let way = way?;
+    let domains = match &way {
+        Way::Reference => by_reference(table, named, domains),
+        Way::Etrn(_) | Way::Odmr(_) => by_value(table, named, domains),
+    };
     let schedule = Schedule { every, times: times.unwrap_or_default() };
-    let (relay, keys) = (table.get("relay"), keys(table).unwrap_or_default());
-    Some(Custodian { host: host?, domains, schedule, relay, keys })
+    Some(Custodian { host: host?, domains, schedule, relay, keys: keys.unwrap_or_default(), way, from: from? })
+}
+
+fn way(table: &Cursor<'_>, host: &Domain) -> Option<Way> {
+    const WAYS: [(&str, Named); 3] = [("reference", Named::Reference), ("etrn", Named::Etrn), ("odmr", Named::Odmr)];
+    #[derive(Clone, Copy)]
+    enum Named {
+        Reference,
+        Etrn,
+        Odmr,
+    }
+    let named = table.choice("by", &WAYS);
+    let server = |port| peers::custodian(table, host, port);
+    match named? {
+        Named::Etrn => server(25).map(Way::Etrn),
+        Named::Odmr => server(366).map(Way::Odmr),
+        // The rest is read all the same: it is known, and means nothing.
+        Named::Reference => server(0).map(|_| Way::Reference),
+    }
+}
+
+/// The domains that a custodian by reference is asked for: each signs its request.
+fn by_reference(table: &Cursor<'_>, named: Option<Vec<Domain>>, domains: &Read<'_, LocalDomain>) -> Vec<Domain> {
+    let has_key = |name: &Domain| domains.iter().any(|(_, domain)| domain.name == *name && domain.tbr.is_some());
+    let all = domains.iter().map(|(_, domain)| domain).filter(|domain| domain.tbr.is_some() && domain.site.is_none());
+    let chosen = named.unwrap_or_else(|| all.map(|domain| domain.name.clone()).collect());
+    if let Some(without) = chosen.iter().find(|domain| !has_key(domain)) {
+        let help = "the request is signed by the domain's key: add [domain.tbr] to that [[domain]]";
+        table.mistake("domains", format!("{without} has no key here"), help);
+    }
+    if chosen.is_empty() {
+        let help = "add [domain.tbr] to the [[domain]] whose mail waits there";
+        table.mistake("host", "no domain of this server has a key to ask with", help);
+    }
+    chosen
+}
+
+/// The domains that a custodian by value is asked for.
+fn by_value(table: &Cursor<'_>, named: Option<Vec<Domain>>, domains: &Read<'_, LocalDomain>) -> Vec<Domain> {
+    let is_ours = |name: &Domain| domains.iter().any(|(_, domain)| domain.name == *name);
+    let waits = |domain: &LocalDomain| matches!(domain.deliver, Deliver::Site | Deliver::OnDemand);
+    let all = domains.iter().map(|(_, domain)| domain).filter(|domain| !waits(domain));
+    let chosen = named.unwrap_or_else(|| all.map(|domain| domain.name.clone()).collect());
+    if let Some(foreign) = chosen.iter().find(|domain| !is_ours(domain)) {
+        table.mistake("domains", format!("mail for {foreign} would be refused here"), "add a [[domain]] for it");
+    }
+    if chosen.is_empty() {
+        table.mistake("host", "this server takes mail for no domain", "add the [[domain]] whose mail waits there");
+    }
+    chosen
 }

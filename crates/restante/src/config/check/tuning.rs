@@ -165,6 +165,7 @@ pub(super) fn limits(table: Cursor<'_>) -> Option<Limits> {
     let session_time = time(&table, "session_time", MINUTE..=DAY);
     let command_timeout = time(&table, "command_timeout", SECOND..=HOUR);
     let hops = number(&table, "hops", 10..=1000);
+    let etrn_pause = time(&table, "etrn_pause", Duration::ZERO..=HOUR);
     let repository_reads = at_least(&table, "repository_reads", 1);
     table.finish();
     Some(Limits {
@@ -177,6 +178,7 @@ pub(super) fn limits(table: Cursor<'_>) -> Option<Limits> {
         session_time: session_time?,
         command_timeout: command_timeout?,
         hops: hops?,
+        etrn_pause: etrn_pause?,
         repository_reads: repository_reads?,
     })
 }
