@@ -219,7 +219,8 @@ pub struct Timers {
     pub long_memory: Duration,
     /// Time for one delivery attempt, or one retrieval.
     pub attempt_budget: Duration,
-    /// Rows are leased for this long. A job may take longer: the node knows what it has in hand.
+    /// Rows are leased for this long, and the ledger is asked for due rows at least this often. A job may take longer: the node
+    /// knows what it has in hand.
     pub lease: Duration,
     /// Pause after the ledger has failed.
     pub ledger_pause: Duration,

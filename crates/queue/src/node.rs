@@ -289,9 +289,9 @@ impl Node {
         self.leasing = None;
         match answer {
             LedgerAnswer::Leased { rows, next_due } => {
-                if let Some(due) = next_due {
-                    self.alarm(due);
-                }
+                // At least so often, whatever seems to be due: what came up while something else held it is not forgotten.
+                let look = self.now.after(self.config.timers.lease);
+                self.alarm(next_due.map_or(look, |due| due.min(look)));
                 let rows: Vec<Row> = rows.into_iter().filter(|row| self.fresh.is_current(row)).collect();
                 self.fresh.end();
                 rows.into_iter().for_each(|row| self.consider(row));

@@ -55,6 +55,18 @@ fn posted(server: &mut Server) -> (JobId, Work) {
     server.jobs.pop_front().expect("a post")
 }
 
+/// Whatever a node has forgotten, the ledger has not.
+#[test]
+fn a_due_row_that_nobody_has_in_mind_is_found_all_the_same() {
+    let mut b = Server::new("b.example", 2);
+    b.input(Input::Tick);
+    b.ledger.rows = self::b().0.ledger.rows;
+    b.pass(MINUTE);
+    assert!(b.jobs.is_empty(), "nobody has told the node of it");
+    b.pass(10 * MINUTE);
+    assert!(matches!(posted(&mut b).1, Work::Retrieve(_)));
+}
+
 #[test]
 fn an_offer_leaves_after_its_reference_is_durable() {
     let mut a = a();

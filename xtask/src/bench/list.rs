@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use testbed::peers::{MailServer, Site};
-use testbed::{Host, Sandbox, wait};
+use testbed::{Host, Record, Sandbox, wait};
 
 use super::Effort;
 use super::domains::{self, Origin, Receiver};
@@ -23,9 +23,9 @@ use super::under_test::{UnderTest, program, wire_octets};
 
 const SIZE: usize = 100 << 10;
 const EACH: usize = 5;
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(300);
 /// How often is looked: each look has its price.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Who gets the message.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +52,19 @@ struct Taken {
 
 /// One round, or the whole would take too long.
 pub(super) fn run(_: Effort) -> Result<Vec<Figure>> {
+    if let Ok(which) = std::env::var("LIST_DEBUG") {
+        let list = match which.as_str() {
+            "short" => SHORT,
+            "long" => LONG,
+            _ => SPREAD,
+        };
+        let t = Ours::start(list)?.send()?;
+        eprintln!(
+            "s {} other {} conn {} wire {} mem {} rec {} store {}",
+            t.seconds, t.other, t.connections, t.wire, t.memory, t.receiver, t.store
+        );
+        return Ok(Vec::new());
+    }
     let theirs = Peers::start(LONG)?.send()?;
     let [short, long, spread] = [SHORT, LONG, SPREAD].map(|list| Ours::start(list)?.send());
     Ok(figures(&short?, &long?, &spread?, &theirs))
@@ -155,6 +168,40 @@ impl Ours {
                 other = Some(start.elapsed().as_secs_f64());
             }
             store = store.max(octets_in(&server.host().room().join("data")));
+            let all =
+                [restante.as_str(), "--config", &config, "queue", "list", "--finished", "--json", "--limit", "10000"];
+            let text = server.host().run(&all);
+            if let Some(list) = text.as_ref().ok().and_then(|t| serde_json::from_str::<Value>(t).ok()) {
+                let mut counts: std::collections::BTreeMap<String, usize> = Default::default();
+                for r in list["entries"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .flat_map(|e| e["recipients"].as_array().into_iter().flatten())
+                {
+                    *counts.entry(r["state"].as_str().unwrap_or("?").to_owned()).or_default() += 1;
+                }
+                eprintln!(
+                    "{:.1} s: {counts:?} other {other:?} connections {:?} memory {:?} cpu {:?}",
+                    start.elapsed().as_secs_f64(),
+                    self.receivers.iter().map(|r| connections(r.host()).unwrap_or(0)).collect::<Vec<_>>(),
+                    server.peak_mebibytes(),
+                    server.host().cpu_time()
+                );
+                if start.elapsed().as_secs() > 40 {
+                    let open: Vec<_> = list["entries"]
+                        .as_array()
+                        .into_iter()
+                        .flatten()
+                        .filter(|e| e["finished"] == false)
+                        .take(2)
+                        .collect();
+                    eprintln!("{open:#?}");
+                }
+            } else {
+                eprintln!("{:.1} s: {:?}", start.elapsed().as_secs_f64(), text.map(|t| t.len()));
+            }
+            std::thread::sleep(Duration::from_secs(5));
             other?;
             std::thread::sleep(LOOK);
             let list: Value = serde_json::from_str(&server.host().run(&argv).ok()?).ok()?;
@@ -177,14 +224,17 @@ struct Peers {
 impl Peers {
     fn start(list: List) -> Result<Self> {
         let sandbox = Sandbox::new()?;
+        let exchanger = "mx.b.example";
         let domains = list.domains_of(0);
-        let domains: Vec<&str> = domains.iter().map(String::as_str).collect();
-        let site = |name: &str, domains: &[&str]| {
-            Site::new(name, domains).stock_timers().line("in_flow_delay = 0").line("smtpd_recipient_limit = 10000")
+        let records: Vec<Record> = domains.into_iter().map(|name| Record::Mx(name, 10, exchanger.to_owned())).collect();
+        let site = |name: &str| {
+            Site::new(name, &[]).stock_timers().line("in_flow_delay = 0").line("smtpd_recipient_limit = 10000")
         };
-        let receiver = site("mx.b.example", &domains).line("virtual_transport = discard:");
+        let receiver =
+            site(exchanger).line("virtual_mailbox_domains = static:all").line("virtual_transport = discard:");
         let receiver = MailServer::postfix(&sandbox, &receiver.line("virtual_mailbox_maps = static:any/"))?;
-        let sender = MailServer::postfix(&sandbox, &site("mx.a.example", &[]))?;
+        sandbox.publish(&records)?;
+        let sender = MailServer::postfix(&sandbox, &site("mx.a.example"))?;
         Ok(Self { list, sender, receiver, _sandbox: sandbox })
     }
 
