@@ -22,7 +22,7 @@ const SESSIONS: usize = 45;
 const MORE: usize = 18;
 
 /// Loads in a row: one alone takes three or four of the steps in which the kernel counts processor time.
-const IN_A_ROW: usize = 8;
+const IN_A_ROW: usize = 3;
 
 /// What one refusal takes of who refuses.
 #[derive(Debug, Clone, Copy)]
@@ -92,7 +92,7 @@ pub(super) fn run(effort: Effort) -> Result<Vec<Figure>> {
     let mut octets_after = Figure::new("octets on the wire, peer: after content", "", Goal::Told);
     let mut rcpt = Figure::new("processor time, peer: at RCPT", "ms", Goal::RatioAtMost(1.0));
     let mut content = Figure::new("processor time, peer: after content", "ms", Goal::RatioAtMost(0.2));
-    for _ in 0..effort.rounds.min(5) {
+    for _ in 0..effort.rounds.min(3) {
         let (at_rcpt, ours, after_content) = (at_rcpt.refusal()?, ours.refusal()?, after_content.refusal()?);
         octets.round(ours.octets, at_rcpt.octets);
         octets_after.round(ours.octets, after_content.octets);
