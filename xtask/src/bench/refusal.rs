@@ -21,9 +21,6 @@ const SESSIONS: usize = 45;
 /// Refusals of a session besides its first; both servers close a session that has had twenty.
 const MORE: usize = 18;
 
-/// Loads in a row: one alone takes three or four of the steps in which the kernel counts processor time.
-const IN_A_ROW: usize = 3;
-
 /// What one refusal takes of who refuses.
 #[derive(Debug, Clone, Copy)]
 struct Cost {
@@ -43,7 +40,7 @@ struct Load<'a> {
 impl Load<'_> {
     fn refusal(&self) -> Result<Cost> {
         let (first, all) = (self.run(1)?, self.run(1 + MORE)?);
-        let each = |first: f64, all: f64| (all - first) / (SESSIONS * MORE * IN_A_ROW) as f64;
+        let each = |first: f64, all: f64| (all - first) / (SESSIONS * MORE) as f64;
         Ok(Cost { octets: each(first.octets, all.octets), processor: each(first.processor, all.processor) })
     }
 
@@ -52,8 +49,7 @@ impl Load<'_> {
         let mut argv = vec![tool.as_str()];
         argv.extend(self.arguments.iter().chain(&numbers).map(String::as_str));
         let before = wire_octets(self.server)?;
-        let (_, used) =
-            processor_time(self.server, || (0..IN_A_ROW).try_for_each(|_| self.client.run(&argv).map(drop)))?;
+        let (_, used) = processor_time(self.server, || self.client.run(&argv))?;
         let octets = wire_octets(self.server)? - before;
         Ok(Cost { octets: octets as f64, processor: used.as_secs_f64() * 1000.0 })
     }
@@ -92,7 +88,7 @@ pub(super) fn run(effort: Effort) -> Result<Vec<Figure>> {
     let mut octets_after = Figure::new("octets on the wire, peer: after content", "", Goal::Told);
     let mut rcpt = Figure::new("processor time, peer: at RCPT", "ms", Goal::RatioAtMost(1.0));
     let mut content = Figure::new("processor time, peer: after content", "ms", Goal::RatioAtMost(0.2));
-    for _ in 0..effort.rounds.min(3) {
+    for _ in 0..effort.rounds {
         let (at_rcpt, ours, after_content) = (at_rcpt.refusal()?, ours.refusal()?, after_content.refusal()?);
         octets.round(ours.octets, at_rcpt.octets);
         octets_after.round(ours.octets, after_content.octets);
