@@ -14,6 +14,7 @@ use mail::{Address, Domain};
 use policy::scrub::Scrubber;
 use policy::scrub::trace_above;
 use policy::spf::{self, Answer, Answers, Query, Question, Step};
+use reference::body::JsonBody;
 use reference::bundle::{Heard, Kind, MailList, Manifest, TakenList};
 use reference::claims::{ClaimsAnswer, ClaimsRequest, ReceiptsAnswer, ReceiptsRequest};
 use reference::delegate::{DelegateAnswer, DelegateRequest};

@@ -353,6 +353,13 @@ pub enum Route {
     Reports,
 }
 
+impl Route {
+    /// Does what goes there wait until it is asked for, however long that takes?
+    pub fn is_asked_for(&self) -> bool {
+        matches!(self, Self::Site(_) | Self::OnDemand(_))
+    }
+}
+
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -2,7 +2,7 @@
 //!
 //! In memory only. A crash empties the desk, and the ledger's due rows fill it again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use mail::ledger::{Key, Leg, Route, Row, Source};
 use mail::{Domain, Xuid};
@@ -43,6 +43,8 @@ impl Sender {
 pub(crate) struct Desk {
     working: HashMap<Key, Working>,
     writing: HashMap<Key, Writes>,
+    /// Rows that came up while a change of them was under way, which may come to nothing: they are looked at again then.
+    turned_away: HashSet<Key>,
     waiting: usize,
     next_job: u64,
     pub(crate) jobs: HashMap<JobId, JobKind>,
@@ -80,7 +82,7 @@ pub(crate) enum Known {
     Later,
     /// This commit wrote the newest version, or there was none.
     Newest,
-    /// A commit that was answered before has written a newer one.
+    /// A commit that was answered before has written a newer one, or somebody has seen one.
     Older,
 }
 
@@ -98,6 +100,7 @@ impl Desk {
         Self {
             working: HashMap::new(),
             writing: HashMap::new(),
+            turned_away: HashSet::new(),
             waiting: 0,
             next_job: 0,
             jobs: HashMap::new(),
@@ -180,11 +183,20 @@ impl Desk {
         self.running(key).is_some()
     }
 
-    /// A change that held the row is over.
-    pub(crate) fn release(&mut self, key: &Key) {
+    /// The row came up, and nothing can be begun for it now. A job for it, or whoever waits for one, goes on to a commit; a
+    /// change may end with nothing written.
+    pub(crate) fn turn_away(&mut self, key: &Key) {
+        if self.writing.contains_key(key) || matches!(self.working.get(key), Some(Working::Settling(_))) {
+            self.turned_away.insert(key.clone());
+        }
+    }
+
+    /// A change that held the row is over. Says if the row has to be looked at.
+    pub(crate) fn release(&mut self, key: &Key) -> bool {
         if matches!(self.working.get(key), Some(Working::Settling(_))) {
             self.working.remove(key);
         }
+        !self.is_busy(key) && self.turned_away.remove(key)
     }
 
     /// The row is about to be written: what waits with the old one is out of date. Says if something did.
@@ -215,7 +227,8 @@ impl Desk {
             return Known::Later;
         }
         let newest = self.writing.remove(key).and_then(|writes| writes.newest);
-        if newest == version { Known::Newest } else { Known::Older }
+        let was_seen = self.turned_away.remove(key);
+        if newest == version && !was_seen { Known::Newest } else { Known::Older }
     }
 
     /// Positions of a leg that may be on the wire by value this very moment, or may have arrived without that being

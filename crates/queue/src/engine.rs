@@ -159,12 +159,12 @@ impl Node {
         for written in written {
             let (key, version) = (written.key(), written.version());
             self.fresh.committed(key, version);
+            if let Written::Row(row) = &written {
+                self.desk.renew(row);
+            }
             match (self.desk.written(key, Some(version)), written) {
                 (Known::Older, written) => unknown.push(written.key().clone()),
-                (known, Written::Row(row)) => {
-                    self.desk.renew(&row);
-                    due.extend((known == Known::Newest).then_some(*row));
-                }
+                (known, Written::Row(row)) => due.extend((known == Known::Newest).then_some(*row)),
                 (_, Written::Due(_, _, at)) => at.into_iter().for_each(|at| self.alarm(at)),
                 (_, Written::Deleted(_)) => {}
             }
@@ -215,9 +215,8 @@ impl Node {
     }
 
     fn end(&mut self, flow: &Flow) {
-        for key in &flow.holds {
-            self.desk.release(key);
-        }
+        let wanted = flow.holds.iter().filter(|key| self.desk.release(key)).cloned().collect();
+        self.look_again(wanted);
     }
 
     fn release(&mut self, effects: Vec<Effect>) {

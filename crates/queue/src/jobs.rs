@@ -12,6 +12,7 @@ use crate::origin::{attempt, end, leg};
 use crate::port::{
     Action, Delivery, DeliveryEnd, JobEvent, JobId, Judgement, Peer, Post, Proceed, Retrieval, RetrieveFailure, Work,
 };
+use crate::receiver::inbound::{self, Task};
 use crate::receiver::{claim, delegate, judgement, receipts, retrieval};
 use crate::work::{JobKind, Mode};
 
@@ -38,7 +39,11 @@ impl Node {
         }
         while let Some((d, (), key)) = self.desk.retrievals.next() {
             match self.desk.take_waiting(&key) {
-                Waited::Row(row) => self.retrieve(*row),
+                Waited::Row(row) if wants(&row, Task::Retrieve) => self.retrieve(*row),
+                Waited::Row(row) => {
+                    self.desk.retrievals.leave(&d, &());
+                    self.consider(*row);
+                }
                 waited => {
                     self.desk.retrievals.leave(&d, &());
                     self.recall(key, &waited);
@@ -47,7 +52,11 @@ impl Node {
         }
         while let Some((d, (), key)) = self.desk.judgements.next() {
             match self.desk.take_waiting(&key) {
-                Waited::Row(row) => self.judge(*row),
+                Waited::Row(row) if wants(&row, Task::Judge) => self.judge(*row),
+                Waited::Row(row) => {
+                    self.desk.judgements.leave(&d, &());
+                    self.consider(*row);
+                }
                 waited => {
                     self.desk.judgements.leave(&d, &());
                     self.recall(key, &waited);
@@ -56,7 +65,11 @@ impl Node {
         }
         while let Some((repository, (), key)) = self.desk.delegations.next() {
             match self.desk.take_waiting(&key) {
-                Waited::Row(row) => self.post_delegation(repository, *row),
+                Waited::Row(row) if wants(&row, Task::Delegate) => self.post_delegation(repository, *row),
+                Waited::Row(row) => {
+                    self.desk.delegations.leave(&repository, &());
+                    self.consider(*row);
+                }
                 waited => {
                     self.desk.delegations.leave(&repository, &());
                     self.recall(key, &waited);
@@ -92,7 +105,10 @@ impl Node {
     /// A reference wants its object; a retrieval of it that is under way serves it too.
     pub(crate) fn want_retrieval(&mut self, row: Row) {
         let RowBody::Inbound(inbound) = &row.body else { return };
-        if self.desk.is_busy(&row.key) || self.join(inbound, &row) {
+        if self.desk.is_busy(&row.key) {
+            return self.desk.turn_away(&row.key);
+        }
+        if self.join(inbound, &row) {
             return;
         }
         let (d, key) = (inbound.d.clone(), row.key.clone());
@@ -174,7 +190,7 @@ impl Node {
     }
 
     fn post_claims(&mut self, repository: Repository, waiting: Vec<Key>) {
-        let rows = self.take_inbounds(waiting);
+        let rows = self.take_inbounds(waiting, Task::Claim);
         let entries = rows.iter().map(|(_, inbound)| claim::entry(inbound)).collect();
         let keys: Vec<Key> = rows.iter().map(|(row, _)| row.key.clone()).collect();
         if keys.is_empty() {
@@ -187,7 +203,7 @@ impl Node {
     }
 
     fn post_receipts(&mut self, repository: Repository, waiting: Vec<Key>) {
-        let rows = self.take_inbounds(waiting);
+        let rows = self.take_inbounds(waiting, Task::Report);
         let entries: Vec<_> = rows.iter().map(|(_, inbound)| receipts::entry(inbound)).collect();
         let said = |(row, entry): (&(Row, Inbound), &crate::port::ReceiptEntry)| {
             (row.0.key.clone(), entry.outcomes.iter().map(|(index, outcome)| (*index, outcome.action)).collect())
@@ -206,13 +222,16 @@ impl Node {
         Post { host: repository.host.clone(), d: repository.d.clone(), instance: self.instance, entries }
     }
 
-    fn take_inbounds(&mut self, keys: Vec<Key>) -> Vec<(Row, Inbound)> {
+    fn take_inbounds(&mut self, keys: Vec<Key>, task: Task) -> Vec<(Row, Inbound)> {
         let mut rows = Vec::with_capacity(keys.len());
         for key in keys {
             let Waited::Row(row) = self.desk.take_waiting(&key) else { continue };
-            if let RowBody::Inbound(inbound) = &row.body {
-                let inbound = Inbound::clone(inbound);
-                rows.push((*row, inbound));
+            match &row.body {
+                RowBody::Inbound(inbound) if wants(&row, task) => {
+                    let inbound = Inbound::clone(inbound);
+                    rows.push((*row, inbound));
+                }
+                _ => self.consider(*row),
             }
         }
         rows
@@ -382,6 +401,11 @@ impl Node {
             self.begin_with(change, vec![row], vec![key]);
         }
     }
+}
+
+/// Is this what the row waits for? A key that was left behind in a lane may stand for a row that waits in another by now.
+fn wants(row: &Row, task: Task) -> bool {
+    matches!(&row.body, RowBody::Inbound(inbound) if inbound::task(inbound) == Some(task))
 }
 
 /// The end of a delivery whose job said something else.

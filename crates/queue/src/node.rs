@@ -161,7 +161,7 @@ impl Node {
     /// Begins whatever a row is due for, unless something is under way for it already.
     pub(crate) fn consider(&mut self, row: Row) {
         if self.desk.is_busy(&row.key) {
-            return;
+            return self.desk.turn_away(&row.key);
         }
         match &row.body {
             // No clock ends what may have arrived: first it is looked for.

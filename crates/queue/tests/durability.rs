@@ -55,6 +55,30 @@ fn posted(server: &mut Server) -> (JobId, Work) {
     server.jobs.pop_front().expect("a post")
 }
 
+/// What is turned away because a commit of it is under way is not forgotten when that comes to nothing.
+#[test]
+fn what_comes_up_while_a_commit_of_it_fails_is_begun_afterwards() {
+    let mut a = a();
+    let id = a.submit("alice@a.example", BOB);
+    let (job, _) = a.delivery();
+    a.unreachable(job);
+    let due = a.wake.unwrap();
+    a.hold = true;
+    let call = a.next_call();
+    a.input(Input::Call { call, request: Request::Command(Command::Hold(Selection::Leg(id, 0))) });
+    a.answer_the_last();
+    // It is due before the commit is answered, and the ledger says so first.
+    a.now = due;
+    a.input(Input::Tick);
+    a.answer_the_last();
+    assert!(a.jobs.is_empty(), "a change of it is under way");
+    a.ledger.fail = 1;
+    a.answer_the_last();
+    assert!(matches!(a.replies[&call], Reply::Unavailable));
+    a.answer_the_last();
+    assert_eq!(a.delivery().1.leg.attempts, 1, "it is tried again");
+}
+
 /// Whatever a node has forgotten, the ledger has not.
 #[test]
 fn a_due_row_that_nobody_has_in_mind_is_found_all_the_same() {

@@ -741,6 +741,32 @@ fn a_retrieval_that_a_bundle_overtook_changes_nothing() {
 }
 
 #[test]
+fn what_a_bundle_brought_is_not_fetched_when_its_turn_comes() {
+    let mut config = support::config("b.example");
+    config.limits.per_origin = 1;
+    let mut b = Server::with(config, 2);
+    let of = |seed, content| Inbound { xuid: object(content).xuid, ..reference(seed, BOB) };
+    offer(&mut b, &reference(1, BOB));
+    retrieved(&mut b);
+    let (posted, _) = claims(&mut b);
+    offer(&mut b, &of(3, b"A: b\r\n\r\nd\r\n"));
+    let (under_way, _) = retrieval(&mut b);
+    let content = b"A: b\r\n\r\ne\r\n";
+    let last = of(4, content);
+    offer(&mut b, &last);
+    assert_eq!(carry(&mut b, &last, content), 1);
+    // It waits for its claim now, behind the one that is posted.
+    b.event(under_way, JobEvent::RetrieveFailed { failure: RetrieveFailure::Temporary, text: "no".into() });
+    assert!(b.jobs.is_empty(), "{:?}", b.jobs);
+    answer(&mut b, posted, &[Granted]);
+    let entries = [b.jobs.pop_front(), b.jobs.pop_front()].into_iter().find_map(|job| match job {
+        Some((_, Work::PostClaims(post))) => Some(post.entries),
+        _ => None,
+    });
+    assert_eq!(entries.unwrap()[0].id, last.i);
+}
+
+#[test]
 fn the_word_of_a_bundle_claims_nothing_that_was_not_acted_upon() {
     let (mut b, inbound) = carried();
     let key = Key::Inbound(inbound.i, inbound.d.clone());

@@ -10,7 +10,7 @@ use mail::ledger::{Action, Key};
 use mail::{Address, Domain, EnhancedStatus, InstanceId, ReferenceId, StatusClass, Timestamp, Xuid};
 use serde::{Deserialize, Serialize};
 
-use crate::claims::{BodyError, MAX_BODY, MAX_RECIPIENTS, Revision1, Text, check_count, read, write};
+use crate::body::{BodyError, JsonBody, MAX_BODY, MAX_RECIPIENTS, Revision1, Text, check_count, read, write};
 use crate::keys::KeyRecord;
 use crate::message_signature::{self, Fields, KeyId, Nonce, Request, Signer, content_digest, sign};
 use crate::pending::{MAX_LINE, MAX_TRACE};
@@ -277,26 +277,7 @@ pub struct RecordedIndex {
     pub action: Action,
 }
 
-impl Heard {
-    /// Reads it and checks its limits.
-    ///
-    /// # Errors
-    /// [`BodyError`].
-    pub fn parse(body: &[u8]) -> Result<Self, BodyError> {
-        let heard: Self = read(body)?;
-        heard.check()?;
-        Ok(heard)
-    }
-
-    /// Writes it.
-    ///
-    /// # Errors
-    /// [`BodyError`] where a limit is broken: split it.
-    pub fn encode(&self) -> Result<Vec<u8>, BodyError> {
-        self.check()?;
-        write(self)
-    }
-
+impl JsonBody for Heard {
     fn check(&self) -> Result<(), BodyError> {
         check_count(self.heard.len())?;
         let most = usize::from(MAX_RECIPIENTS);
@@ -368,26 +349,7 @@ pub struct NotTaken {
     pub text: Text,
 }
 
-impl MailList {
-    /// Reads it and checks its limits.
-    ///
-    /// # Errors
-    /// [`BodyError`].
-    pub fn parse(body: &[u8]) -> Result<Self, BodyError> {
-        let list: Self = read(body)?;
-        list.check()?;
-        Ok(list)
-    }
-
-    /// Writes it.
-    ///
-    /// # Errors
-    /// [`BodyError`] where a limit is broken.
-    pub fn encode(&self) -> Result<Vec<u8>, BodyError> {
-        self.check()?;
-        write(self)
-    }
-
+impl JsonBody for MailList {
     fn check(&self) -> Result<(), BodyError> {
         check_count(self.mail.len())?;
         self.mail.iter().try_for_each(MailEntry::check)
@@ -407,26 +369,7 @@ impl MailEntry {
     }
 }
 
-impl TakenList {
-    /// Reads it and checks its limits.
-    ///
-    /// # Errors
-    /// [`BodyError`].
-    pub fn parse(body: &[u8]) -> Result<Self, BodyError> {
-        let list: Self = read(body)?;
-        list.check()?;
-        Ok(list)
-    }
-
-    /// Writes it.
-    ///
-    /// # Errors
-    /// [`BodyError`] where a limit is broken: split it.
-    pub fn encode(&self) -> Result<Vec<u8>, BodyError> {
-        self.check()?;
-        write(self)
-    }
-
+impl JsonBody for TakenList {
     fn check(&self) -> Result<(), BodyError> {
         check_count(self.taken.len())?;
         let most = usize::from(MAX_RECIPIENTS);

@@ -7,93 +7,12 @@ use mail::ledger::Action;
 use mail::{Domain, EnhancedStatus, Grant, InstanceId, ReferenceId, StatusClass};
 use serde::{Deserialize, Serialize};
 
+use crate::body::{BodyError, JsonBody, MAX_RECIPIENTS, Revision1, Text, check_count, read};
+
 /// Path of the claims resource.
 pub const CLAIMS_PATH: &str = "/.well-known/tbr/claims";
 /// Path of the receipts resource.
 pub const RECEIPTS_PATH: &str = "/.well-known/tbr/receipts";
-/// Largest body, request or answer, in octets.
-pub const MAX_BODY: usize = 256 * 1024;
-/// Most entries in one request.
-pub const MAX_ENTRIES: usize = 1000;
-/// Most recipients of one reference: indexes are 0 to 999.
-pub const MAX_RECIPIENTS: u16 = 1000;
-/// Longest text in characters; longer ones are cut.
-pub const MAX_TEXT: usize = 500;
-
-/// Why a body is refused as a whole (HTTP 400, or 413 for the first).
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BodyError {
-    /// Over [`MAX_BODY`].
-    #[error("the body is longer than {MAX_BODY} octets")]
-    TooLong,
-    /// Over [`MAX_ENTRIES`].
-    #[error("the body has more than {MAX_ENTRIES} entries")]
-    TooMany,
-    /// Not the JSON that is expected here.
-    #[error("the body is not well-formed: {0}")]
-    Json(String),
-    /// Indexes of an entry are not ascending, over the limit, or missing.
-    #[error("the recipient indexes of an entry are not valid")]
-    Indexes,
-    /// An outcome whose status does not fit its action.
-    #[error("the status of an outcome does not fit its action")]
-    Status,
-}
-
-/// The number 1, as member `v`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(try_from = "u64", into = "u64")]
-pub struct Revision1;
-
-impl TryFrom<u64> for Revision1 {
-    type Error = &'static str;
-    fn try_from(number: u64) -> Result<Self, Self::Error> {
-        if number == 1 { Ok(Self) } else { Err("only revision 1 is supported") }
-    }
-}
-
-impl From<Revision1> for u64 {
-    fn from(_: Revision1) -> Self {
-        1
-    }
-}
-
-/// A text for people: printable, one line, at most [`MAX_TEXT`] characters. Whatever else comes in is made so.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
-pub struct Text(String);
-
-impl Text {
-    /// Makes any text one: control characters, line separators and directional marks become spaces.
-    pub fn new(text: &str) -> Self {
-        let plain = |c: char| if is_hidden(c) { ' ' } else { c };
-        Self(text.chars().take(MAX_TEXT).map(plain).collect::<String>().trim().to_owned())
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for Text {
-    fn from(text: String) -> Self {
-        Self::new(&text)
-    }
-}
-
-impl From<Text> for String {
-    fn from(text: Text) -> Self {
-        text.0
-    }
-}
-
-/// Characters that could break a line or reorder what a reader sees.
-fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}')
-}
-
 /// A request for custody: `POST /.well-known/tbr/claims`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClaimsRequest {
@@ -239,26 +158,7 @@ pub struct RecordedReceipt {
     pub recorded: Vec<u16>,
 }
 
-impl ClaimsRequest {
-    /// Reads a request and checks its limits.
-    ///
-    /// # Errors
-    /// [`BodyError`].
-    pub fn parse(body: &[u8]) -> Result<Self, BodyError> {
-        let request: Self = read(body)?;
-        request.check()?;
-        Ok(request)
-    }
-
-    /// Writes it.
-    ///
-    /// # Errors
-    /// [`BodyError`] where a limit is broken: split the batch.
-    pub fn encode(&self) -> Result<Vec<u8>, BodyError> {
-        self.check()?;
-        write(self)
-    }
-
+impl JsonBody for ClaimsRequest {
     fn check(&self) -> Result<(), BodyError> {
         check_count(self.claims.len())?;
         self.claims.iter().try_for_each(ClaimEntry::check)
@@ -279,49 +179,23 @@ impl ClaimEntry {
     }
 }
 
-impl ClaimsAnswer {
-    /// Reads an answer. Words of later revisions are dropped: they are no answer.
-    ///
-    /// # Errors
-    /// [`BodyError`].
-    pub fn parse(body: &[u8]) -> Result<Self, BodyError> {
+impl JsonBody for ClaimsAnswer {
+    /// Words of later revisions are dropped: they are no answer.
+    fn parse(body: &[u8]) -> Result<Self, BodyError> {
         let mut answer: Self = read(body)?;
-        check_count(answer.claims.len())?;
+        answer.check()?;
         for claim in &mut answer.claims {
             claim.answers.retain(|a| a.is != Word::Unknown && a.n < MAX_RECIPIENTS);
         }
         Ok(answer)
     }
 
-    /// Writes it.
-    ///
-    /// # Errors
-    /// [`BodyError`] where a limit is broken.
-    pub fn encode(&self) -> Result<Vec<u8>, BodyError> {
-        write(self)
+    fn check(&self) -> Result<(), BodyError> {
+        check_count(self.claims.len())
     }
 }
 
-impl ReceiptsRequest {
-    /// Reads a request and checks its limits.
-    ///
-    /// # Errors
-    /// [`BodyError`].
-    pub fn parse(body: &[u8]) -> Result<Self, BodyError> {
-        let request: Self = read(body)?;
-        request.check()?;
-        Ok(request)
-    }
-
-    /// Writes it.
-    ///
-    /// # Errors
-    /// [`BodyError`] where a limit is broken: split the batch.
-    pub fn encode(&self) -> Result<Vec<u8>, BodyError> {
-        self.check()?;
-        write(self)
-    }
-
+impl JsonBody for ReceiptsRequest {
     fn check(&self) -> Result<(), BodyError> {
         check_count(self.receipts.len())?;
         self.receipts.iter().try_for_each(|entry| {
@@ -344,45 +218,10 @@ impl WireOutcome {
     }
 }
 
-impl ReceiptsAnswer {
-    /// Reads an answer.
-    ///
-    /// # Errors
-    /// [`BodyError`].
-    pub fn parse(body: &[u8]) -> Result<Self, BodyError> {
-        let answer: Self = read(body)?;
-        check_count(answer.receipts.len())?;
-        Ok(answer)
+impl JsonBody for ReceiptsAnswer {
+    fn check(&self) -> Result<(), BodyError> {
+        check_count(self.receipts.len())
     }
-
-    /// Writes it.
-    ///
-    /// # Errors
-    /// [`BodyError`] where a limit is broken.
-    pub fn encode(&self) -> Result<Vec<u8>, BodyError> {
-        write(self)
-    }
-}
-
-pub(crate) fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, BodyError> {
-    if body.len() > MAX_BODY {
-        return Err(BodyError::TooLong);
-    }
-    serde_json::from_slice(body).map_err(|e| BodyError::Json(fault(&e)))
-}
-
-/// Where and what kind, but none of the peer's text: it may hold a grant.
-fn fault(error: &serde_json::Error) -> String {
-    format!("{:?} error in line {}, column {}", error.classify(), error.line(), error.column()).to_lowercase()
-}
-
-pub(crate) fn write<T: Serialize>(value: &T) -> Result<Vec<u8>, BodyError> {
-    let body = serde_json::to_vec(value).map_err(|e| BodyError::Json(fault(&e)))?;
-    if body.len() > MAX_BODY { Err(BodyError::TooLong) } else { Ok(body) }
-}
-
-pub(crate) fn check_count(entries: usize) -> Result<(), BodyError> {
-    if entries > MAX_ENTRIES { Err(BodyError::TooMany) } else { Ok(()) }
 }
 
 /// At least one, ascending without repetition, each below [`MAX_RECIPIENTS`].

@@ -6,7 +6,8 @@
 use mail::{Domain, Grant, InstanceId, ReferenceId};
 use serde::{Deserialize, Serialize};
 
-use crate::claims::{BodyError, MAX_RECIPIENTS, Revision1, Word, read, write};
+use crate::body::{BodyError, JsonBody, MAX_RECIPIENTS, Revision1};
+use crate::claims::Word;
 use crate::hop::{Hop, HopMode};
 
 /// Path of the resource.
@@ -68,26 +69,7 @@ impl From<HopText> for String {
     }
 }
 
-impl DelegateRequest {
-    /// Reads a request and checks its limits.
-    ///
-    /// # Errors
-    /// [`BodyError`].
-    pub fn parse(body: &[u8]) -> Result<Self, BodyError> {
-        let request: Self = read(body)?;
-        request.check()?;
-        Ok(request)
-    }
-
-    /// Writes it.
-    ///
-    /// # Errors
-    /// [`BodyError`] where a limit is broken.
-    pub fn encode(&self) -> Result<Vec<u8>, BodyError> {
-        self.check()?;
-        write(self)
-    }
-
+impl JsonBody for DelegateRequest {
     fn check(&self) -> Result<(), BodyError> {
         let mut seen = std::collections::BTreeSet::new();
         let each_once = self.map.iter().all(|n| *n < MAX_RECIPIENTS && seen.insert(*n));
@@ -104,24 +86,11 @@ pub struct DelegateAnswer {
     pub is: Word,
 }
 
-impl DelegateAnswer {
-    /// Reads an answer.
-    ///
-    /// # Errors
-    /// [`BodyError`].
-    pub fn parse(body: &[u8]) -> Result<Self, BodyError> {
-        let answer: Self = read(body)?;
-        match answer.is {
+impl JsonBody for DelegateAnswer {
+    fn check(&self) -> Result<(), BodyError> {
+        match self.is {
             Word::Unknown => Err(BodyError::Json("a word of another revision".to_owned())),
-            _ => Ok(answer),
+            _ => Ok(()),
         }
-    }
-
-    /// Writes it.
-    ///
-    /// # Errors
-    /// [`BodyError`] where a limit is broken.
-    pub fn encode(&self) -> Result<Vec<u8>, BodyError> {
-        write(self)
     }
 }

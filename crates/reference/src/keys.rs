@@ -9,7 +9,7 @@ pub use mail::Assurance;
 use mail::{Domain, DomainError, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::claims::Text;
+use crate::body::Text;
 use crate::sign::{Selector, VerifyingKey};
 use crate::taglist::is_host_name;
 

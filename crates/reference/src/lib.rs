@@ -7,6 +7,7 @@
 //! `queue`'s, the ledger is `store`'s.
 
 pub mod block;
+pub mod body;
 pub mod bundle;
 pub mod claims;
 pub mod codes;
@@ -25,6 +26,7 @@ pub mod uri;
 pub mod verify;
 
 pub use block::{Block, OfferLine};
+pub use body::{BodyError, JsonBody};
 pub use hop::{Chain, Hop, HopMode, HopStatement, Link};
 pub use judge::{Judgement, SignatureVerdict};
 pub use keys::{Assurance, DomainFacts, DomainRecord, KeyRecord, KeyState};

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::claims::{BodyError, MAX_ENTRIES, MAX_RECIPIENTS, Revision1, check_count, read, write};
+use crate::body::{BodyError, JsonBody, MAX_BODY, MAX_ENTRIES, MAX_RECIPIENTS, Revision1, check_count};
 
 /// Path of the resource.
 pub const PENDING_PATH: &str = "/.well-known/tbr/pending";
@@ -19,8 +19,8 @@ pub const MAX_LINE: usize = 2048;
 pub const MAX_TRACE: usize = 16 * 1024;
 /// Longest cursor in characters.
 pub const MAX_CURSOR: usize = 100;
-/// Octets up to which a page is filled, from [`crate::claims::MAX_BODY`] down by the room for what stands around entries.
-pub const PAGE: usize = crate::claims::MAX_BODY - 1024;
+/// Octets up to which a page is filled, from [`MAX_BODY`] down by the room for what stands around entries.
+pub const PAGE: usize = MAX_BODY - 1024;
 
 /// One page of what waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,26 +104,7 @@ pub fn parse_query(query: Option<&str>) -> Result<Option<Cursor>, NotCursor> {
     Cursor::try_from(text.to_owned()).map(Some)
 }
 
-impl PendingList {
-    /// Reads a page and checks its limits.
-    ///
-    /// # Errors
-    /// [`BodyError`].
-    pub fn parse(body: &[u8]) -> Result<Self, BodyError> {
-        let list: Self = read(body)?;
-        list.check()?;
-        Ok(list)
-    }
-
-    /// Writes it.
-    ///
-    /// # Errors
-    /// [`BodyError`] where a limit is broken.
-    pub fn encode(&self) -> Result<Vec<u8>, BodyError> {
-        self.check()?;
-        write(self)
-    }
-
+impl JsonBody for PendingList {
     fn check(&self) -> Result<(), BodyError> {
         check_count(self.pending.len())?;
         self.pending.iter().try_for_each(PendingOffer::check)

@@ -21,6 +21,7 @@ mod outbox;
 mod private;
 mod receive;
 pub mod records;
+mod remembered;
 pub mod reports;
 mod repository;
 mod reputation;

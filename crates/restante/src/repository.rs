@@ -17,9 +17,10 @@ use mail::{Domain, Grant, Timestamp, Xuid};
 use net::discovery::Discovery;
 use net::repository::{Busy, Chunks, Located, Repository};
 use queue::port::{self, ClaimAnswer, Reply, Request};
+use reference::body::Revision1;
 use reference::claims::{
     AnsweredClaim, ClaimsAnswer, ClaimsRequest, IndexAnswer, ReceiptsAnswer, ReceiptsRequest, RecordedReceipt,
-    Revision1, WireOutcome, Word,
+    WireOutcome, Word,
 };
 use reference::delegate::{DelegateAnswer, DelegateRequest};
 use reference::judge::judge_link;

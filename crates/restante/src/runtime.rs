@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::rand::SystemRandom;
+use futures_util::future::BoxFuture;
 use mail::ledger::{Batch, ObjectRef};
 use mail::{EnhancedStatus, QueueId, Timestamp};
 use queue::port::{
@@ -23,10 +24,10 @@ use crate::budgets::Budgets;
 /// Most inputs taken in one turn before actions are carried out.
 const TURN: usize = 256;
 
-/// Carries out the jobs that leave the machine or touch mailboxes. `restante` has one; tests may have others.
+/// Carries out the jobs that leave the machine or touch mailboxes.
 pub(crate) trait Courier: Send + Sync + 'static {
     /// Does the work; sends interim events on `line`, waits there for the queue's word, and returns the final event.
-    fn run(&self, work: Work, line: JobLine) -> impl Future<Output = JobEvent> + Send;
+    fn run(&self, work: Work, line: JobLine) -> BoxFuture<'_, JobEvent>;
 }
 
 /// A job's line to the queue.
@@ -82,11 +83,11 @@ enum Message {
 }
 
 /// The queue with everything it needs to act.
-pub(crate) struct Runtime<C> {
+pub(crate) struct Runtime {
     node: Node,
     store: Store,
     budgets: Budgets,
-    courier: Arc<C>,
+    courier: Arc<dyn Courier>,
     sender: mpsc::Sender<Message>,
     inputs: mpsc::Receiver<Message>,
     calls: HashMap<CallId, oneshot::Sender<Reply>>,
@@ -95,9 +96,9 @@ pub(crate) struct Runtime<C> {
     wake: Option<Timestamp>,
 }
 
-impl<C: Courier> Runtime<C> {
+impl Runtime {
     /// A runtime and the handle to it; nothing happens before [`Runtime::run`].
-    pub(crate) fn new(node: Node, store: Store, budgets: Budgets, courier: Arc<C>) -> (Self, Custody) {
+    pub(crate) fn new(node: Node, store: Store, budgets: Budgets, courier: Arc<dyn Courier>) -> (Self, Custody) {
         let (sender, inputs) = mpsc::channel(4096);
         let custody = Custody { inputs: sender.clone() };
         let (calls, jobs) = (HashMap::new(), HashMap::new());

@@ -391,7 +391,7 @@ impl InForce {
 struct Parts {
     store: Store,
     custody: Custody,
-    runtime: Runtime<Couriers>,
+    runtime: Runtime,
     reception: Arc<Reception>,
     discovery: Discovery,
     journals: Journals,

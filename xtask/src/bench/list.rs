@@ -52,19 +52,6 @@ struct Taken {
 
 /// One round, or the whole would take too long.
 pub(super) fn run(_: Effort) -> Result<Vec<Figure>> {
-    if let Ok(which) = std::env::var("LIST_DEBUG") {
-        let list = match which.as_str() {
-            "short" => SHORT,
-            "long" => LONG,
-            _ => SPREAD,
-        };
-        let t = Ours::start(list)?.send()?;
-        eprintln!(
-            "s {} other {} conn {} wire {} mem {} rec {} store {}",
-            t.seconds, t.other, t.connections, t.wire, t.memory, t.receiver, t.store
-        );
-        return Ok(Vec::new());
-    }
     let theirs = Peers::start(LONG)?.send()?;
     let [short, long, spread] = [SHORT, LONG, SPREAD].map(|list| Ours::start(list)?.send());
     Ok(figures(&short?, &long?, &spread?, &theirs))
@@ -168,42 +155,8 @@ impl Ours {
                 other = Some(start.elapsed().as_secs_f64());
             }
             store = store.max(octets_in(&server.host().room().join("data")));
-            let all =
-                [restante.as_str(), "--config", &config, "queue", "list", "--finished", "--json", "--limit", "10000"];
-            let text = server.host().run(&all);
-            if let Some(list) = text.as_ref().ok().and_then(|t| serde_json::from_str::<Value>(t).ok()) {
-                let mut counts: std::collections::BTreeMap<String, usize> = Default::default();
-                for r in list["entries"]
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .flat_map(|e| e["recipients"].as_array().into_iter().flatten())
-                {
-                    *counts.entry(r["state"].as_str().unwrap_or("?").to_owned()).or_default() += 1;
-                }
-                eprintln!(
-                    "{:.1} s: {counts:?} other {other:?} connections {:?} memory {:?} cpu {:?}",
-                    start.elapsed().as_secs_f64(),
-                    self.receivers.iter().map(|r| connections(r.host()).unwrap_or(0)).collect::<Vec<_>>(),
-                    server.peak_mebibytes(),
-                    server.host().cpu_time()
-                );
-                if start.elapsed().as_secs() > 40 {
-                    let open: Vec<_> = list["entries"]
-                        .as_array()
-                        .into_iter()
-                        .flatten()
-                        .filter(|e| e["finished"] == false)
-                        .take(2)
-                        .collect();
-                    eprintln!("{open:#?}");
-                }
-            } else {
-                eprintln!("{:.1} s: {:?}", start.elapsed().as_secs_f64(), text.map(|t| t.len()));
-            }
-            std::thread::sleep(Duration::from_secs(5));
-            other?;
             std::thread::sleep(LOOK);
+            other?;
             let list: Value = serde_json::from_str(&server.host().run(&argv).ok()?).ok()?;
             list["entries"].as_array()?.is_empty().then(|| start.elapsed().as_secs_f64())
         });

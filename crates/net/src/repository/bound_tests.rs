@@ -10,9 +10,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream;
 use mail::{Domain, Grant, InstanceId, ReferenceId, Timestamp, Xuid};
+use reference::body::{JsonBody, Revision1};
 use reference::claims::{
     AnsweredClaim, CLAIMS_PATH, ClaimsAnswer, ClaimsRequest, IndexAnswer, RECEIPTS_PATH, ReceiptsAnswer,
-    ReceiptsRequest, RecordedReceipt, Revision1, Word,
+    ReceiptsRequest, RecordedReceipt, Word,
 };
 use reference::delegate::{DelegateAnswer, DelegateRequest};
 use reference::message_signature::{Fields, KeyId, Nonce, Request, SignedBy, Signer, content_digest, sign};

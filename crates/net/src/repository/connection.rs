@@ -12,9 +12,8 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mail::{Domain, Grant, mta_sts};
-use reference::claims::{
-    BodyError, CLAIMS_PATH, ClaimsAnswer, ClaimsRequest, MAX_BODY, RECEIPTS_PATH, ReceiptsRequest,
-};
+use reference::body::{BodyError, JsonBody, MAX_BODY};
+use reference::claims::{CLAIMS_PATH, ClaimsAnswer, ClaimsRequest, RECEIPTS_PATH, ReceiptsRequest};
 use reference::delegate::{DELEGATE_PATH, DelegateRequest};
 use reference::{keys, pending, uri};
 use tokio::net::TcpStream;

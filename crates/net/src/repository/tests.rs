@@ -11,9 +11,9 @@ use bytes::Bytes;
 use futures_util::stream;
 use mail::ledger::{Coded, Coding};
 use mail::{Domain, Grant, InstanceId, ReferenceId, Xuid};
+use reference::body::{JsonBody, MAX_BODY, MAX_ENTRIES, Revision1};
 use reference::claims::{
-    AnsweredClaim, ClaimsAnswer, ClaimsRequest, IndexAnswer, MAX_BODY, MAX_ENTRIES, ReceiptsAnswer, ReceiptsRequest,
-    RecordedReceipt, Revision1, Word,
+    AnsweredClaim, ClaimsAnswer, ClaimsRequest, IndexAnswer, ReceiptsAnswer, ReceiptsRequest, RecordedReceipt, Word,
 };
 use reference::delegate::{DELEGATE_PATH, DelegateAnswer, DelegateRequest};
 use reference::message_signature::{KeyId, SignedBy};

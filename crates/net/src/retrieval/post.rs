@@ -7,8 +7,9 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Method, Request, StatusCode};
 use mail::{Domain, ReferenceId, mta_sts};
+use reference::body::{BodyError, JsonBody, MAX_BODY};
 use reference::claims::{
-    BodyError, CLAIMS_PATH, ClaimsAnswer, ClaimsRequest, MAX_BODY, RECEIPTS_PATH, ReceiptsAnswer, ReceiptsRequest, Word,
+    CLAIMS_PATH, ClaimsAnswer, ClaimsRequest, RECEIPTS_PATH, ReceiptsAnswer, ReceiptsRequest, Word,
 };
 use reference::delegate::{DELEGATE_PATH, DelegateAnswer, DelegateRequest};
 use reference::keys::{DOCUMENT_PATH, MAX_DOCUMENT};

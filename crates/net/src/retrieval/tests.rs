@@ -13,9 +13,8 @@ use mail::ledger::{Coding, Representation};
 use mail::tlsa::Tlsa;
 use mail::{Domain, EnhancedStatus, Grant, InstanceId, ReferenceId, Timestamp, Xuid};
 use reference::Uri;
-use reference::claims::{
-    ClaimEntry, ClaimsRequest, MAX_BODY, ReceiptEntry, ReceiptsRequest, Revision1, Text, WireOutcome, Word,
-};
+use reference::body::{JsonBody, MAX_BODY, Revision1, Text};
+use reference::claims::{ClaimEntry, ClaimsRequest, ReceiptEntry, ReceiptsRequest, WireOutcome, Word};
 use reference::keys::MAX_DOCUMENT;
 use rustls::pki_types::CertificateDer;
 use tokio::net::TcpListener;

@@ -215,13 +215,15 @@ impl Pool {
 
     /// Lets all idle connections go, without a farewell that nobody may hear.
     pub(super) fn clear(&self) {
-        self.lock().clear();
+        // Each wants to lock the pool when it goes.
+        drop(self.take_idle_for(Duration::ZERO));
     }
 
-    fn take_old(&self) -> Vec<Idle> {
+    /// Those that have been idle for so long.
+    fn take_idle_for(&self, time: Duration) -> Vec<Idle> {
         let mut old = Vec::new();
         for shelf in self.lock().values_mut().flat_map(|host| &mut host.kinds) {
-            let fresh = shelf.idle.partition_point(|idle| idle.since.elapsed() >= self.keep);
+            let fresh = shelf.idle.partition_point(|idle| idle.since.elapsed() >= time);
             old.extend(shelf.idle.drain(..fresh));
         }
         old
@@ -400,7 +402,7 @@ async fn close_old(pool: Weak<Pool>) {
     loop {
         sleep(LOOK).await;
         let Some(pool) = pool.upgrade() else { return };
-        pool.take_old().into_iter().for_each(see_off);
+        pool.take_idle_for(pool.keep).into_iter().for_each(see_off);
     }
 }
 

@@ -73,6 +73,27 @@ async fn domains_with_one_exchanger_share_its_connections() {
 }
 
 #[tokio::test]
+async fn over_a_new_link_only_what_is_in_use_is_used_on() {
+    let world = World::new();
+    let server = Server::start(relay(&world.ca)).await;
+    let names = names(2);
+    let client = Client::new(world.settings(server.address.port()), world.resolver(&zone(&names)));
+    let [first, second] = [&names[0], &names[1]];
+    assert!(send(&client, first).await.unwrap().is_accepted());
+    client.link_is_new();
+    assert!(send(&client, second).await.unwrap().is_accepted());
+    assert_eq!(server.recorder.connects(), 2, "the idle one is not used any more");
+    let content = stream::iter([Ok::<_, io::Error>(Bytes::from_static(MESSAGE))]);
+    let mut session = client.connect(&to(first)).await.unwrap();
+    client.link_is_new();
+    let envelope = envelope(&[&format!("bob@{first}")]);
+    let done = session.by_value(&envelope, Bytes::new(), content, MESSAGE.len() as u64).await;
+    assert!(done.fates[0].is_accepted());
+    session.release();
+    assert!(send(&client, second).await.unwrap().is_accepted());
+}
+
+#[tokio::test]
 async fn many_offers_at_once_need_few_connections() {
     let world = World::new();
     let server = Server::start(relay(&world.ca)).await;

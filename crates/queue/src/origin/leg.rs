@@ -209,13 +209,8 @@ pub(crate) fn is_for_site(leg: &Leg) -> bool {
 }
 
 /// Does it come when it comes, and no sooner for telling its author?
-fn takes_its_time(leg: &Leg) -> bool {
-    is_asked_for(&leg.route) || leg.carried.is_some()
-}
-
-/// Does it wait until it is asked for, however long that takes?
-pub(crate) fn is_asked_for(route: &Route) -> bool {
-    matches!(route, Route::Site(_) | Route::OnDemand(_))
+pub(crate) fn takes_its_time(leg: &Leg) -> bool {
+    leg.route.is_asked_for() || leg.carried.is_some()
 }
 
 /// The pause after a failed try. What goes over a connection that its recipient opens is tried when that is there.
@@ -228,7 +223,7 @@ pub(crate) fn pause(leg: &Leg, jitter: u32, config: &QueueConfig) -> Duration {
 
 /// How long a message is tried on this way before it fails.
 pub(crate) fn lifetime(route: &Route, timers: &Timers) -> Duration {
-    if is_asked_for(route) { timers.site_lifetime } else { timers.message_lifetime }
+    if route.is_asked_for() { timers.site_lifetime } else { timers.message_lifetime }
 }
 
 /// Does this route lead to a server that greets, or to a site that will ask, so that the queue says how to go on?

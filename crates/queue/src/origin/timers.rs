@@ -114,7 +114,7 @@ fn tell_who_holds(leg: &mut Leg, position: u16, now: Timestamp) -> Option<News> 
 
 fn report_delay(leg: &mut Leg, now: Timestamp, config: &QueueConfig) -> Vec<News> {
     let due = config.timers.delay_report.is_some_and(|delay| leg.accepted.after(delay) <= now);
-    if leg.delay_reported || leg.held || leg::is_for_site(leg) || !due {
+    if leg.delay_reported || leg.held || leg::takes_its_time(leg) || !due {
         return Vec::new();
     }
     let waiting = leg::positions(leg, |r| leg::is_here(&r.state));

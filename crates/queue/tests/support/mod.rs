@@ -280,6 +280,15 @@ impl Server {
         self.ledger.commits - commits
     }
 
+    /// Answers the latest question that was held back, before those that came earlier, and leaves what is asked next.
+    pub fn answer_the_last(&mut self) {
+        let question = self.held.pop_back().expect("a question");
+        self.hold = false;
+        self.act(question);
+        self.hold = true;
+        self.drain();
+    }
+
     fn drain(&mut self) {
         while let Some(action) = self.node.poll_action() {
             self.act(action);

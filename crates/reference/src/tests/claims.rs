@@ -4,6 +4,7 @@ use mail::ledger::Action;
 use mail::{EnhancedStatus, InstanceId};
 
 use super::*;
+use crate::body::*;
 use crate::claims::*;
 
 fn claim(n: &[u16]) -> ClaimEntry {

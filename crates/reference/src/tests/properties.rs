@@ -5,7 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::block::Block;
-use crate::claims::{ClaimsAnswer, ClaimsRequest, ReceiptsAnswer, ReceiptsRequest, Text};
+use crate::body::{JsonBody, Text};
+use crate::claims::{ClaimsAnswer, ClaimsRequest, ReceiptsAnswer, ReceiptsRequest};
 use crate::hop::Hop;
 use crate::keys::DomainRecord;
 use crate::stored::{split_stored, split_stored_lf};

@@ -85,7 +85,7 @@ impl Waiting {
         let (now, mut found) = (now(), Self::default());
         let (soon, urgent) = (now.after(SOON), now.after(URGENT));
         each(store, |row| match (&row.key, &row.body) {
-            (Key::Leg(id, number), RowBody::Leg(leg)) if waits(leg, soon) && !is_asked_for(leg) => {
+            (Key::Leg(id, number), RowBody::Leg(leg)) if waits(leg, soon) && !leg.route.is_asked_for() => {
                 found.legs.push((id.clone(), *number));
             }
             (_, RowBody::Inbound(inbound)) if owes(inbound) && inbound.next_attempt > soon => {
@@ -110,11 +110,6 @@ async fn retry(office: &Office, selections: impl Iterator<Item = Selection>) {
     for selection in selections {
         office.custody.ask(Request::Command(Command::Retry(selection))).await;
     }
-}
-
-/// No link of ours brings it on: its recipient asks for it.
-fn is_asked_for(leg: &Leg) -> bool {
-    matches!(leg.route, Route::Site(_) | Route::OnDemand(_))
 }
 
 /// Something is still to be fetched, claimed or reported.

@@ -12,11 +12,12 @@ use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use queue::bundle::{Recorded, heard, owed};
 use queue::port::{self, Command, Reply, Request, Selection};
+use reference::body::{JsonBody, MAX_ENTRIES, Revision1};
 use reference::bundle::{
     End, Heard, HeardEntry, Kind, MAX_PARTS, MailEntry, MailList, Manifest, Part, RecordedIndex, TakenEntry, TakenList,
     seal,
 };
-use reference::claims::{ClaimsRequest, MAX_ENTRIES, ReceiptsRequest, Revision1};
+use reference::claims::{ClaimsRequest, ReceiptsRequest};
 use reference::message_signature::Nonce;
 use reference::pending::{MAX_TRACE, PAGE, Page};
 use serde::Serialize;
@@ -27,10 +28,11 @@ use tokio::sync::mpsc;
 use super::archive::{self, Name};
 use super::mail::taken;
 use super::{Bundles, Exported, custodian_of};
-use crate::config::{Config, Way};
+use crate::config::Config;
 use crate::deliver::{claim_entry, receipt_entry};
 use crate::repository::{arguments, carried_offers};
 use crate::runtime::{SystemEntropy, now};
+use crate::waiting::each_of;
 
 /// Rows read at a time.
 const ROWS: usize = 256;
@@ -139,7 +141,7 @@ impl Bundles {
             return Ok(Ends { from: End::Custodian, site, host });
         }
         let is_named = |host: &Domain| wanted.custodian.as_ref().is_none_or(|named| named == host);
-        let custodians = config.custodians.iter().filter(|c| c.way == Way::Reference && c.domains.contains(&site));
+        let custodians = config.custodians_by_reference(&site);
         let hosts: Vec<Domain> = custodians.map(|c| c.host.clone()).filter(|host| is_named(host)).collect();
         match hosts.as_slice() {
             [host] => Ok(Ends { from: End::Site, site, host: host.clone() }),
@@ -414,7 +416,7 @@ struct Outgoing {
 impl Outgoing {
     /// `None`: none does.
     fn of(config: &Config, ends: &Ends) -> Option<Self> {
-        let custodian = config.custodians.iter().find(|custodian| custodian.host == ends.host)?;
+        let custodian = config.custodians_by_reference(&ends.site).find(|custodian| custodian.host == ends.host)?;
         let is_first = custodian.domains.first() == Some(&ends.site);
         Some(Self { relay: custodian.relay.clone()?, site: ends.site.clone(), is_first })
     }
@@ -511,21 +513,10 @@ fn split_receipt(receipt: port::ReceiptEntry) -> Vec<port::ReceiptEntry> {
     receipt.outcomes.chunks(MAX_OUTCOMES).map(of).collect()
 }
 
-/// Looks at every row of this kind, in order.
-async fn each(store: &Store, prefix: &str, mut look: impl FnMut(&Row)) -> Result<(), StoreError> {
-    let mut after: Option<Key> = None;
-    loop {
-        let rows = store.list(prefix, after.as_ref(), ROWS).await?;
-        let Some(last) = rows.last() else { return Ok(()) };
-        after = Some(last.key.clone());
-        rows.iter().for_each(&mut look);
-    }
-}
-
 /// What is on disk here of a site's claims and receipts: of the newest messages, if there are too many.
 async fn collect_heard(store: &Store, site: &Domain) -> Result<Vec<Recorded>, StoreError> {
     let mut newest: VecDeque<Recorded> = VecDeque::new();
-    each(store, "leg/", |row| {
+    each_of(store, "leg/", |row| {
         let RowBody::Leg(leg) = &row.body else { return };
         newest.extend(heard(leg, site));
         while newest.len() > MAX_HEARD {
@@ -539,7 +530,7 @@ async fn collect_heard(store: &Store, site: &Domain) -> Result<Vec<Recorded>, St
 /// What was taken of a site's mail: the newest, if there is too much.
 async fn collect_taken(store: &Store, site: &Domain) -> Result<Vec<TakenEntry>, StoreError> {
     let mut all: Vec<(Timestamp, TakenEntry)> = Vec::new();
-    each(store, "in/", |row| {
+    each_of(store, "in/", |row| {
         let RowBody::Inbound(inbound) = &row.body else { return };
         all.extend(taken(inbound, site).map(|entry| (inbound.accepted, entry)));
         if all.len() > 2 * MAX_HEARD {
@@ -558,7 +549,7 @@ async fn collect_owed(
     ends: &Ends,
 ) -> Result<(Vec<port::ClaimEntry>, Vec<port::ReceiptEntry>), StoreError> {
     let (mut claims, mut receipts) = (Vec::new(), Vec::new());
-    each(store, "in/", |row| {
+    each_of(store, "in/", |row| {
         let RowBody::Inbound(inbound) = &row.body else { return };
         if inbound.host == ends.host && inbound.to == ends.site {
             let (claim, receipt) = owed(inbound);

@@ -13,11 +13,12 @@ use ::mail::{Domain, Timestamp, Xuid};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt as _};
 use queue::port::{HeardEntry, Reply, Request, TakenEntry};
+use reference::body::{BodyError, JsonBody};
 use reference::bundle::{
     End, Heard, Kind, MAX_MANIFEST, MAX_SIGNATURE, MailEntry, MailList, Manifest, ManifestError, NotSealed, Sealed,
     TakenList, verify,
 };
-use reference::claims::{BodyError, ClaimsRequest, ReceiptsRequest};
+use reference::claims::{ClaimsRequest, ReceiptsRequest};
 use reference::message_signature::{KeyId, SignedBy};
 use reference::pending::{PendingList, PendingOffer};
 use reference::verify::{CLOCK_SKEW, Parsed};
@@ -258,7 +259,7 @@ fn carrier(config: &Config, manifest: &Manifest) -> Result<Carrier, NotImported>
             &both.ok_or_else(|| is_here(&format!("from {site}, whose custodian at {host} this server is not")))?.keys
         }
         End::Custodian => {
-            let ours = config.custodians.iter().find(|c| c.host == *host && c.domains.contains(site));
+            let ours = config.custodians_by_reference(site).find(|custodian| custodian.host == *host);
             let ours = ours.ok_or_else(|| {
                 is_here(&format!("for {site}, from {host}; the configuration has no such [[custodian]] here"))
             })?;
@@ -302,7 +303,7 @@ impl Import<'_> {
                 _ => return Err(Stop::Order),
             }
             // The manifest has limited its size.
-            let body = files.whole(part.size, reference::claims::MAX_BODY).await?;
+            let body = files.whole(part.size, reference::body::MAX_BODY).await?;
             if Xuid::of(&body) != part.sha256 {
                 return Err(Stop::Order);
             }

@@ -3,15 +3,15 @@
 //! What was taken is remembered by a row that wants nothing, as long as a bundle with it may come; of whom it was not taken
 //! for the row tells the site. The site speaks for its own domain only: sender and authors are looked at.
 
-use ::mail::ledger::{Action, Inbound, InboundRecipient, IndexState, Key, ObjectRef, Outcome, Phase, Source, Target};
+use ::mail::ledger::{Action, Inbound, IndexState, Key, ObjectRef, Outcome, Source, Target};
 use ::mail::object::Checked;
 use ::mail::trace::Reception;
-use ::mail::{Address, Domain, EnhancedStatus, Grant, MailParams, QueueId, Recipient, ReferenceId, Timestamp};
+use ::mail::{Address, Domain, EnhancedStatus, MailParams, QueueId, Recipient, ReferenceId, Timestamp};
 use aws_lc_rs::digest::{SHA256, digest};
 use policy::scrub::trace_above;
 use queue::port::{Acceptance, Reply, Request};
+use reference::body::Text;
 use reference::bundle::{MailEntry, NotTaken, TakenEntry};
-use reference::claims::Text;
 use smtp::command::{Command, Mail, Rcpt};
 use std::time::Duration;
 use store::StoreError;
@@ -20,6 +20,7 @@ use tracing::info;
 use super::Bundles;
 use crate::compose;
 use crate::deliver::facts;
+use crate::remembered::Remembered;
 use crate::runtime::now;
 
 /// How long what was taken is remembered: a site carries a message for 30 days, and a bundle counts for 30 more.
@@ -208,51 +209,20 @@ impl Bundles {
             (recipient.clone(), IndexState::Final { outcome, acknowledged: true, acted: false })
         });
         let taken = sorted.taken.iter().map(|(recipient, _)| (recipient.clone(), IndexState::Refused));
-        let row = row(letter, site, failed.chain(taken).collect(), at).ok_or(NotNow::Queue)?;
-        match self.reception.custody.ask(Request::Offer(Box::new(row))).await {
-            Reply::Offer(_) => Ok(()),
-            _ => Err(NotNow::Queue),
-        }
+        let note = Remembered {
+            queue_id: letter.queue_id.clone(),
+            d: site.clone(),
+            i: letter.memory,
+            to: site.clone(),
+            fingerprint: format!("{MARK}{}", letter.entry.id),
+            xuid: letter.entry.o,
+            size: letter.entry.l,
+            until: at.after(MEMORY),
+            mail_from: letter.mail_from.clone(),
+            recipients: failed.chain(taken).collect(),
+        };
+        note.note(&self.reception.custody, at).await.map(drop).ok_or(NotNow::Queue)
     }
-}
-
-/// A row that wants nothing: no index of it is open.
-fn row(letter: &Letter, site: &Domain, states: Vec<(Recipient, IndexState)>, at: Timestamp) -> Option<Inbound> {
-    let one = |(recipient, state)| InboundRecipient { recipient, targets: Vec::new(), outcomes: Vec::new(), state };
-    Some(Inbound {
-        queue_id: letter.queue_id.clone(),
-        d: site.clone(),
-        i: letter.memory,
-        to: site.clone(),
-        fingerprint: format!("{MARK}{}", letter.entry.id),
-        uri: String::new(),
-        grant: Grant::new(&[0; 16])?,
-        host: site.clone(),
-        block: String::new(),
-        xuid: letter.entry.o,
-        size: letter.entry.l,
-        expires: at.after(MEMORY),
-        mail_from: letter.mail_from.clone(),
-        params: MailParams::default(),
-        recipients: states.into_iter().map(one).collect(),
-        trace: String::new(),
-        seal: String::new(),
-        accepted: at,
-        client: None,
-        not_before: None,
-        phase: Phase::Waiting,
-        hops: Vec::new(),
-        object: None,
-        facts: None,
-        carried: false,
-        evidence: None,
-        refusal: None,
-        legs: 0,
-        attempts: 0,
-        next_attempt: at,
-        unheard_since: None,
-        steps: Vec::new(),
-    })
 }
 
 /// What a row that remembers tells the site.

@@ -20,7 +20,8 @@ Exit status:
   69  no server is running here
   75  not now, try again
 
-With --json, each command prints one JSON value on standard output, an object with `error` where it fails.";
+With --json, each command prints one JSON value on standard output, an object with `error` where it fails;
+`accounts recall` prints a line for each recipient before it, `completions` its script all the same.";
 
 const TOP_EXAMPLES: &str = "\
 Examples:
@@ -141,13 +142,13 @@ Exit status: 0 it is, 1 it is not, 2 it cannot be told (no reference, or no key 
     /// The certificates that come by ACME
     #[command(subcommand)]
     Certificates(CertificatesCommand),
-    /// The keys that references are signed with
+    /// The keys that references and messages (DKIM) are signed with
     #[command(subcommand)]
     Keys(KeysCommand),
     /// Reports about mail, of others and to others
     #[command(subcommand)]
     Reports(ReportsCommand),
-    /// Who may log in and send
+    /// Who may log in, to send mail or to get it by ODMR
     #[command(subcommand)]
     Accounts(AccountsCommand),
     /// How mail of other domains has fared here
@@ -220,7 +221,7 @@ pub struct SyncArgs {
 /// `fetch`
 #[derive(Debug, Clone, Args)]
 pub struct FetchArgs {
-    /// The repository host of one of the custodians; all of them if not given
+    /// `host` of one of the [[custodian]]s; all of them if not given
     #[arg(value_name = "CUSTODIAN")]
     pub custodian: Option<Domain>,
     /// How long to wait
@@ -231,7 +232,7 @@ pub struct FetchArgs {
 /// What `fetch` and `link up` share.
 #[derive(Debug, Clone, Args)]
 pub struct WaitArgs {
-    /// Wait until all that waited is fetched, delivered, reported and sent
+    /// Wait until all that waited is fetched, delivered, reported and sent; of custodians by ETRN, what has come by then
     #[arg(long)]
     pub wait: bool,
     /// With --wait: for at most this long, such as 10m; then the exit status is 75
@@ -244,7 +245,7 @@ pub struct WaitArgs {
 pub enum LinkCommand {
     /// The link is up: try everything now that waits for another server, and ask custodians
     #[command(after_help = "\
-For hooks of the network: contrib/link has some for systemd-networkd, NetworkManager and ifupdown.")]
+For hooks of the network: contrib/link has some for networkd-dispatcher, NetworkManager, ifupdown and pppd.")]
     Up(WaitArgs),
 }
 
@@ -271,7 +272,7 @@ then write the answer: `restante bundle export`.
 Examples:
   restante bundle import /media/stick/*.tar
 
-Exit status: 0 all of it was read, 1 a file was damaged or something in it refused, 75 something is left for later.")]
+Exit status: 0 all of it was read, 1 a file ended too early or something in it was refused, 75 something is left for later.")]
     Import(BundleImportArgs),
 }
 
@@ -588,7 +589,8 @@ Examples:
   pwgen -s 20 1 | tee password | restante accounts add robot@a.example
 
 The first address is the account's mailbox; it receives all of them and may send as all of them. @b.example lets it send
-as any address of that domain. Only a SCRAM-SHA-256 verifier of the password is kept.")]
+as any address of that domain, and gets its mail by ATRN where it has `deliver = \"odmr\"`; with nothing else it has no
+mailbox. Only a SCRAM-SHA-256 verifier of the password is kept.")]
     Add(AddAccountArgs),
     /// Remove an account; its mailbox stays
     Remove {

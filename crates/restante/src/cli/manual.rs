@@ -1,7 +1,7 @@
 //! What the program says of itself: the commented configuration, completions, manual pages.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use clap::CommandFactory as _;
@@ -19,7 +19,10 @@ pub(super) fn config(output: Output) -> Exit {
 
 /// `restante completions`
 pub(super) fn completions(shell: Shell) -> Exit {
-    clap_complete::generate(shell, &mut Cli::command(), "restante", &mut io::stdout());
+    // In memory first: whoever reads only its beginning is no reason to panic.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "restante", &mut script);
+    let _ = io::stdout().write_all(&script);
     Exit::Done
 }
 

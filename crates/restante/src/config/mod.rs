@@ -926,6 +926,11 @@ impl Config {
         self.domains.values().any(|d| matches!(d.deliver, Deliver::Relay(_)) && d.etrn != MayAsk::Nobody)
     }
 
+    /// The custodians by reference of this domain of ours: the only ones that deal in bundles.
+    pub fn custodians_by_reference(&self, site: &Domain) -> impl Iterator<Item = &Custodian> {
+        self.custodians.iter().filter(|custodian| custodian.way == Way::Reference && custodian.domains.contains(site))
+    }
+
     /// Is this a server from which mail of a custodian comes?
     pub fn is_custodian(&self, client: IpAddr) -> bool {
         self.custodians.iter().any(|custodian| custodian.from.iter().any(|network| network.contains(client)))

@@ -230,8 +230,8 @@ pub(super) const SECTIONS: &[Section] = &[
     section_of(
         "policy",
         false,
-        "What is believed of inbound mail, and what is done about it. Mail of authenticated users and of `relay_from` is not \
-              judged.",
+        "What is believed of inbound mail, and what is done about it. Mail of authenticated users, of `relay_from` and \
+              of custodians by value is not judged.",
         POLICY,
     ),
     section_of(
@@ -241,7 +241,12 @@ pub(super) const SECTIONS: &[Section] = &[
               `restante reports` shows those of others.",
         REPORTS,
     ),
-    section_of("store", false, "Where messages and the ledger are kept.", STORE),
+    section_of(
+        "store",
+        false,
+        "Where messages and the ledger are kept: the database of who gets what, and what became of it.",
+        STORE,
+    ),
     section_of(
         "store.hold",
         true,
@@ -330,7 +335,7 @@ const LISTENER: &[Field] = &[
         "tbr_without_tls",
         "true or false",
         Default("false"),
-        "Relay only: take them outside TLS too. Grants then travel in clear: for loopback and private links.",
+        "Relay only: take them outside TLS too. Grants, the secrets by which messages are fetched, then travel in clear: for loopback and private links.",
     ),
     fixed(
         "auth_without_tls",
@@ -338,12 +343,17 @@ const LISTENER: &[Field] = &[
         Default("false"),
         "Submission and odmr only: offer AUTH outside TLS too. Passwords then travel in clear: for loopback.",
     ),
-    fixed("max_connections", "number", Default("1000"), "Most connections at once; more get 421."),
+    fixed(
+        "max_connections",
+        "number",
+        Default("1000"),
+        "Most connections at once; more get 421, at a repository they wait.",
+    ),
     fixed(
         "max_connections_per_ip",
         "number",
         Default("50"),
-        "Most connections at once from one IPv4 address or IPv6 /64; more get 421.",
+        "Most connections at once from one IPv4 address or IPv6 /64; more get 421, at a repository they are closed.",
     ),
 ];
 
@@ -795,7 +805,12 @@ const TRANSFER: &[Field] = &[
         "For verifying an offer within the SMTP session, at most 1 minute.",
     ),
     fixed("max_retrievals", "number", Default("64"), "Most retrievals at once."),
-    fixed("max_retrievals_per_domain", "number", Default("8"), "Most retrievals at once from one signing domain."),
+    fixed(
+        "max_retrievals_per_domain",
+        "number",
+        Default("8"),
+        "Most retrievals at once from all signing domains below one registrable domain.",
+    ),
     fixed(
         "pause_retrieval",
         "true or false",
@@ -835,7 +850,7 @@ const QUEUE: &[Field] = &[
         "expire_for_sites_after",
         "duration",
         Default("\"30d\""),
-        "The same for mail that waits for a site (`deliver = \"site\"`), at most 30 days. Its author is not told of the delay.",
+        "The same for mail that waits to be asked for (`deliver = \"site\"`, `\"odmr\"`) or has left a site in a bundle, at most 30 days. Its author is not told of the delay.",
     ),
     field(
         "report_delay_after",

@@ -5,7 +5,7 @@
 use net::retrieval::Client;
 use queue::port::{Delegating, JobEvent};
 use reference::Block;
-use reference::claims::Revision1;
+use reference::body::Revision1;
 use reference::delegate::{DelegateRequest, HopText};
 
 use super::retrieve::as_answer;

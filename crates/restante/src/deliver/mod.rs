@@ -13,11 +13,13 @@ mod retrieve;
 mod site;
 mod smtp;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use mail::ledger::Route;
 use mail::{Domain, EnhancedStatus, Timestamp};
 use net::discovery::Discovery;
 use net::{retrieval, smtp_client};
-use queue::port::{Delivery, DeliveryEnd, JobEvent, RetrieveFailure, Work};
+use queue::port::{Delivery, DeliveryEnd, JobEvent, Judgement, Retrieval, RetrieveFailure, Work};
 use store::Store;
 
 use crate::budgets::Budgets;
@@ -100,38 +102,46 @@ impl Couriers {
     }
 }
 
+impl Couriers {
+    async fn deliver_in_time(&self, delivery: Delivery, line: JobLine) -> JobEvent {
+        let budget = delivery.budget;
+        JobEvent::Delivered(tokio::time::timeout(budget, self.deliver(delivery, line)).await.unwrap_or_else(|_| {
+            DeliveryEnd::Unreachable {
+                text: "the attempt took longer than it may".to_owned(),
+                status: EnhancedStatus::temporary(4, 7),
+            }
+        }))
+    }
+
+    async fn retrieve(&self, retrieval: Retrieval) -> JobEvent {
+        if let Some(client) = retrieval.recheck
+            && let Err(reason) = self.gate.look_again(client).await
+        {
+            let text = format!("refused after it had waited: {reason}");
+            return JobEvent::RetrieveFailed { failure: RetrieveFailure::Refused, text };
+        }
+        let event = retrieve::retrieve(&self.repositories, &self.keys, &self.store, &retrieval).await;
+        if is_failure(&event) {
+            self.budgets.retrieval_failed(&retrieval.d);
+        }
+        event
+    }
+
+    async fn judge(&self, judgement: Judgement) -> JobEvent {
+        judge::judge(&self.gate, &self.filters, &self.signers, &self.store, &judgement).await
+    }
+}
+
+// Each kind of work is a future of its own: as one, they are nested too deeply for the compiler.
 impl Courier for Couriers {
-    async fn run(&self, work: Work, line: JobLine) -> JobEvent {
+    fn run(&self, work: Work, line: JobLine) -> BoxFuture<'_, JobEvent> {
         match work {
-            Work::Deliver(delivery) => {
-                let budget = delivery.budget;
-                match tokio::time::timeout(budget, self.deliver(*delivery, line)).await {
-                    Ok(end) => JobEvent::Delivered(end),
-                    Err(_) => JobEvent::Delivered(DeliveryEnd::Unreachable {
-                        text: "the attempt took longer than it may".to_owned(),
-                        status: EnhancedStatus::temporary(4, 7),
-                    }),
-                }
-            }
-            Work::Retrieve(retrieval) => {
-                if let Some(client) = retrieval.recheck
-                    && let Err(reason) = self.gate.look_again(client).await
-                {
-                    let text = format!("refused after it had waited: {reason}");
-                    return JobEvent::RetrieveFailed { failure: RetrieveFailure::Refused, text };
-                }
-                let event = retrieve::retrieve(&self.repositories, &self.keys, &self.store, &retrieval).await;
-                if is_failure(&event) {
-                    self.budgets.retrieval_failed(&retrieval.d);
-                }
-                event
-            }
-            Work::Judge(judgement) => {
-                judge::judge(&self.gate, &self.filters, &self.signers, &self.store, &judgement).await
-            }
-            Work::PostClaims(post) => retrieve::post_claims(&self.repositories, &self.keys, post).await,
-            Work::PostDelegation(post) => delegate::post(&self.repositories, &self.keys, *post).await,
-            Work::PostReceipts(post) => retrieve::post_receipts(&self.repositories, &self.keys, post).await,
+            Work::Deliver(delivery) => self.deliver_in_time(*delivery, line).boxed(),
+            Work::Retrieve(retrieval) => self.retrieve(*retrieval).boxed(),
+            Work::Judge(judgement) => self.judge(*judgement).boxed(),
+            Work::PostClaims(post) => retrieve::post_claims(&self.repositories, &self.keys, post).boxed(),
+            Work::PostDelegation(post) => delegate::post(&self.repositories, &self.keys, *post).boxed(),
+            Work::PostReceipts(post) => retrieve::post_receipts(&self.repositories, &self.keys, post).boxed(),
         }
     }
 }

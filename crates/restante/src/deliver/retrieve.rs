@@ -13,9 +13,9 @@ use mail::{Domain, ReferenceId, Xuid};
 use net::retrieval::{Client, Fetch, NoAnswer, Outcome, Sink, SinkError};
 use queue::port::{self, ClaimAnswer, JobEvent, Post, Retrieval, RetrieveFailure};
 use reference::Uri;
+use reference::body::{Revision1, Text};
 use reference::claims::{
-    AnsweredClaim, ClaimEntry, ClaimsRequest, FailedIndex, ReceiptEntry, ReceiptsRequest, Revision1, Text, WireOutcome,
-    Word,
+    AnsweredClaim, ClaimEntry, ClaimsRequest, FailedIndex, ReceiptEntry, ReceiptsRequest, WireOutcome, Word,
 };
 use reference::message_signature::{MAX_SIGNATURES, Signer};
 use store::{Intake, IntakeError, Purpose, Store, StoreError, Wanted};

@@ -6,8 +6,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use mail::ledger::{Inbound, InboundRecipient, IndexState, Phase};
-use mail::{Address, Domain, EnhancedStatus, MailParams, QueueId, Recipient, Timestamp};
+use mail::ledger::IndexState;
+use mail::{Address, Domain, EnhancedStatus, Recipient, Timestamp};
 use net::authentication::content::{Content, ContentFault, ContentReader, OnTop};
 use net::authentication::{Authenticator, ClientEvidence};
 use net::discovery::Discovery;
@@ -15,13 +15,13 @@ use policy::evidence::{ListKind, Spf, SpfVerdict, Verdict};
 use policy::reputation::Standing;
 use policy::tbr::{self, ByValue, TbrResult};
 use policy::{Decision, Evidence, Reason, Rules, SessionEvidence, decide, results};
-use queue::port::{OfferAnswer, Reply as QueueReply, Request};
 use reference::judge::{judge_link, sent_by_value_to};
 use reference::{Assurance, Chain, HopMode, Link, Session, SignatureVerdict};
 use smtp::Reply;
 use tracing::info;
 
 use super::refusal;
+use crate::remembered::Remembered;
 use crate::reports::Recorder;
 use crate::reports::dmarc::DmarcResult;
 use crate::reputation::Reputation;
@@ -247,54 +247,20 @@ impl Memory {
     /// Notes the topmost field as accepted, durably and until it and the skew of clocks have expired; says if it was not
     /// before. A hop by value covers one recipient, so its domain and id are enough.
     async fn is_new(&self, chain: &Chain, recipients: &[Address], at: Timestamp) -> bool {
-        let note = remembered(chain, recipients, draw_queue_id(), at);
-        let Some(note) = note else { return false };
-        matches!(self.custody.ask(Request::Offer(Box::new(note))).await, QueueReply::Offer(OfferAnswer::Pending(_)))
+        let (topmost, stated) = (chain.topmost(), chain.reference().statement());
+        let refused = |address: &Address| (Recipient::plain(address.clone()), IndexState::Refused);
+        let note = Remembered {
+            queue_id: draw_queue_id(),
+            d: topmost.domain().clone(),
+            i: topmost.id(),
+            to: topmost.to().clone(),
+            fingerprint: mail::base64url::encode(&topmost.signature_hash()),
+            xuid: stated.xuid,
+            size: stated.size,
+            until: topmost.expires(),
+            mail_from: topmost.mail_from().cloned(),
+            recipients: recipients.iter().map(refused).collect(),
+        };
+        note.note(&self.custody, at).await == Some(true)
     }
-}
-
-/// A row that wants nothing: no index of it is open.
-fn remembered(chain: &Chain, recipients: &[Address], queue_id: QueueId, at: Timestamp) -> Option<Inbound> {
-    let topmost = chain.topmost();
-    let stated = chain.reference().statement();
-    let refused = |address: &Address| InboundRecipient {
-        recipient: Recipient::plain(address.clone()),
-        targets: Vec::new(),
-        outcomes: Vec::new(),
-        state: IndexState::Refused,
-    };
-    Some(Inbound {
-        queue_id,
-        d: topmost.domain().clone(),
-        i: topmost.id(),
-        to: topmost.to().clone(),
-        fingerprint: mail::base64url::encode(&topmost.signature_hash()),
-        uri: String::new(),
-        grant: mail::Grant::new(&[0; 16])?,
-        host: topmost.domain().clone(),
-        block: String::new(),
-        xuid: stated.xuid,
-        size: stated.size,
-        expires: topmost.expires(),
-        mail_from: topmost.mail_from().cloned(),
-        params: MailParams::default(),
-        recipients: recipients.iter().map(refused).collect(),
-        trace: String::new(),
-        seal: String::new(),
-        accepted: at,
-        client: None,
-        not_before: None,
-        phase: Phase::Waiting,
-        hops: Vec::new(),
-        object: None,
-        facts: None,
-        carried: false,
-        evidence: None,
-        refusal: None,
-        legs: 0,
-        attempts: 0,
-        next_attempt: at,
-        unheard_since: None,
-        steps: Vec::new(),
-    })
 }

@@ -186,13 +186,13 @@ fn of_domain(config: &Config, domain: &LocalDomain, now: Timestamp) -> Result<Ve
         // Everything else leads to its custodian, who prints it.
         return Ok(vec![key_record(name, &tbr.selector, keys::read(&tbr.key)?.verifying_key(), now)?]);
     }
+    let reports = domain.report_address.as_deref().unwrap_or("postmaster");
     let exchanger = Data::Mx { preference: PREFERENCE, host: config.hostname.clone() };
     let mut records = vec![
         Record { name: name.clone(), data: exchanger, purpose: Purpose::Mail },
         txt(name.clone(), spf(config), Purpose::Spf),
-        txt(name.child("_dmarc")?, format!("v=DMARC1; p=none; rua=mailto:postmaster@{name}"), Purpose::Dmarc),
+        txt(name.child("_dmarc")?, format!("v=DMARC1; p=none; rua=mailto:{reports}@{name}"), Purpose::Dmarc),
     ];
-    let reports = domain.report_address.as_deref().unwrap_or("postmaster");
     let text = format!("v=TLSRPTv1; rua=mailto:{reports}@{name}");
     records.push(txt(Domain::parse(&format!("{}.{name}", tls_rpt::RECORD_LABELS))?, text, Purpose::TlsRpt));
     for (selector, path) in domain.dkim.iter().flat_map(|dkim| &dkim.keys) {

@@ -6,6 +6,7 @@ use mail::base64url::encode;
 use serde_json::{Value, json};
 
 use crate::block::Block;
+use crate::body::JsonBody;
 use crate::bundle::{BUNDLE_PATH, Manifest, verify as verify_bundle};
 use crate::claims::{ClaimsAnswer, ClaimsRequest, ReceiptsAnswer, ReceiptsRequest};
 use crate::delegate::{DelegateAnswer, DelegateRequest};

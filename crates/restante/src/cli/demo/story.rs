@@ -101,7 +101,8 @@ impl Story {
         let begun = self.timeline.first().map(|(_, step)| step.at).unwrap_or_default();
         for (side, step) in &self.timeline {
             let after = step.at.since(begun).as_millis();
-            let octets = step.octets.map(|octets| format!(" [{octets} octets]")).unwrap_or_default();
+            let untold = step.octets.filter(|octets| step.detail != format!("{octets} octets"));
+            let octets = untold.map(|octets| format!(" [{octets} octets]")).unwrap_or_default();
             let _ = writeln!(text, "  {after:>6} ms  {side}  {:<12} {}{octets}", step.what, step.detail);
         }
         let compared = compared(self.object_octets, self.smtp_octets);

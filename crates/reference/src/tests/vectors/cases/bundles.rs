@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{bad, ok};
+use crate::body::Revision1;
 use crate::bundle::{End, Kind, Manifest, Part, seal};
-use crate::claims::Revision1;
 use crate::message_signature::{KeyId, Nonce, Signer};
 use crate::tests::vectors::{File, judge};
 use crate::tests::{NOW, domain, facts_of, key_of, secs};
