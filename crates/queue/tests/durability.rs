@@ -66,7 +66,9 @@ fn what_comes_up_while_a_commit_of_it_fails_is_begun_afterwards() {
     a.hold = true;
     let call = a.next_call();
     a.input(Input::Call { call, request: Request::Command(Command::Hold(Selection::Leg(id, 0))) });
-    a.answer_the_last();
+    while !a.wants_to_commit() {
+        a.answer_the_last();
+    }
     // It is due before the commit is answered, and the ledger says so first.
     a.now = due;
     a.input(Input::Tick);

@@ -280,6 +280,11 @@ impl Server {
         self.ledger.commits - commits
     }
 
+    /// Is a commit what was asked for last, and held back?
+    pub fn wants_to_commit(&self) -> bool {
+        matches!(self.held.back(), Some(Action::Commit { .. }))
+    }
+
     /// Answers the latest question that was held back, before those that came earlier, and leaves what is asked next.
     pub fn answer_the_last(&mut self) {
         let question = self.held.pop_back().expect("a question");
