@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, stream};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::Method;
 use hyper::body::Frame;
@@ -50,7 +51,12 @@ pub struct Options {
 ///
 /// # Errors
 /// A file that is no message; anything that keeps the two servers from starting; a message that does not arrive.
-pub async fn run(options: &Options) -> Result<Story> {
+pub fn run(options: &Options) -> BoxFuture<'_, Result<Story>> {
+    // Two whole servers are in it: that deep a future is for nobody else to compile.
+    show(options).boxed()
+}
+
+async fn show(options: &Options) -> Result<Story> {
     let directory = tempfile::Builder::new().prefix("restante-demo-").tempdir().context("cannot make a directory")?;
     let message = message::prepare(options.message.as_deref(), directory.path().join("message.eml"))?;
     let world = World::create(directory.path(), message.checked.size + 64 * 1024)?;
