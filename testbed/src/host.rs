@@ -21,7 +21,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
 
-use crate::wait;
+use crate::{processor, wait};
 
 /// Where programs are looked for on a host.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -349,14 +349,12 @@ impl Host {
         Ok(found)
     }
 
-    /// Processor time of everything that ever ran on the host, to a hundredth of a second.
+    /// Processor time of everything that ever ran on the host, as exactly as [`processor::time`] tells it.
     ///
     /// # Errors
     /// When `/proc` cannot be read.
     pub fn cpu_time(&self) -> Result<Duration> {
-        let ticks: u64 = self.processes()?.into_iter().filter_map(cpu_ticks).sum();
-        // Linux counts in hundredths of a second for every program (USER_HZ).
-        Ok(Duration::from_millis(ticks * 10))
+        Ok(self.processes()?.into_iter().filter_map(processor::time).sum())
     }
 
     /// What all processes of the host hold in memory (proportional set size), in octets.
@@ -510,15 +508,6 @@ fn write_room(room: &Path, name: &str) -> Result<()> {
         "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
     )?;
     Ok(())
-}
-
-/// User and system time of a process and of those children that it has waited for.
-fn cpu_ticks(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may contain anything; the fields after it are counted from the state.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let fields = fields.split_whitespace().skip(11).take(4);
-    fields.map(|field| field.parse::<u64>().ok()).sum()
 }
 
 fn resident_octets(pid: u32) -> Option<u64> {

@@ -19,6 +19,7 @@ mod sandbox;
 pub mod maildir;
 pub mod peers;
 pub mod powercut;
+pub mod processor;
 pub mod samples;
 pub mod signed;
 pub mod wait;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use testbed::{Host, Process, wait};
+use testbed::{Host, Process, processor, wait};
 
 use crate::run;
 
@@ -54,13 +54,9 @@ impl UnderTest {
         self.process.log()
     }
 
-    /// User and system time of the server itself, in steps of 10 ms.
+    /// User and system time of the server itself.
     fn processor_time(&self) -> Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
-        let fields: Vec<&str> = stat.rsplit_once(") ").context("no state in /proc")?.1.split(' ').collect();
-        let ticks = |place: usize| fields.get(place).and_then(|ticks| ticks.parse::<u64>().ok());
-        let (user, system) = ticks(11).zip(ticks(12)).context("no processor time in /proc")?;
-        Ok(Duration::from_millis((user + system) * 10))
+        processor::time(self.process.id()).context("the server has ended")
     }
 
     /// The most memory that it has held at once, in MiB.
@@ -90,18 +86,23 @@ pub(super) fn processor_time<T>(host: &Host, work: impl FnOnce() -> Result<T>) -
     Ok((done, settled()?.saturating_sub(before)))
 }
 
-/// What `read` tells once nothing has been added for a while.
+/// What a quiet server may use within [`LOOK`]: clocks tick.
+const QUIET: Duration = Duration::from_millis(1);
+
+const LOOK: Duration = Duration::from_millis(250);
+
+/// What `read` tells once hardly anything has been added for a while.
 fn settled(read: impl Fn() -> Result<Duration>) -> Result<Duration> {
     let mut last = read()?;
     wait::until("a server to be quiet", wait::LONG, || {
-        std::thread::sleep(Duration::from_millis(250));
+        std::thread::sleep(LOOK);
         let now = read();
         match now {
-            Ok(now) if now > last => {
+            Ok(now) if now > last + QUIET => {
                 last = now;
                 None
             }
-            Ok(_) => Some(Ok(last)),
+            Ok(now) => Some(Ok(now)),
             Err(error) => Some(Err(error)),
         }
     })?
