@@ -169,7 +169,7 @@ impl Manifest {
 
 /// What is signed: a request that nobody makes, to the custodian, with the manifest as its body.
 fn request<'a>(host: &'a Domain, digest: &'a str) -> Request<'a> {
-    Request { method: "POST", host, path_and_query: BUNDLE_PATH, content_digest: Some(digest) }
+    Request { method: "POST", host, path_and_query: BUNDLE_PATH, content_digest: Some(digest), upload_offset: None }
 }
 
 /// Signs the octets of a manifest: the second file of a bundle.
@@ -371,13 +371,21 @@ impl MailEntry {
 
 impl JsonBody for TakenList {
     fn check(&self) -> Result<(), BodyError> {
-        check_count(self.taken.len())?;
-        let most = usize::from(MAX_RECIPIENTS);
-        if self.taken.iter().any(|entry| entry.failed.len() > most || !matches!(entry.id, Key::Leg(..))) {
-            return Err(BodyError::Indexes);
-        }
-        let mut failed = self.taken.iter().flat_map(|entry| &entry.failed);
-        let fits = failed.all(|one| one.status.class() == StatusClass::Permanent);
-        if fits { Ok(()) } else { Err(BodyError::Status) }
+        check_taken(&self.taken)
     }
+}
+
+/// Checks the limits of what was taken, in a bundle or in an answer.
+///
+/// # Errors
+/// [`BodyError`].
+pub(crate) fn check_taken(taken: &[TakenEntry]) -> Result<(), BodyError> {
+    check_count(taken.len())?;
+    let most = usize::from(MAX_RECIPIENTS);
+    if taken.iter().any(|entry| entry.failed.len() > most || !matches!(entry.id, Key::Leg(..))) {
+        return Err(BodyError::Indexes);
+    }
+    let mut failed = taken.iter().flat_map(|entry| &entry.failed);
+    let fits = failed.all(|one| one.status.class() == StatusClass::Permanent);
+    if fits { Ok(()) } else { Err(BodyError::Status) }
 }

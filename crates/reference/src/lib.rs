@@ -1,5 +1,5 @@
 //! TBR's own formats and rules, pure: the reference URI, `TBR-Reference` and `TBR-Hop`, the block of an offer, key
-//! records, the ordered checks of an offer, claims, receipts and delegations, signed requests, bundles of all
+//! records, the ordered checks of an offer, claims, receipts and delegations, signed requests, uploads, bundles of all
 //! these, and the table of codes. The specification is
 //! `docs/spec/tbr.md`; section numbers in this crate mean that document.
 //!
@@ -22,6 +22,7 @@ pub mod reference;
 pub mod sign;
 pub mod stored;
 pub mod taglist;
+pub mod upload;
 pub mod uri;
 pub mod verify;
 

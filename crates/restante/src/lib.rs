@@ -16,6 +16,7 @@ pub mod custodians;
 mod deliver;
 mod kept;
 pub mod keys;
+mod letters;
 mod live;
 mod outbox;
 mod private;
@@ -31,6 +32,7 @@ mod runtime;
 pub mod server;
 mod settings;
 mod sockets;
+mod uploads;
 pub mod verify;
 mod waiting;
 

@@ -15,9 +15,10 @@ use futures_util::stream;
 use mail::ledger::{Coding, ObjectRef, Outcome};
 use mail::{Domain, Grant, Timestamp, Xuid};
 use net::discovery::Discovery;
-use net::repository::{Busy, Chunks, Located, Repository};
+use net::repository::{Busy, Chunks, Located, NotTaken, Part, Repository, Uploaded};
 use queue::port::{self, ClaimAnswer, Reply, Request};
 use reference::body::Revision1;
+use reference::bundle::MailList;
 use reference::claims::{
     AnsweredClaim, ClaimsAnswer, ClaimsRequest, IndexAnswer, ReceiptsAnswer, ReceiptsRequest, RecordedReceipt,
     WireOutcome, Word,
@@ -26,6 +27,7 @@ use reference::delegate::{DelegateAnswer, DelegateRequest};
 use reference::judge::judge_link;
 use reference::message_signature::{KeyId, SignedBy};
 use reference::pending::{Cursor, PendingList};
+use reference::upload::MailAnswer;
 use reference::{DomainFacts, Hop, KeyRecord, Link, SignatureVerdict};
 use store::Store;
 use tracing::{info, warn};
@@ -34,6 +36,7 @@ use crate::config::Config;
 use crate::live::Live;
 use crate::receive::LiveConfig;
 use crate::runtime::{Custody, now};
+use crate::uploads::Uploads;
 pub(crate) use pending::{arguments, carried_offers};
 use seats::{Full, Seat, Seats};
 
@@ -62,6 +65,8 @@ pub(crate) struct LocalRepository {
     discovery: Discovery,
     /// For the sites whose custodian this server is.
     config: LiveConfig,
+    /// What they send.
+    uploads: Uploads,
 }
 
 /// An object to be read, and the right to do so now.
@@ -79,9 +84,10 @@ impl LocalRepository {
         policies: Policies,
         discovery: Discovery,
         config: LiveConfig,
+        uploads: Uploads,
     ) -> Self {
         let seats = Seats::new(config.get().limits.repository_reads);
-        Self { custody, store, facts, policies, seats, discovery, config }
+        Self { custody, store, facts, policies, seats, discovery, config, uploads }
     }
 }
 
@@ -203,6 +209,19 @@ impl Repository for LocalRepository {
             warn!(%site, %error, "cannot list what is pending");
             COME_AGAIN
         })
+    }
+
+    async fn mail(&self, site: &Domain, list: MailList) -> Result<MailAnswer, NotTaken> {
+        let (uploads, site) = (self.uploads.clone(), site.clone());
+        // A task of its own: what was begun is ended, whatever becomes of the connection.
+        let taking = tokio::spawn(async move { uploads.list(&site, list).await });
+        taking.await.unwrap_or(Err(NotTaken::Busy(COME_AGAIN)))
+    }
+
+    async fn upload(&self, site: &Domain, part: Part) -> Uploaded {
+        let (uploads, site) = (self.uploads.clone(), site.clone());
+        let taking = tokio::spawn(async move { uploads.part(&site, part).await });
+        taking.await.unwrap_or(Uploaded::NotTaken(NotTaken::Busy(COME_AGAIN)))
     }
 
     async fn document(&self, domain: &Domain) -> Option<DomainFacts> {

@@ -39,6 +39,7 @@ use crate::bundle::Bundles;
 use crate::config::{self, Config, ListenerKind, StoreKind, TlsVersion};
 use crate::custodians::{Arrivals, Custodians, Wish};
 use crate::deliver::{Couriers, Hosts, Lines, Outward};
+use crate::letters::Letters;
 use crate::live::Live;
 use crate::private;
 use crate::receive::{
@@ -54,6 +55,7 @@ use crate::routing::Router;
 use crate::runtime::{Custody, Runtime, SystemEntropy, now};
 use crate::settings;
 use crate::sockets::Sockets;
+use crate::uploads::Uploads;
 
 /// How often the MTA-STS policies of others are looked through for old ones.
 const REFRESH_EVERY: Duration = Duration::from_secs(3600);
@@ -132,7 +134,10 @@ impl Server {
         let desk = server.report(parts.journals, &parts.reception)?;
         let (facts, policies) = (server.live.facts.clone(), server.live.policies.clone());
         let config = server.live.config.clone();
-        let local = LocalRepository::new(parts.custody.clone(), parts.store, facts, policies, parts.discovery, config);
+        let letters = Letters::new(Arc::clone(&parts.reception));
+        let uploads = Uploads::new(letters.clone(), parts.store.clone(), config.clone());
+        let (custody, store) = (parts.custody.clone(), parts.store);
+        let local = LocalRepository::new(custody, store, facts, policies, parts.discovery, config, uploads);
         let sending = parts.reception.sending.clone();
         server.back_tasks.spawn(sending.clone().keep(server.back.clone()));
         server.back_tasks.spawn(parts.reception.gate.reputation.clone().keep(server.back.clone()));
@@ -144,7 +149,7 @@ impl Server {
         server.back_tasks.spawn(acme::keep(config, resolver, challenges, server.back.clone()));
         let (wishes, received) = mpsc::channel(4);
         let (client, keys) = (server.live.repositories.clone(), server.live.keys.clone());
-        let bundles = Arc::new(Bundles::new(Arc::clone(&parts.reception), keys.clone()));
+        let bundles = Arc::new(Bundles::new(Arc::clone(&parts.reception), keys.clone(), letters));
         let custodians = Custodians::new(client, keys, parts.reception, server.back.clone());
         let arrivals = custodians.arrivals();
         server.back_tasks.spawn(custodians.run(received));

@@ -214,6 +214,42 @@ impl Intake {
         self.record().await
     }
 
+    /// Does nobody else go on with the same object now? Otherwise nothing of this intake is recorded.
+    pub fn is_alone(&self) -> bool {
+        self.in_use.is_some()
+    }
+
+    /// Records everything that has come, however little; it is durable then, and can still be gone on with.
+    ///
+    /// # Errors
+    /// [`IntakeError::Store`]; [`StoreError::Misuse`] where it cannot be recorded.
+    pub async fn secure(&mut self) -> Result<(), IntakeError> {
+        let octets = self.filed + self.buffer.len() as u64;
+        if octets > self.recorded {
+            self.record_all(octets).await?;
+        }
+        let is_recorded = self.recorded == octets;
+        if is_recorded {
+            Ok(())
+        } else {
+            Err(StoreError::Misuse("what has come of an object cannot be recorded").into())
+        }
+    }
+
+    /// Is what has come the object that is wanted, as it is and to its last octet?
+    ///
+    /// # Errors
+    /// [`IntakeError::Store`] where it cannot be written.
+    pub async fn is_wanted(&mut self) -> Result<bool, IntakeError> {
+        self.settle().await?;
+        let Some(progress) = &self.progress else { return Ok(false) };
+        let mut checker = progress.checker.clone();
+        // What is in no file yet has not been looked at.
+        checker.update(&self.buffer);
+        let is_plain = progress.coded.is_none();
+        Ok(is_plain && checker.finish().xuid == self.wanted.xuid)
+    }
+
     /// Throws away what has come, for good.
     ///
     /// # Errors
@@ -317,10 +353,18 @@ impl Intake {
 
     /// Makes what has come durable, and then its record.
     async fn record(&mut self) -> Result<(), IntakeError> {
-        self.since = Instant::now();
         let octets = self.filed + self.buffer.len() as u64;
+        if octets < self.recorded + WORTH_RECORDING {
+            self.since = Instant::now();
+            return Ok(());
+        }
+        self.record_all(octets).await
+    }
+
+    async fn record_all(&mut self, octets: u64) -> Result<(), IntakeError> {
+        self.since = Instant::now();
         let is_known = self.representation.as_ref().is_some_and(|r| r.tag.is_some());
-        if self.in_use.is_none() || !is_known || octets < self.recorded + WORTH_RECORDING {
+        if self.in_use.is_none() || !is_known {
             return Ok(());
         }
         let memory = match self.has_files() {

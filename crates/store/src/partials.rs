@@ -2,7 +2,7 @@
 //!
 //! Where records are kept is left to the backends.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,11 +18,21 @@ pub struct PartialLimits {
     pub octets: u64,
     /// How long one is kept that nobody has gone on with.
     pub age: Duration,
+    /// How many of one origin: a site, say, that uploads.
+    pub number_per_origin: usize,
+    /// Their octets.
+    pub octets_per_origin: u64,
 }
 
 impl Default for PartialLimits {
     fn default() -> Self {
-        Self { number: 256, octets: 1 << 30, age: Duration::from_secs(7 * 24 * 3600) }
+        Self {
+            number: 256,
+            octets: 1 << 30,
+            age: Duration::from_secs(7 * 24 * 3600),
+            number_per_origin: 64,
+            octets_per_origin: 1 << 29,
+        }
     }
 }
 
@@ -62,21 +72,38 @@ pub(crate) struct Brief {
 
 impl PartialLimits {
     /// The names of those that have to go: what is over in time, then as long as there is too much the oldest one of the origin
-    /// that has most. `spared` is under way.
+    /// that has most, of one origin or of all. `spared` is under way.
     pub(crate) fn victims(&self, mut all: Vec<Brief>, now: Timestamp, spared: impl Fn(&str) -> bool) -> Vec<String> {
         let mut gone = Vec::new();
         all.sort_by_key(|brief| brief.since);
         let is_over = |brief: &Brief| brief.until < now || now.since(brief.since) > self.age;
         gone.extend(all.extract_if(.., |brief| is_over(brief) && !spared(&brief.name)).map(|brief| brief.name));
-        let mut octets: u64 = all.iter().map(|brief| brief.octets).sum();
-        while all.len() > self.number || octets > self.octets {
-            let Some(place) = next_victim(&all, &spared) else { break };
-            let brief = all.remove(place);
-            octets -= brief.octets;
-            gone.push(brief.name);
+        let origins: BTreeSet<String> = all.iter().map(|brief| brief.origin.clone()).collect();
+        for origin in origins {
+            let of_one = all.extract_if(.., |brief| brief.origin == origin).collect();
+            all.extend(shorten(of_one, (self.number_per_origin, self.octets_per_origin), &spared, &mut gone));
         }
+        all.sort_by_key(|brief| brief.since);
+        shorten(all, (self.number, self.octets), &spared, &mut gone);
         gone
     }
+}
+
+/// Lets as many go as it takes to have no more than so many, with no more than so many octets; what is left.
+fn shorten(
+    mut oldest_first: Vec<Brief>,
+    (number, most): (usize, u64),
+    spared: impl Fn(&str) -> bool,
+    gone: &mut Vec<String>,
+) -> Vec<Brief> {
+    let mut octets: u64 = oldest_first.iter().map(|brief| brief.octets).sum();
+    while oldest_first.len() > number || octets > most {
+        let Some(place) = next_victim(&oldest_first, &spared) else { break };
+        let brief = oldest_first.remove(place);
+        octets -= brief.octets;
+        gone.push(brief.name);
+    }
+    oldest_first
 }
 
 fn next_victim(oldest_first: &[Brief], spared: impl Fn(&str) -> bool) -> Option<usize> {
@@ -135,7 +162,7 @@ mod tests {
 
     fn victims(limits: (usize, u64, u64), all: &[(&str, u64, u64)], now: u64) -> Vec<String> {
         let (number, octets, age) = limits;
-        let limits = PartialLimits { number, octets, age: Duration::from_secs(age) };
+        let limits = PartialLimits { number, octets, age: Duration::from_secs(age), ..PartialLimits::default() };
         let all = all.iter().map(|(name, octets, since)| brief(name, *octets, *since)).collect();
         limits.victims(all, Timestamp::from_secs(now), |name| name == "a0")
     }
@@ -155,6 +182,14 @@ mod tests {
         assert_eq!(victims((4, 99, 99), &all, 9), ["a2"]);
         assert_eq!(victims((9, 16, 99), &all, 9), ["a2", "a1", "b1"]);
         assert_eq!(victims((0, 0, 99), &all, 9).len(), 4, "and nothing that is in use");
+    }
+
+    #[test]
+    fn one_origin_has_no_more_than_its_share_though_there_is_room() {
+        let limits = PartialLimits { number_per_origin: 2, octets_per_origin: 10, ..PartialLimits::default() };
+        let all = [("a1", 1, 3), ("a2", 1, 1), ("a3", 1, 2), ("b1", 9, 1), ("b2", 2, 2), ("c1", 99, 1)];
+        let all = all.map(|(name, octets, since)| brief(name, octets, since)).to_vec();
+        assert_eq!(limits.victims(all, Timestamp::from_secs(9), |name| name == "c1"), ["a2", "b1"]);
     }
 
     #[test]

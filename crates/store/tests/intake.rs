@@ -6,7 +6,6 @@ mod support;
 use std::future::Future;
 use std::io::Write as _;
 use std::path::Path;
-use std::time::Duration;
 
 use mail::ledger::{Coding, Representation};
 use mail::{Timestamp, Xuid};
@@ -232,7 +231,7 @@ async fn a_record_whose_file_is_gone_is_forgotten() {
 #[tokio::test]
 async fn too_many_that_broke_off_make_room() {
     let directory = tempfile::tempdir().unwrap();
-    let partials = PartialLimits { number: 3, octets: 1 << 30, age: Duration::from_secs(3600) };
+    let partials = PartialLimits { number: 3, ..PartialLimits::default() };
     let store = Store::open(EmbeddedConfig { inline_limit: 0, partials, ..config(directory.path()) }).await.unwrap();
     let contents: Vec<Vec<u8>> = (0..5).map(|seed| content(100_000, seed)).collect();
     for (content, second) in contents.iter().zip(1..) {
@@ -248,4 +247,36 @@ async fn too_many_that_broke_off_make_room() {
     }
     store.close().await;
     assert_eq!(files(directory.path()).len(), 3);
+}
+
+#[test]
+fn what_was_secured_is_there_however_little_it_is_and_the_whole_is_told_from_another() {
+    on_every_backend(|store| async move {
+        let content = content(5000, 1);
+        let mut intake = begun(&store, &content, None, content.len()).await;
+        assert!(intake.is_alone() && !store.intake(wanted(&content)).await.unwrap().is_alone());
+        intake.write(&content[..100]).await.unwrap();
+        intake.secure().await.unwrap();
+        assert!(!intake.is_wanted().await.unwrap(), "a part of it");
+        drop(intake);
+        let mut intake = store.intake(wanted(&content)).await.unwrap();
+        assert_eq!(intake.held().map(|(_, octets)| octets), Some(100));
+        intake.write(&content[100..]).await.unwrap();
+        assert!(intake.is_wanted().await.unwrap());
+        intake.secure().await.unwrap();
+        drop(intake);
+        let mut intake = store.intake(wanted(&content)).await.unwrap();
+        assert!(intake.is_wanted().await.unwrap(), "also when it was gone on with");
+        let (object, _) = intake.finish().await.unwrap();
+        assert_eq!(object.xuid, Xuid::of(&content));
+
+        let other = support::content(5000, 2);
+        let mut wrong = begun(&store, &other, None, content.len()).await;
+        wrong.write(&content).await.unwrap();
+        assert!(!wrong.is_wanted().await.unwrap());
+        let mut second = store.intake(wanted(&other)).await.unwrap();
+        second.begin(representation(None, other.len())).await.unwrap();
+        second.write(&other).await.unwrap();
+        assert!(second.secure().await.is_err(), "nothing of a second writer is recorded");
+    });
 }

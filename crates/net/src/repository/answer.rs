@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
+use reference::upload::UPLOAD_OFFSET;
 
 use super::Busy;
 use super::body::Body;
@@ -35,11 +36,18 @@ pub(super) fn refused<R: super::Repository>(code: StatusCode, sentence: String) 
     response
 }
 
-/// A 429 or 503.
+/// A 429, 503 or 507.
 pub(super) fn busy<R: super::Repository>(code: StatusCode, busy: Busy) -> Response<Body<R>> {
     let mut response = status(code);
     let seconds = busy.retry_after.as_millis().div_ceil(1000).clamp(1, 86_400);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(86_400)));
+    response
+}
+
+/// Takes no part, or all of it: how much is here.
+pub(super) fn offset<R: super::Repository>(code: StatusCode, at: u64) -> Response<Body<R>> {
+    let mut response = status(code);
+    response.headers_mut().insert(HeaderName::from_static(UPLOAD_OFFSET), HeaderValue::from(at));
     response
 }
 

@@ -194,7 +194,8 @@ impl World {
 
     fn sign_at(&self, at: Timestamp, method: &str, host: &str, path: &str, body: Option<&str>, by: &[&str]) -> Fields {
         let (host, digest) = (domain(host), body.map(|body| content_digest(body.as_bytes())));
-        let request = Request { method, host: &host, path_and_query: path, content_digest: digest.as_deref() };
+        let content_digest = digest.as_deref();
+        let request = Request { method, host: &host, path_and_query: path, content_digest, upload_offset: None };
         let signers: Vec<(Signer, Nonce)> = by.iter().map(|name| (signer(name), self.fresh())).collect();
         sign(&request, signers.iter().map(|(signer, nonce)| (signer, *nonce)), at).unwrap()
     }

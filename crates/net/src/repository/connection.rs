@@ -15,7 +15,7 @@ use mail::{Domain, Grant, mta_sts};
 use reference::body::{BodyError, JsonBody, MAX_BODY};
 use reference::claims::{CLAIMS_PATH, ClaimsAnswer, ClaimsRequest, RECEIPTS_PATH, ReceiptsRequest};
 use reference::delegate::{DELEGATE_PATH, DelegateRequest};
-use reference::{keys, pending, uri};
+use reference::{keys, pending, upload, uri};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -25,7 +25,7 @@ use tracing::debug;
 use super::body::Body;
 use super::guard::{Pace, Paced};
 use super::object::Wanted;
-use super::signatures::{Head, Verdict};
+use super::signatures::{Covered, Head, Verdict};
 use super::{Busy, Limits, Replays, Repository, answer};
 use crate::wire::now;
 
@@ -94,6 +94,7 @@ impl<R: Repository> Service<R> {
     async fn route(&self, request: Request<Incoming>, sni: Option<&Domain>) -> Response<Body<R>> {
         let reads = request.method() == Method::GET || request.method() == Method::HEAD;
         let posts = request.method() == Method::POST;
+        let patches = request.method() == Method::PATCH;
         match request.uri().path() {
             uri::PATH if reads => self.object(&request).await,
             pending::PENDING_PATH if reads => self.pending(&request).await,
@@ -102,6 +103,8 @@ impl<R: Repository> Service<R> {
             CLAIMS_PATH if posts => self.claims(request).await,
             RECEIPTS_PATH if posts => self.receipts(request).await,
             DELEGATE_PATH if posts => self.delegate(request).await,
+            upload::MAIL_PATH if posts => self.mail(request).await,
+            path if patches && path.starts_with(upload::UPLOAD_PATH) => self.upload(request).await,
             _ => answer::not_found(),
         }
     }
@@ -126,16 +129,24 @@ impl<R: Repository> Service<R> {
         timeout(self.limits.answer_time, verified).await.unwrap_or(late)
     }
 
+    /// The site that has signed the request; nobody else learns even that there is something to ask for.
+    pub(super) async fn site(&self, head: &Head<'_>, covered: Covered<'_>) -> Result<Domain, Response<Body<R>>> {
+        let verified = head.site(covered, &*self.repository, &self.replays, now());
+        match timeout(self.limits.answer_time, verified).await {
+            Ok((Some(site), _)) => Ok(site),
+            Ok((None, put_off)) => Err(answer::nothing(put_off)),
+            Err(_) => Err(self.too_late()),
+        }
+    }
+
     /// What waits for the site that has signed the request; nobody else learns even that there is such a thing.
     async fn pending(&self, request: &Request<Incoming>) -> Response<Body<R>> {
         let Ok(after) = pending::parse_query(request.uri().query()) else { return answer::not_found() };
         let asked = Asked::of(request);
         let head = asked.head();
-        let verified = head.site(&*self.repository, &self.replays, now());
-        let site = match timeout(self.limits.answer_time, verified).await {
-            Ok((Some(site), _)) => site,
-            Ok((None, put_off)) => return answer::nothing(put_off),
-            Err(_) => return self.too_late(),
+        let site = match self.site(&head, Covered::Nothing).await {
+            Ok(site) => site,
+            Err(refusal) => return refusal,
         };
         match timeout(self.limits.answer_time, self.repository.pending(&site, after)).await {
             Ok(Ok(list)) => encoded(list.encode()),
@@ -224,7 +235,7 @@ impl<R: Repository> Service<R> {
     }
 
     /// The body of a POST, or the status that refuses it.
-    async fn read(&self, request: Request<Incoming>) -> Result<bytes::Bytes, StatusCode> {
+    pub(super) async fn read(&self, request: Request<Incoming>) -> Result<bytes::Bytes, StatusCode> {
         if !is_json(&request) {
             return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE);
         }
@@ -237,13 +248,13 @@ impl<R: Repository> Service<R> {
         }
     }
 
-    fn too_late(&self) -> Response<Body<R>> {
+    pub(super) fn too_late(&self) -> Response<Body<R>> {
         answer::busy(StatusCode::SERVICE_UNAVAILABLE, Busy { retry_after: self.limits.answer_time })
     }
 }
 
 /// What of a request outlives the reading of its body.
-struct Asked {
+pub(super) struct Asked {
     method: Method,
     host: Option<Domain>,
     path_and_query: String,
@@ -251,13 +262,13 @@ struct Asked {
 }
 
 impl Asked {
-    fn of(request: &Request<Incoming>) -> Self {
+    pub(super) fn of(request: &Request<Incoming>) -> Self {
         let path_and_query = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
         let (method, headers) = (request.method().clone(), request.headers().clone());
         Self { method, host: asked_host(request), path_and_query, headers }
     }
 
-    fn head(&self) -> Head<'_> {
+    pub(super) fn head(&self) -> Head<'_> {
         Head {
             method: self.method.as_str(),
             host: self.host.as_ref(),
@@ -297,12 +308,12 @@ fn encode_what_fits(mut answer: ClaimsAnswer) -> Result<Vec<u8>, BodyError> {
     }
 }
 
-fn malformed<R: Repository>(error: &BodyError) -> Response<Body<R>> {
+pub(super) fn malformed<R: Repository>(error: &BodyError) -> Response<Body<R>> {
     let code = if *error == BodyError::TooLong { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST };
     answer::refused(code, error.to_string())
 }
 
-fn encoded<R: Repository>(body: Result<Vec<u8>, BodyError>) -> Response<Body<R>> {
+pub(super) fn encoded<R: Repository>(body: Result<Vec<u8>, BodyError>) -> Response<Body<R>> {
     match body {
         Ok(json) => answer::json(json, None),
         Err(_) => answer::status(StatusCode::INTERNAL_SERVER_ERROR),

@@ -1,4 +1,4 @@
-//! The repository's HTTPS server (TBR §7): objects for grants, claims, receipts, delegations, what waits for sites, the domain document.
+//! The repository's HTTPS server (TBR §7): objects for grants, claims, receipts, delegations, what waits for sites and what they send, the domain document.
 //!
 //! What exists and who may have it is asked of a [`Repository`]; this module owns sockets, HTTP and limits. Without a
 //! valid grant every request gets the same 404; nothing lists what there is; no grant is ever logged.
@@ -17,6 +17,9 @@ mod server;
 mod signatures;
 #[cfg(test)]
 mod tests;
+mod upload;
+#[cfg(test)]
+mod upload_tests;
 
 use std::io;
 use std::ops::Range;
@@ -27,10 +30,12 @@ use bytes::Bytes;
 use futures_util::Stream;
 use mail::ledger::{Coded, Coding};
 use mail::{Domain, Grant, Xuid};
+use reference::bundle::MailList;
 use reference::claims::{ClaimsAnswer, ClaimsRequest, ReceiptsAnswer, ReceiptsRequest};
 use reference::delegate::{DelegateAnswer, DelegateRequest};
 use reference::message_signature::{KeyId, SignedBy};
 use reference::pending::{Cursor, Page, PendingList};
+use reference::upload::MailAnswer;
 use reference::{DomainFacts, KeyRecord};
 
 pub use replays::Replays;
@@ -103,6 +108,18 @@ pub trait Repository: Send + Sync + 'static {
         std::future::ready(Ok(Page::default().finish(None)))
     }
 
+    /// Takes of a list what is here, and says how much of the rest is (TBR §7.4). Asked only where [`Repository::is_site`]. What it
+    /// says that it has taken is durable.
+    fn mail(&self, _site: &Domain, _list: MailList) -> impl Future<Output = Result<MailAnswer, NotTaken>> + Send {
+        std::future::ready(Ok(MailAnswer::default()))
+    }
+
+    /// Takes a part of an object that a list of the site has named. Asked only where [`Repository::is_site`]. The part's octets
+    /// come from the connection, and may break off.
+    fn upload(&self, _site: &Domain, _part: Part) -> impl Future<Output = Uploaded> + Send {
+        std::future::ready(Uploaded::Unknown)
+    }
+
     /// The facts to publish at `https://tbr.<domain>/.well-known/tbr/domain`; `None` for a domain not served here.
     /// [`DomainFacts::max_age`] becomes the document's and the response's.
     fn document(&self, domain: &Domain) -> impl Future<Output = Option<DomainFacts>> + Send;
@@ -146,6 +163,44 @@ pub struct Busy {
     pub retry_after: Duration,
 }
 
+/// A part of an object that a site uploads.
+pub struct Part {
+    /// Which object.
+    pub xuid: Xuid,
+    /// Where in it the part begins.
+    pub offset: u64,
+    /// Octets of it.
+    pub length: u64,
+    /// Those octets: exactly so many, unless the stream fails.
+    pub octets: Chunks,
+}
+
+/// What came of a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Uploaded {
+    /// So much of the object is here now, durably.
+    At(u64),
+    /// The part does not begin where the octets that are here end, or another one has taken its place: go on from there.
+    Elsewhere(u64),
+    /// No list of this site names the object: the same 404 for everybody.
+    Unknown,
+    /// More than the list says. What was here of it is thrown away.
+    TooLong,
+    /// All octets are here, and they are not the object. They are thrown away.
+    Wrong,
+    /// Not taken now.
+    NotTaken(NotTaken),
+}
+
+/// Why nothing is taken of a site's mail, for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotTaken {
+    /// 503.
+    Busy(Busy),
+    /// 507: there is no room for it.
+    Full(Busy),
+}
+
 /// Limits on what peers can take. All apply to every listener by itself.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -161,6 +216,8 @@ pub struct Limits {
     pub header_octets: usize,
     /// Time for the body of a POST.
     pub body_time: Duration,
+    /// Longest time without an octet of a part that is uploaded.
+    pub part_stall: Duration,
     /// Time for the [`Repository`] to answer; then 503.
     pub answer_time: Duration,
     /// Slowest rate, in octets a second, at which a client must take a response, averaged from the response's
@@ -183,6 +240,7 @@ impl Default for Limits {
             header_time: Duration::from_secs(60),
             header_octets: 16 * 1024,
             body_time: Duration::from_secs(30),
+            part_stall: Duration::from_secs(60),
             answer_time: Duration::from_secs(30),
             minimum_rate: 4 * 1024,
             rate_grace: Duration::from_secs(30),

@@ -145,7 +145,8 @@ mod tests {
         let id = KeyId { domain: domain(of), selector: "k1".parse().unwrap() };
         let signer = Signer { id, key: Arc::new(SigningKey::from_seed(&[1; 32]).unwrap()) };
         let host = domain("tbr.a.example");
-        let request = Request { method: "GET", host: &host, path_and_query: "/", content_digest: None };
+        let request =
+            Request { method: "GET", host: &host, path_and_query: "/", content_digest: None, upload_offset: None };
         let Fields { input, signature } = sign(&request, [(&signer, Nonce([nonce; 16]))], created).unwrap();
         parse(&input, &signature).unwrap().remove(0)
     }

@@ -26,6 +26,16 @@ pub(super) struct Head<'a> {
     pub(super) headers: &'a HeaderMap,
 }
 
+/// What beside method and target a site's signature covers.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Covered<'a> {
+    Nothing,
+    /// A digest of the body, which is still to be compared with it.
+    Digest(&'a str),
+    /// Where a part begins.
+    Offset(u64),
+}
+
 /// What came of the signatures of a request.
 #[derive(Debug, Default)]
 pub(super) struct Verdict {
@@ -62,6 +72,7 @@ impl Head<'_> {
             host,
             path_and_query: self.path_and_query,
             content_digest: digest.as_deref(),
+            upload_offset: None,
         };
         let presented = self.presented(&request, now);
         if presented.is_empty() {
@@ -88,12 +99,19 @@ impl Head<'_> {
     /// The site that has signed the request to this very host. Keys are looked up of sites only.
     pub(super) async fn site<R: Repository>(
         &self,
+        covered: Covered<'_>,
         repository: &R,
         replays: &Replays,
         now: Timestamp,
     ) -> (Option<Domain>, Option<Busy>) {
         let Some(host) = self.host else { return (None, None) };
-        let request = Request { method: self.method, host, path_and_query: self.path_and_query, content_digest: None };
+        let (content_digest, upload_offset) = match covered {
+            Covered::Nothing => (None, None),
+            Covered::Digest(digest) => (Some(digest), None),
+            Covered::Offset(offset) => (None, Some(offset)),
+        };
+        let (method, path_and_query) = (self.method, self.path_and_query);
+        let request = Request { method, host, path_and_query, content_digest, upload_offset };
         let mut put_off = None;
         for one in self.presented(&request, now).iter().filter(|one| repository.is_site(&one.id.domain, host)) {
             match judge(one, &request, repository, replays, now).await {
@@ -120,8 +138,13 @@ impl Head<'_> {
         presented
     }
 
+    /// The digest that the request claims to have.
+    pub(super) fn digest(&self) -> Option<String> {
+        self.field(&CONTENT_DIGEST)
+    }
+
     /// A field's value, several lines joined (RFC 9110 §5.3).
-    fn field(&self, name: &HeaderName) -> Option<String> {
+    pub(super) fn field(&self, name: &HeaderName) -> Option<String> {
         let lines: Option<Vec<&str>> = self.headers.get_all(name).iter().map(|line| line.to_str().ok()).collect();
         lines.filter(|lines| !lines.is_empty()).map(|lines| lines.join(", "))
     }

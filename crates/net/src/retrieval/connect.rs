@@ -6,14 +6,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use mail::Domain;
 use mail::tlsa::Service;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
@@ -23,6 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Config;
 use super::address::{is_public, is_unicast};
 use super::batched::Batched;
+use super::exchange::Body;
 use crate::lookup::Lookup;
 use crate::tls::{Dane, dane};
 use crate::wire::{Buffered, buffered};
@@ -33,6 +33,9 @@ const MAX_ADDRESSES: usize = 6;
 const MAX_HEADER: usize = 32 * 1024;
 /// Most fields of a response header.
 const MAX_FIELDS: usize = 64;
+/// Octets of a TLS record that is sent. Of a record that a break cuts off nothing can be used (TBR §7.4); little but uploads is
+/// longer.
+const SMALL_RECORD: usize = 4096;
 /// Most octets read ahead of the reader.
 const READ_BUFFER: usize = 256 * 1024;
 
@@ -44,11 +47,12 @@ pub(super) struct Connector {
     allow_private: bool,
     dane: bool,
     connect_time: Duration,
+    stall_time: Duration,
 }
 
 /// An open connection, pinned to the address that it was made to. Dropping it closes it.
 pub(super) struct Connection {
-    pub(super) sender: SendRequest<Full<Bytes>>,
+    pub(super) sender: SendRequest<Body>,
     pub(super) opened: Instant,
     /// The address that it comes from here.
     pub(super) local: Option<IpAddr>,
@@ -77,8 +81,9 @@ impl Connector {
     pub(super) fn new(tls: Arc<ClientConfig>, lookup: Arc<dyn Lookup>, config: &Config) -> Self {
         let mut tls = ClientConfig::clone(&tls);
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let Config { port, allow_private, dane, connect_time, .. } = *config;
-        Self { tls: Arc::new(tls), lookup, port, allow_private, dane, connect_time }
+        tls.max_fragment_size = Some(SMALL_RECORD);
+        let Config { port, allow_private, dane, connect_time, stall_time, .. } = *config;
+        Self { tls: Arc::new(tls), lookup, port, allow_private, dane, connect_time, stall_time }
     }
 
     /// Opens a connection to the first address of the host that answers with the host's certificate.
@@ -136,8 +141,10 @@ impl Connector {
             .await
             .map_err(|_| failed(format!("{address} does not answer")))?
             .map_err(|error| failed(format!("{address}: {error}")))?;
-        // Only a hint to the kernel: a failure here changes nothing.
+        // Only hints to the kernel: a failure here changes little. What is sent and not acknowledged ends the connection: it
+        // may be large, and of a dead link nobody else tells.
         let _ = stream.set_nodelay(true);
+        let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(self.stall_time));
         let asked = dane.map_or(host, |dane| dane.base());
         let name = ServerName::try_from(asked.as_str().to_owned()).map_err(|error| failed(error.to_string()))?;
         let config = dane.map_or_else(|| Arc::clone(&self.tls), |records| dane::under(&self.tls, Arc::clone(records)));

@@ -1,9 +1,11 @@
 //! One request and the header of its response.
 
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT_ENCODING, HOST, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::{Request, Response};
@@ -15,6 +17,9 @@ use super::connect::{ConnectError, Connection};
 
 /// Longest wish of a repository that is granted.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// The body of a request: a whole, or octets that are read as they go out.
+pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// A response whose body is still to be read, and the connection that it comes over.
 pub(super) struct Answered {
@@ -80,6 +85,7 @@ impl Shared {
     }
 
     async fn send(&self, mut connection: Connection, request: Request<Full<Bytes>>) -> Result<Answered, String> {
+        let request = request.map(|whole| whole.map_err(|never| match never {}).boxed_unsync());
         match timeout(self.config.head_time, connection.sender.send_request(request)).await {
             Ok(Ok(response)) => Ok(Answered { connection, response }),
             Ok(Err(error)) => Err(format!("the repository broke the connection: {error}")),
@@ -94,7 +100,7 @@ pub(super) fn unwritable<E>(_: E) -> String {
 }
 
 /// Fields that every request has.
-fn address(mut request: Request<Full<Bytes>>, host: &Domain) -> Result<Request<Full<Bytes>>, String> {
+pub(super) fn address<B>(mut request: Request<B>, host: &Domain) -> Result<Request<B>, String> {
     let host = HeaderValue::try_from(host.as_str()).map_err(|error| error.to_string())?;
     request.headers_mut().insert(HOST, host);
     let plain = HeaderValue::from_static("identity");

@@ -121,7 +121,7 @@ impl<'a> Retrieval<'a> {
                     if breaks > config.resumptions || self.is_over_cap() {
                         return temporary(text);
                     }
-                    self.pause(wait).await;
+                    self.shared.pause(wait).await;
                     wait *= 2;
                     continue;
                 }
@@ -132,13 +132,6 @@ impl<'a> Retrieval<'a> {
             self.refetched = true;
             self.forget();
         }
-    }
-
-    /// Waits before the next attempt; no longer once there is a new link.
-    async fn pause(&self, wait: Duration) {
-        let mut link = self.shared.link.watch();
-        // Both ends are good ones.
-        let _ = timeout(wait, link.changed()).await;
     }
 
     /// Takes up what an earlier retrieval has left.

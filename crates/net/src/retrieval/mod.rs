@@ -1,5 +1,5 @@
 //! The retrieval client (TBR §7): fetches objects from repositories that nobody here controls, posts claims and
-//! receipts to them.
+//! receipts to them, and hands what users of a site send over to its custodian.
 //!
 //! Every host is hostile until shown otherwise: its addresses are filtered, no redirect is followed, octets, time and
 //! concurrency are bounded, and what came is believed only by its digest. Which references deserve a fetch is judged
@@ -19,6 +19,7 @@ mod signed;
 mod suspend;
 #[cfg(test)]
 mod tests;
+mod upload;
 
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -37,8 +38,9 @@ use pool::Pool;
 use suspend::Suspensions;
 
 pub use address::is_public;
+pub use upload::{HandedOver, Octets, Source};
 
-/// Fetches and posts. Clones share one pool of connections and one set of budgets.
+/// Fetches, posts and uploads. Clones share one pool of connections and one set of budgets.
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<RwLock<Arc<Shared>>>,
@@ -48,6 +50,8 @@ pub struct Client {
 struct Shared {
     pool: Pool,
     places: Places,
+    /// What is sent has places of its own.
+    uploads: Places,
     suspensions: Suspensions,
     /// Survives [`Client::replace`]: what is under way ends as it began, and has to hear of a new link too.
     link: Arc<Link>,
@@ -85,9 +89,9 @@ pub struct Config {
     pub resumptions: u32,
     /// Wait before the first resumption; doubled for each further one.
     pub resumption_wait: Duration,
-    /// Retrievals at a time.
+    /// Retrievals at a time; and so many uploads.
     pub concurrent: usize,
-    /// Retrievals at a time for signing domains under one registrable domain.
+    /// Retrievals at a time for signing domains under one registrable domain; and so many uploads to custodians under one.
     pub concurrent_per_domain: usize,
     /// Idle connections kept, over all hosts.
     pub idle_connections: usize,
@@ -240,6 +244,7 @@ impl Shared {
     fn new(tls: Arc<rustls::ClientConfig>, lookup: Arc<dyn Lookup>, config: Config, link: Arc<Link>) -> Arc<Self> {
         let pool = Pool::new(connect::Connector::new(tls, lookup, &config), &config);
         let places = Places::new(config.concurrent, config.concurrent_per_domain);
-        Arc::new(Self { pool, places, suspensions: Suspensions::new(), link, config })
+        let uploads = Places::new(config.concurrent, config.concurrent_per_domain);
+        Arc::new(Self { pool, places, uploads, suspensions: Suspensions::new(), link, config })
     }
 }

@@ -8,6 +8,7 @@ use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Method, Request, StatusCode};
 use mail::{Domain, ReferenceId, mta_sts};
 use reference::body::{BodyError, JsonBody, MAX_BODY};
+use reference::bundle::MailList;
 use reference::claims::{
     CLAIMS_PATH, ClaimsAnswer, ClaimsRequest, RECEIPTS_PATH, ReceiptsAnswer, ReceiptsRequest, Word,
 };
@@ -15,6 +16,7 @@ use reference::delegate::{DELEGATE_PATH, DelegateAnswer, DelegateRequest};
 use reference::keys::{DOCUMENT_PATH, MAX_DOCUMENT};
 use reference::message_signature::Signer;
 use reference::pending::{self, Cursor, PendingList};
+use reference::upload::{MAIL_PATH, MailAnswer};
 use tokio::time::timeout;
 
 use super::exchange::{Answered, Broken, retry_after, unwritable};
@@ -23,6 +25,7 @@ use super::{Client, NoAnswer, Shared};
 
 /// Media type of everything that TBR exchanges beside objects.
 const JSON: &str = "application/json";
+const NOT_ASKED: &str = "the answer is not one to what was asked";
 
 impl Client {
     /// Posts claims to a repository host, signed by each of these. Only what was asked, answered once, under a 200,
@@ -93,6 +96,17 @@ impl Client {
         let build = || signed(get(&path)?, host, None, std::slice::from_ref(signer));
         let answer = self.exchange_small(host, build, JSON, MAX_BODY).await?;
         PendingList::parse(&answer).map_err(|error| malformed(&error))
+    }
+
+    /// Posts a list of what a site sends to its custodian, signed by the site's key (TBR §7.4).
+    ///
+    /// # Errors
+    /// [`NoAnswer`]: post it again later.
+    pub async fn post_mail(&self, host: &Domain, list: &MailList, signer: &Signer) -> Result<MailAnswer, NoAnswer> {
+        let body = list.encode().map_err(|error| malformed(&error))?;
+        let answer = self.post(host, MAIL_PATH, body, std::slice::from_ref(signer)).await?;
+        let answer = MailAnswer::parse(&answer).map_err(|error| malformed(&error))?;
+        if answer.answers(list) { Ok(answer) } else { Err(none(NOT_ASKED)) }
     }
 
     /// The octets of a domain document, from the host that publishes it.
@@ -196,7 +210,7 @@ fn check_answers(
 ) -> Result<(), NoAnswer> {
     let mut open: HashSet<_> = asked.collect();
     let mut said = said;
-    if said.all(|pair| open.remove(&pair)) { Ok(()) } else { Err(none("the answer is not one to what was asked")) }
+    if said.all(|pair| open.remove(&pair)) { Ok(()) } else { Err(none(NOT_ASKED)) }
 }
 
 fn is_of_media(headers: &HeaderMap, media: &str) -> bool {
@@ -208,16 +222,16 @@ fn malformed(error: &BodyError) -> NoAnswer {
     none(error.to_string())
 }
 
-fn refused(host: &Domain, status: StatusCode, headers: &HeaderMap) -> NoAnswer {
+pub(super) fn refused(host: &Domain, status: StatusCode, headers: &HeaderMap) -> NoAnswer {
     let status = status.as_u16();
     let refused = none(format!("{host} answers {status}"));
     NoAnswer { status: Some(status), retry_after: retry_after(headers), ..refused }
 }
 
-fn unreached(broken: Broken) -> NoAnswer {
+pub(super) fn unreached(broken: Broken) -> NoAnswer {
     NoAnswer { bad_certificate: broken.is_certificate, ..none(broken.text) }
 }
 
-fn none(text: impl Into<String>) -> NoAnswer {
+pub(super) fn none(text: impl Into<String>) -> NoAnswer {
     NoAnswer { text: text.into(), status: None, retry_after: None, bad_certificate: false }
 }

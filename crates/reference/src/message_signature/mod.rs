@@ -21,6 +21,7 @@ use mail::{Domain, Timestamp};
 use crate::keys::{KeyRecord, KeyUse, LABEL};
 use crate::sign::{KeyError, NotSelector, Selector, Signature, SigningKey, VerifyingKey};
 use crate::taglist::is_host_name;
+use crate::upload::UPLOAD_OFFSET;
 use crate::verify::MAX_LIFETIME;
 
 pub use fields::{FieldError, Fields, parse};
@@ -116,7 +117,7 @@ pub fn content_digest(body: &[u8]) -> String {
 /// What of a request is signed.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
-    /// `GET`, `HEAD` or `POST`.
+    /// `GET`, `HEAD`, `POST` or `PATCH`.
     pub method: &'a str,
     /// The repository host, by the `Host` field, without its port.
     pub host: &'a Domain,
@@ -124,6 +125,8 @@ pub struct Request<'a> {
     pub path_and_query: &'a str,
     /// The value of [`CONTENT_DIGEST`], which the caller has compared with the body; on POST only.
     pub content_digest: Option<&'a str>,
+    /// The value of [`UPLOAD_OFFSET`], on PATCH only: octets need no digest of their own there, the whole has one.
+    pub upload_offset: Option<u64>,
 }
 
 impl Request<'_> {
@@ -134,6 +137,7 @@ impl Request<'_> {
             ("@target-uri", format!("https://{}{}", self.host, self.path_and_query)),
         ];
         components.extend(self.content_digest.map(|digest| (CONTENT_DIGEST, digest.to_owned())));
+        components.extend(self.upload_offset.map(|offset| (UPLOAD_OFFSET, offset.to_string())));
         components
     }
 

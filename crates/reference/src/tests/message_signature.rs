@@ -18,7 +18,13 @@ fn host() -> Domain {
 }
 
 fn get(host: &Domain) -> Request<'_> {
-    Request { method: "GET", host, path_and_query: "/.well-known/tbr/m?XUID=x&RCPT=y", content_digest: None }
+    Request {
+        method: "GET",
+        host,
+        path_and_query: "/.well-known/tbr/m?XUID=x&RCPT=y",
+        content_digest: None,
+        upload_offset: None,
+    }
 }
 
 fn signed(request: &Request<'_>, names: &[&str]) -> Fields {

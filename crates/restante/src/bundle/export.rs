@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io;
 
-use ::mail::ledger::{Key, Leg, ObjectRef, RecipientState, Route, Row, RowBody, by_pending};
-use ::mail::{Domain, InstanceId, ReferenceId, Timestamp};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
+use mail::ledger::{Key, Leg, ObjectRef, RecipientState, Route, Row, RowBody, by_pending};
+use mail::{Domain, InstanceId, ReferenceId, Timestamp};
 use queue::bundle::{Recorded, heard, owed};
 use queue::port::{self, Command, Reply, Request, Selection};
 use reference::body::{JsonBody, MAX_ENTRIES, Revision1};
@@ -19,18 +19,17 @@ use reference::bundle::{
 };
 use reference::claims::{ClaimsRequest, ReceiptsRequest};
 use reference::message_signature::Nonce;
-use reference::pending::{MAX_TRACE, PAGE, Page};
+use reference::pending::{PAGE, Page};
 use serde::Serialize;
-use smtp::command::{Command as SmtpCommand, Mail, Rcpt};
 use store::{Store, StoreError};
 use tokio::sync::mpsc;
 
 use super::archive::{self, Name};
-use super::mail::taken;
 use super::{Bundles, Exported, custodian_of};
 use crate::config::Config;
 use crate::deliver::{claim_entry, receipt_entry};
-use crate::repository::{arguments, carried_offers};
+use crate::letters::{self, taken};
+use crate::repository::carried_offers;
 use crate::runtime::{SystemEntropy, now};
 use crate::waiting::each_of;
 
@@ -384,7 +383,7 @@ enum Room {
 struct OpenPage {
     page: Page,
     objects: Vec<ObjectRef>,
-    named: HashSet<::mail::Xuid>,
+    named: HashSet<mail::Xuid>,
 }
 
 impl OpenPage {
@@ -430,20 +429,7 @@ impl Outgoing {
         };
         let object = leg.object.as_ref().filter(|_| is_there && is_ours && !leg.held && leg.facts.is_object)?;
         let here = leg.recipients.iter().filter(|recipient| recipient.state == RecipientState::Queued);
-        let mut params = leg.params.clone();
-        if leg.facts.eight_bit {
-            params.body = ::mail::Body::EightBit;
-        }
-        let entry = MailEntry {
-            id: key.clone(),
-            at: leg.accepted.as_secs(),
-            mail: arguments(&SmtpCommand::Mail(Mail { from: leg.mail_from.clone(), params })),
-            rcpt: here.map(|one| arguments(&SmtpCommand::Rcpt(Rcpt(one.recipient.clone())))).collect(),
-            o: object.xuid,
-            l: object.size,
-            trace: if leg.prefix.len() <= MAX_TRACE { leg.prefix.clone() } else { String::new() },
-        };
-        entry.check().is_ok().then_some(entry)
+        letters::entry(key, leg, object, here.map(|one| &one.recipient), &leg.prefix)
     }
 }
 

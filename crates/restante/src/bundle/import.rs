@@ -8,10 +8,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use ::mail::ledger::{Key, Owner, Phase, RowBody};
-use ::mail::{Domain, Timestamp, Xuid};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt as _};
+use mail::ledger::{Key, Owner, Phase, RowBody};
+use mail::{Domain, Timestamp, Xuid};
 use queue::port::{HeardEntry, Reply, Request, TakenEntry};
 use reference::body::{BodyError, JsonBody};
 use reference::bundle::{
@@ -27,10 +27,10 @@ use store::{Full, Purpose, StoreError};
 use tracing::{info, warn};
 
 use super::archive::{Fault, Found, Name, Reader};
-use super::mail::{Letter, NotNow};
 use super::{Bundles, Imported, custodian_of};
 use crate::config::Config;
 use crate::deliver::facts;
+use crate::letters::{Carriage, Letter, NotNow};
 use crate::receive::{Carrier, Taken};
 use crate::repository::{port_claim, port_receipt};
 use crate::runtime::now;
@@ -423,7 +423,8 @@ impl Import<'_> {
         let keys = match who {
             Who::References(keys) => keys,
             Who::Letter(letter) => {
-                let is_taken = self.bundles.take_letter(&letter, &self.manifest.site, object, checked).await?;
+                let from = (&self.manifest.site, Carriage::Bundle);
+                let is_taken = self.bundles.letters.take(&letter, from, object, checked).await?;
                 // One that goes nowhere is known as well: its author is told.
                 info!(name = self.imported.name, is_taken, "a message from the site");
                 return Ok(1);
@@ -475,7 +476,7 @@ impl Import<'_> {
                 self.imported.refused += 1;
                 continue;
             };
-            if self.bundles.knows(&letter, &self.manifest.site).await? {
+            if self.bundles.letters.knows(&letter, &self.manifest.site).await? {
                 self.imported.known += 1;
                 continue;
             }

@@ -6,16 +6,16 @@
 pub mod archive;
 mod export;
 mod import;
-mod mail;
 
 use std::sync::Arc;
 
-use ::mail::Domain;
+use mail::Domain;
 use reference::bundle::End;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use crate::config::Config;
+use crate::letters::Letters;
 use crate::receive::Reception;
 use crate::request_keys::RequestKeys;
 
@@ -95,13 +95,14 @@ pub struct Imported {
 pub(crate) struct Bundles {
     reception: Arc<Reception>,
     keys: RequestKeys,
+    letters: Letters,
     /// One bundle is read at a time: what it brings is looked for first, and then taken.
     reading: Mutex<()>,
 }
 
 impl Bundles {
-    pub(crate) fn new(reception: Arc<Reception>, keys: RequestKeys) -> Self {
-        Self { reception, keys, reading: Mutex::default() }
+    pub(crate) fn new(reception: Arc<Reception>, keys: RequestKeys, letters: Letters) -> Self {
+        Self { reception, keys, letters, reading: Mutex::default() }
     }
 }
 

@@ -62,13 +62,15 @@ pub struct Config {
     pub domains: BTreeMap<Domain, LocalDomain>,
     /// Next hops, by name.
     pub relays: BTreeMap<String, Relay>,
+    /// Relays to which mail is uploaded: the custodian's repository host, by name. No name is in both.
+    pub uploads: BTreeMap<String, Domain>,
     /// LMTP servers, by name.
     pub lmtp: BTreeMap<String, Lmtp>,
     /// Where mail waits for domains of ours.
     pub custodians: Vec<Custodian>,
     /// Filters that are asked about mail at relay listeners, in this order.
     pub milters: Vec<Milter>,
-    /// All mail for other domains goes there; a key of [`Config::relays`].
+    /// All mail for other domains goes there; a key of [`Config::relays`] or [`Config::uploads`].
     pub smart_host: Option<String>,
     /// Who may send to other domains on relay listeners without authentication. Never everybody.
     pub relay_from: Vec<Network>,
@@ -258,7 +260,7 @@ pub enum Deliver {
     Maildir(MaildirPattern),
     /// To an LMTP server; a key of [`Config::lmtp`].
     Lmtp(String),
-    /// To a next hop; a key of [`Config::relays`].
+    /// To a next hop; a key of [`Config::relays`] or [`Config::uploads`].
     Relay(String),
     /// Nowhere by itself: it waits until the site asks for it.
     Site,
@@ -350,7 +352,7 @@ pub struct Custodian {
     pub domains: Vec<Domain>,
     /// When it is asked without being told to.
     pub schedule: Schedule,
-    /// The relay that leads to it; a key of [`Config::relays`]. What would go that way may go in a bundle.
+    /// The relay that leads to it; a key of [`Config::relays`] or [`Config::uploads`]. What would go that way may go in a bundle.
     pub relay: Option<String>,
     /// The keys of those domains that it signs by: only needed for bundles, where nobody can be asked.
     pub keys: BTreeMap<Selector, VerifyingKey>,
@@ -929,6 +931,12 @@ impl Config {
     /// The custodians by reference of this domain of ours: the only ones that deal in bundles.
     pub fn custodians_by_reference(&self, site: &Domain) -> impl Iterator<Item = &Custodian> {
         self.custodians.iter().filter(|custodian| custodian.way == Way::Reference && custodian.domains.contains(site))
+    }
+
+    /// The domains of ours whose custodian by reference has this repository host.
+    pub fn sites_at<'a>(&'a self, host: &'a Domain) -> impl Iterator<Item = &'a Domain> {
+        let is_it = move |custodian: &&Custodian| custodian.way == Way::Reference && custodian.host == *host;
+        self.custodians.iter().filter(is_it).flat_map(|custodian| &custodian.domains)
     }
 
     /// Is this a server from which mail of a custodian comes?

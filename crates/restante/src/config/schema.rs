@@ -625,7 +625,14 @@ const DOMAIN_DKIM: &[Field] = &[fixed(
 
 const RELAY: &[Field] = &[
     field("name", "name", Required("\"provider\""), "By which the rest of the configuration names it."),
-    field("host", "host", Required("\"smtp.provider.example\""), "Host name or address; MX records are not asked for."),
+    field("host", "host", Optional("\"smtp.provider.example\""), "Host name or address; MX records are not asked for."),
+    field(
+        "custodian",
+        "domain name",
+        Or("\"tbr.site.example\""),
+        "The repository of a [[custodian]], instead of `host`: what users here send is uploaded to it over HTTPS, signed by the \
+         key in [domain.tbr] of its domains, and goes on after a break where it has stopped. None of the other fields here then.",
+    ),
     field("port", "port", Default("25"), "25, 587 or 465 in most places."),
     field(
         "tls",

@@ -290,3 +290,32 @@ fn only_what_is_relayed_says_who_may_ask_for_it() {
     let forms = "write \"anyone\", \"nobody\" or a list of networks such as [\"192.0.2.0/24\"]";
     assert_eq!(messages(&text("true")), [forms]);
 }
+
+#[test]
+fn mail_is_uploaded_to_a_custodian_of_ours_and_a_relay_is_one_kind_or_the_other() {
+    let site = "hostname = \"a\"\nsmart_host = \"cust\"\n[[domain]]\nname = \"site.example\"\n\
+        [domain.tbr]\nselector = \"home\"\nkey = \"k.pem\"\noffers = false\n\
+        [[custodian]]\nhost = \"tbr.site.example\"\nrelay = \"cust\"\n";
+    let with = |relay: &str| format!("{site}[[relay]]\nname = \"cust\"\n{relay}");
+    let config = parse(&with("custodian = \"tbr.site.example\"")).unwrap();
+    let host = Domain::parse("tbr.site.example").unwrap();
+    assert!(config.relays.is_empty() && config.uploads.get("cust") == Some(&host));
+    assert_eq!(config.sites_at(&host).map(Domain::as_str).collect::<Vec<_>>(), ["site.example"]);
+    let messages = |relay: &str| messages(&with(relay));
+    assert!(messages("port = 25").contains(&"[[relay]] lacks `host`".to_owned()));
+    assert_eq!(
+        messages("custodian = \"tbr.site.example\"\nport = 25\nusername = \"u\"\npassword_file = \"p\""),
+        ["port", "username", "password_file"]
+            .map(|field| format!("`{field}` is for a relay by SMTP: to this one mail is uploaded over HTTPS"))
+    );
+    assert_eq!(
+        messages("custodian = \"tbr.other.example\""),
+        ["[[relay]] `cust`: tbr.other.example is no custodian of a domain here"]
+    );
+    let passes = with("custodian = \"tbr.site.example\"\n[[domain]]\nname = \"b.example\"\npass_offers_to = \"cust\"");
+    assert_eq!(super::tests::messages(&passes), ["`cust` takes no offers: mail is uploaded to it"]);
+    let probed = with(
+        "custodian = \"tbr.site.example\"\n[[domain]]\nname = \"b.example\"\ndeliver = \"relay:cust\"\nrecipients = \"probe\"",
+    );
+    assert_eq!(super::tests::messages(&probed), ["`cust` cannot be asked: mail is uploaded to it"]);
+}

@@ -12,6 +12,7 @@ mod reports;
 mod retrieve;
 mod site;
 mod smtp;
+mod upload;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -58,6 +59,7 @@ pub(crate) struct Couriers {
     mailboxes: Mailboxes,
     reports: reports::Intake,
     smtp: smtp::SmtpCourier,
+    upload: upload::UploadCourier,
     lines: Lines,
     repositories: retrieval::Client,
     keys: RequestKeys,
@@ -83,8 +85,28 @@ impl Couriers {
         let mailboxes = Mailboxes { store: store.clone(), hostname, started };
         let Outward { smtp, lines, repositories, discovery, keys, gate, signers, budgets } = outward;
         let smtp = smtp::SmtpCourier { client: smtp, hosts, store: store.clone(), discovery };
+        let upload = upload::UploadCourier {
+            client: repositories.clone(),
+            keys: keys.clone(),
+            store: store.clone(),
+            underway: upload::Underway::default(),
+        };
         let reports = reports::Intake::new(store.clone(), archive);
-        Self { router, mailboxes, reports, smtp, lines, repositories, keys, store, filters, gate, signers, budgets }
+        Self {
+            router,
+            mailboxes,
+            reports,
+            smtp,
+            upload,
+            lines,
+            repositories,
+            keys,
+            store,
+            filters,
+            gate,
+            signers,
+            budgets,
+        }
     }
 
     async fn deliver(&self, delivery: Delivery, line: JobLine) -> DeliveryEnd {
@@ -97,7 +119,11 @@ impl Couriers {
             },
             Route::Site(site) => site::keep(site, line).await,
             Route::OnDemand(domain) => on_demand::deliver(&self.smtp, &self.lines, domain, &delivery, line).await,
-            Route::Mx(_) | Route::Relay(_) | Route::Lmtp(_) => self.smtp.deliver(&delivery, line).await,
+            Route::Relay(name) => match self.smtp.hosts.custodian(name) {
+                Some(custodian) => self.upload.deliver(&delivery, &custodian, line).await,
+                None => self.smtp.deliver(&delivery, line).await,
+            },
+            Route::Mx(_) | Route::Lmtp(_) => self.smtp.deliver(&delivery, line).await,
         }
     }
 }

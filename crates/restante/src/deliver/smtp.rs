@@ -25,6 +25,7 @@ use store::Store;
 use tracing::info;
 
 use super::convert::{self, NotConverted};
+use super::upload::Custodian;
 use crate::config::{Config, HostName, Lmtp, LmtpEndpoint, Relay, RelayTls};
 use crate::live::Live;
 use crate::private;
@@ -42,6 +43,7 @@ pub(crate) struct Hosts(Live<Tables>);
 
 struct Tables {
     relays: BTreeMap<String, Relay>,
+    uploads: BTreeMap<String, Custodian>,
     lmtp: BTreeMap<String, Lmtp>,
     convert_8bit: bool,
 }
@@ -60,6 +62,11 @@ impl Hosts {
         self.0.get().convert_8bit
     }
 
+    /// The custodian that mail for this relay is uploaded to, where it is such a relay.
+    pub(super) fn custodian(&self, relay: &str) -> Option<Custodian> {
+        self.0.get().uploads.get(relay).cloned()
+    }
+
     /// Where a route leads; an error names what is missing.
     pub(crate) fn destination(&self, route: &Route) -> Result<Destination, String> {
         let tables = self.0.get();
@@ -67,6 +74,7 @@ impl Hosts {
             Route::Mx(domain) => Ok(Destination::exchangers_of(domain.clone())),
             Route::Relay(name) => match tables.relays.get(name) {
                 Some(relay) => relay_destination(relay),
+                None if tables.uploads.contains_key(name) => Err(format!("to the relay \"{name}\" mail is uploaded")),
                 None => Err(format!("the configuration has no relay \"{name}\" any more")),
             },
             Route::Lmtp(name) => match tables.lmtp.get(name) {
@@ -83,7 +91,12 @@ impl Hosts {
 impl Tables {
     fn of(config: &Config) -> Self {
         let convert_8bit = config.transfer.convert_8bit;
-        Self { relays: config.relays.clone(), lmtp: config.lmtp.clone(), convert_8bit }
+        let uploads = config.uploads.iter().map(|(name, host)| {
+            let sites = config.sites_at(host).cloned().collect();
+            (name.clone(), Custodian { host: host.clone(), sites })
+        });
+        let uploads = uploads.collect();
+        Self { relays: config.relays.clone(), uploads, lmtp: config.lmtp.clone(), convert_8bit }
     }
 }
 

@@ -18,6 +18,7 @@ use crate::reference::{Reference, signature_input};
 use crate::sign::{SigningKey, VerifyingKey};
 use crate::stored::{LineEnds, split_stored, split_stored_lf};
 use crate::tests::{domain, secs};
+use crate::upload::parse_offset;
 use crate::uri::Uri;
 use crate::verify::{Outcome, Parsed, Receiver, Refusal, Session, Verified};
 
@@ -259,6 +260,7 @@ pub(super) fn request(input: &Value) -> Value {
         host: &host,
         path_and_query: text(input, "path_and_query"),
         content_digest: input["body"].as_str().and(digest),
+        upload_offset: input["fields"]["upload-offset"].as_str().and_then(parse_offset),
     };
     let fields = &input["fields"];
     let presented = match message_signature::parse(text(fields, "signature-input"), text(fields, "signature")) {
@@ -292,6 +294,7 @@ pub(super) fn bundle(input: &Value) -> Value {
                 host: &manifest.host,
                 path_and_query: BUNDLE_PATH,
                 content_digest: Some(&digest),
+                upload_offset: None,
             };
             let line = signature.strip_prefix("Signature-Input: tbr1=").and_then(|rest| rest.split_once("\r\n"));
             json!({

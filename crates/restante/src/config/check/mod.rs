@@ -76,7 +76,8 @@ fn whole(root: Cursor<'_>, origin: &Path) -> Option<Config> {
     admin.finish();
     let landlock = root.choice("landlock", &LANDLOCK);
     let log = log(root.child("log"));
-    let (relays, lmtp) = (peers::relays(&root), peers::lmtp(&root));
+    let ((relays, uploads), lmtp) = (peers::relays(&root), peers::lmtp(&root));
+    let hops: BTreeSet<&String> = relays.keys().chain(uploads.keys()).collect();
     let milters = peers::milters(&root);
     let listeners = listeners(&root);
     let tls = tls(&root);
@@ -90,14 +91,15 @@ fn whole(root: Cursor<'_>, origin: &Path) -> Option<Config> {
     let budgets = tuning::budgets(root.child("budgets"));
     let (limits, store) = (tuning::limits(root.child("limits")), tuning::store(root.child("store")));
 
-    let custodians = sites::custodians(&root, &domains, &relays);
+    let custodians = sites::custodians(&root, &domains, &hops);
+    sites::check_uploads(&root, &uploads, &custodians);
 
     check_listeners(&listeners, tls.as_ref(), acme.is_some());
     check_repository(&listeners, &domains);
-    check_routes(&domains, &relays, &lmtp);
+    check_routes(&domains, &hops, &relays, &lmtp);
     check_postmaster(&domains, postmaster.is_some());
-    if let Some(name) = smart_host.as_ref().filter(|name| !relays.contains_key(&name.value)) {
-        root.mistake("smart_host", format!("there is no [[relay]] named `{}`", name.value), &names_of(&relays));
+    if let Some(name) = smart_host.as_ref().filter(|name| !hops.contains(&name.value)) {
+        root.mistake("smart_host", format!("there is no [[relay]] named `{}`", name.value), &names_of(&hops));
     }
     root.finish();
     let (listeners, domains) = (finish_all(listeners), finish_all(domains));
@@ -117,6 +119,7 @@ fn whole(root: Cursor<'_>, origin: &Path) -> Option<Config> {
         },
         domains: domains.into_iter().map(|domain| (domain.name.clone(), domain)).collect(),
         relays,
+        uploads,
         lmtp,
         custodians,
         milters,
@@ -524,27 +527,44 @@ fn complete_aliases(
 }
 
 /// Do the names of next hops and LMTP servers exist?
-fn check_routes(domains: &Read<'_, LocalDomain>, relays: &BTreeMap<String, Relay>, lmtp: &BTreeMap<String, Lmtp>) {
+fn check_routes(
+    domains: &Read<'_, LocalDomain>,
+    hops: &BTreeSet<&String>,
+    relays: &BTreeMap<String, Relay>,
+    lmtp: &BTreeMap<String, Lmtp>,
+) {
     for (table, domain) in domains {
         let missing = match &domain.deliver {
-            Deliver::Relay(name) if !relays.contains_key(name) => Some(("relay", name, names_of(relays))),
-            Deliver::Lmtp(name) if !lmtp.contains_key(name) => Some(("lmtp", name, names_of(lmtp))),
+            Deliver::Relay(name) if !hops.contains(name) => Some(("relay", name, names_of(hops))),
+            Deliver::Lmtp(name) if !lmtp.contains_key(name) => Some(("lmtp", name, names_of(lmtp.keys()))),
             _ => None,
         };
         if let Some((kind, name, help)) = missing {
             table.mistake("deliver", format!("there is no [[{kind}]] named `{name}`"), &help);
         }
-        if let Some(name) = domain.pass_offers_to.as_ref().filter(|name| !relays.contains_key(*name)) {
-            table.mistake("pass_offers_to", format!("there is no [[relay]] named `{name}`"), &names_of(relays));
+        if let (Deliver::Relay(name), Recipients::Probe) = (&domain.deliver, &domain.recipients)
+            && hops.contains(name)
+            && !relays.contains_key(name)
+        {
+            let help = "name the recipients by a list or a file, or write \"any\"";
+            table.mistake("recipients", format!("`{name}` cannot be asked: mail is uploaded to it"), help);
+        }
+        let to = domain.pass_offers_to.as_ref();
+        if let Some(name) = to.filter(|name| hops.contains(*name) && !relays.contains_key(*name)) {
+            table.mistake("pass_offers_to", format!("`{name}` takes no offers: mail is uploaded to it"), "name an MX");
+        } else if let Some(name) = to.filter(|name| !relays.contains_key(*name)) {
+            let known = names_of(relays.keys());
+            table.mistake("pass_offers_to", format!("there is no [[relay]] named `{name}`"), &known);
         }
     }
 }
 
-fn names_of<T>(known: &BTreeMap<String, T>) -> String {
+fn names_of(known: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    let known: Vec<String> = known.into_iter().map(|name| name.as_ref().to_owned()).collect();
     if known.is_empty() {
         return "none is configured: add one".into();
     }
-    format!("configured: {}", known.keys().cloned().collect::<Vec<_>>().join(", "))
+    format!("configured: {}", known.join(", "))
 }
 
 /// Mail for postmaster must go somewhere (RFC 5321 §4.5.1). Mailboxes that are made on demand always can.

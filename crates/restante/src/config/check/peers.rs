@@ -13,9 +13,16 @@ use crate::config::read::{Cursor, Server};
 use crate::config::values::HostName;
 use crate::config::{Lmtp, LmtpEndpoint, Login, Milter, Outgoing, Relay, RelayTls, Resolver, WithoutVerdict};
 
-/// `[[relay]]`, by name.
-pub(super) fn relays(root: &Cursor<'_>) -> BTreeMap<String, Relay> {
-    by_name(root.children("relay"), relay, |relay| &relay.name)
+/// `[[relay]]`, by name: those that take mail by SMTP, and the custodians that it is uploaded to.
+pub(super) fn relays(root: &Cursor<'_>) -> (BTreeMap<String, Relay>, BTreeMap<String, Domain>) {
+    let (mut relays, mut uploads) = (BTreeMap::new(), BTreeMap::new());
+    for (name, hop) in by_name(root.children("relay"), next_hop, NextHop::name) {
+        match hop {
+            NextHop::Smtp(relay) => drop(relays.insert(name, relay)),
+            NextHop::Upload(_, custodian) => drop(uploads.insert(name, custodian)),
+        }
+    }
+    (relays, uploads)
 }
 
 /// `[[lmtp]]`, by name.
@@ -57,6 +64,41 @@ pub(super) fn custodian(table: &Cursor<'_>, host: &Domain, usual_port: u16) -> O
     let login = login(table, tls);
     let (name, port) = (host.to_string(), port.unwrap_or(usual_port));
     Some(Relay { name, host: HostName::Name(host.clone()), port, tls: tls?, login, tbr: false })
+}
+
+enum NextHop {
+    Smtp(Relay),
+    /// Its name, and the custodian's repository host.
+    Upload(String, Domain),
+}
+
+impl NextHop {
+    fn name(&self) -> &String {
+        match self {
+            Self::Smtp(relay) => &relay.name,
+            Self::Upload(name, _) => name,
+        }
+    }
+}
+
+fn next_hop(table: &Cursor<'_>) -> Option<NextHop> {
+    let custodian: Option<Domain> = table.get("custodian");
+    let relay = relay(table);
+    if !table.has("custodian") {
+        if !table.has("host") {
+            let help =
+                "add a line such as: host = \"smtp.provider.example\"; a custodian that mail is uploaded to: custodian";
+            table.mistake("name", "[[relay]] lacks `host`", help);
+        }
+        return relay.map(NextHop::Smtp);
+    }
+    for field in ["host", "port", "tls", "username", "password_file", "tbr"] {
+        if table.has(field) {
+            let message = format!("`{field}` is for a relay by SMTP: to this one mail is uploaded over HTTPS");
+            table.mistake(field, message, "leave it out, or leave out `custodian`");
+        }
+    }
+    Some(NextHop::Upload(table.get("name")?, custodian?))
 }
 
 fn relay(table: &Cursor<'_>) -> Option<Relay> {

@@ -1,6 +1,6 @@
 //! Sites that are connected some of the time: domains that wait here for theirs, and custodians where ours wait.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::Read;
 use super::peers;
 use super::raw::{RawDeliver, RawRecipients};
 use crate::config::read::{Cursor, FromToml, Wrong};
-use crate::config::{Custodian, Deliver, DomainSite, LocalDomain, Network, Relay, Schedule, TimeOfDay, Way};
+use crate::config::{Custodian, Deliver, DomainSite, LocalDomain, Network, Schedule, TimeOfDay, Way};
 
 /// Shortest time between two questions.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -85,18 +85,28 @@ fn keys(table: &Cursor<'_>) -> Option<BTreeMap<Selector, VerifyingKey>> {
 pub(super) fn custodians(
     root: &Cursor<'_>,
     domains: &Read<'_, LocalDomain>,
-    relays: &BTreeMap<String, Relay>,
+    hops: &BTreeSet<&String>,
 ) -> Vec<Custodian> {
     let read = |table: Cursor<'_>| {
         let custodian = custodian(&table, domains);
-        if let Some(name) = custodian.as_ref().and_then(|c| c.relay.as_ref()).filter(|name| !relays.contains_key(*name))
-        {
-            table.mistake("relay", format!("there is no [[relay]] named `{name}`"), &super::names_of(relays));
+        if let Some(name) = custodian.as_ref().and_then(|c| c.relay.as_ref()).filter(|name| !hops.contains(*name)) {
+            table.mistake("relay", format!("there is no [[relay]] named `{name}`"), &super::names_of(hops));
         }
         table.finish();
         custodian
     };
     root.children("custodian").into_iter().filter_map(read).collect()
+}
+
+/// What is uploaded is signed by the domains whose custodian that is.
+pub(super) fn check_uploads(root: &Cursor<'_>, uploads: &BTreeMap<String, Domain>, custodians: &[Custodian]) {
+    for (name, host) in uploads {
+        if !custodians.iter().any(|custodian| custodian.host == *host && custodian.way == Way::Reference) {
+            let message = format!("[[relay]] `{name}`: {host} is no custodian of a domain here");
+            let help = format!("add [[custodian]] with host = \"{host}\", or change `custodian` of the [[relay]]");
+            root.mistake("relay", message, &help);
+        }
+    }
 }
 
 fn custodian(table: &Cursor<'_>, domains: &Read<'_, LocalDomain>) -> Option<Custodian> {

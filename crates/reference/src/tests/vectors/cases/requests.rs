@@ -1,6 +1,6 @@
 //! Signed requests.
 
-use mail::Domain;
+use mail::{Domain, Xuid};
 use serde_json::{Value, json};
 
 use super::{bad, ok};
@@ -8,6 +8,7 @@ use crate::claims::CLAIMS_PATH;
 use crate::message_signature::{Fields, KeyId, Nonce, Request, Signer, content_digest, sign};
 use crate::tests::vectors::{Case, File, judge};
 use crate::tests::{NOW, domain, facts_of, key_of, secs, uri_at};
+use crate::upload::upload_path;
 
 const BODY: &str = "{\"v\":1,\"instance\":\"AQEBAQEBAQEBAQEBAQEBAQ\",\"claims\":[]}";
 
@@ -19,7 +20,8 @@ fn request(method: &str, body: Option<&str>, signers: &[&str]) -> Value {
         None => uri_at("tbr.a.example").path_and_query(),
     };
     let digest = body.map(|body| content_digest(body.as_bytes()));
-    let covered = Request { method, host: &host, path_and_query: &path, content_digest: digest.as_deref() };
+    let content_digest = digest.as_deref();
+    let covered = Request { method, host: &host, path_and_query: &path, content_digest, upload_offset: None };
     let signers: Vec<Signer> = signers.iter().map(|name| signer(name)).collect();
     let nonces = (0x4e..).map(|octet| Nonce([octet; 16]));
     let Fields { input, signature } = sign(&covered, signers.iter().zip(nonces), secs(NOW)).unwrap();
@@ -32,6 +34,22 @@ fn request(method: &str, body: Option<&str>, signers: &[&str]) -> Value {
             "old._tbr.b.example": "v=TBR1; revoked",
         },
     })
+}
+
+/// A part of an object, from an offset on; its octets are not signed.
+fn part() -> Value {
+    let (host, path) = (domain("tbr.a.example"), upload_path(&Xuid::of(BODY.as_bytes())));
+    let covered = Request {
+        method: "PATCH",
+        host: &host,
+        path_and_query: &path,
+        content_digest: None,
+        upload_offset: Some(4096),
+    };
+    let Fields { input, signature } = sign(&covered, [(&signer("b.example"), Nonce([0x4e; 16]))], secs(NOW)).unwrap();
+    let fields = json!({ "upload-offset": "4096", "signature-input": input, "signature": signature });
+    let unsigned = with(with(get(), "/method", json!("PATCH")), "/path_and_query", json!(path));
+    with(unsigned, "/fields", fields)
 }
 
 fn signer(name: &str) -> Signer {
@@ -94,6 +112,7 @@ fn valid() -> Vec<Case> {
         ok("retrieval of the head", request("HEAD", None, &["b.example"])),
         ok("claims", post()),
         ok("claims of two domains", request("POST", Some(BODY), &["b.example", "c.example"])),
+        ok("a part of an object that is uploaded", part()),
         ok("300 s old", with(get(), "/now", json!(NOW + 300))),
         ok("300 s ahead", with(get(), "/now", json!(NOW - 300))),
         ok(
@@ -122,6 +141,8 @@ fn for_another_request() -> Vec<Case> {
         bad("another method", "does not verify", with(get(), "/method", json!("HEAD"))),
         bad("another host", "does not verify", with(get(), "/host", json!("tbr.other.example"))),
         bad("another grant", "does not verify", swap(get(), "/path_and_query", "RCPT=R0", "RCPT=R1")),
+        bad("another offset", "does not verify", with(part(), "/fields/upload-offset", json!("4097"))),
+        bad("an offset of another form", "does not cover", with(part(), "/fields/upload-offset", json!("04096"))),
         bad("another resource", "does not verify", with(post(), "/path_and_query", json!("/.well-known/tbr/receipts"))),
         bad("another body", "digest", swap(post(), "/body", "\"v\":1", "\"v\": 1")),
         bad("another digest", "digest", swap(post(), "/fields/content-digest", "sha-256=:", "sha-256=:A")),

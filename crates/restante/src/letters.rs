@@ -1,38 +1,43 @@
-//! Mail from a site, at its custodian: taken as if it had been submitted here, once, however often it comes.
+//! Mail from a site, at its custodian: taken as if it had been submitted here, once, however often it comes, and whether in a
+//! bundle (TBR §7.5) or by upload (§7.4).
 //!
 //! What was taken is remembered by a row that wants nothing, as long as a bundle with it may come; of whom it was not taken
 //! for the row tells the site. The site speaks for its own domain only: sender and authors are looked at.
 
-use ::mail::ledger::{Action, Inbound, IndexState, Key, ObjectRef, Outcome, Source, Target};
-use ::mail::object::Checked;
-use ::mail::trace::Reception;
-use ::mail::{Address, Domain, EnhancedStatus, MailParams, QueueId, Recipient, ReferenceId, Timestamp};
 use aws_lc_rs::digest::{SHA256, digest};
+use mail::ledger::{Action, Inbound, IndexState, Key, Leg, ObjectRef, Outcome, RowBody, Source, Target};
+use mail::object::Checked;
+use mail::trace::Reception;
+use mail::{Address, Domain, EnhancedStatus, MailParams, QueueId, Recipient, ReferenceId, Timestamp};
 use policy::scrub::trace_above;
 use queue::port::{Acceptance, Reply, Request};
 use reference::body::Text;
 use reference::bundle::{MailEntry, NotTaken, TakenEntry};
+use reference::pending::MAX_TRACE;
 use smtp::command::{Command, Mail, Rcpt};
+use std::sync::Arc;
 use std::time::Duration;
 use store::StoreError;
+use tokio::sync::Mutex;
 use tracing::info;
 
-use super::Bundles;
 use crate::compose;
 use crate::deliver::facts;
+use crate::receive;
 use crate::remembered::Remembered;
+use crate::repository::arguments;
 use crate::runtime::now;
 
 /// How long what was taken is remembered: a site carries a message for 30 days, and a bundle counts for 30 more.
 const MEMORY: Duration = Duration::from_secs(62 * 24 * 3600);
-/// Before the name in the row that remembers.
+/// Before the name in the row that remembers, however it came.
 const MARK: &str = "bundle/";
 /// Longest header that is looked at.
 const MAX_HEADER: u64 = 256 * 1024;
 
 /// Why an entry is not taken now.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NotNow {
+pub(crate) enum NotNow {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("the queue cannot take more now")]
@@ -42,13 +47,40 @@ pub(super) enum NotNow {
 }
 
 /// An entry that can be read.
-pub(super) struct Letter {
+pub(crate) struct Letter {
     entry: MailEntry,
     queue_id: QueueId,
     memory: ReferenceId,
     mail_from: Option<Address>,
     params: MailParams,
     recipients: Vec<Recipient>,
+}
+
+/// How it came.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Carriage {
+    /// In a file.
+    Bundle,
+    /// Over HTTPS.
+    Upload,
+}
+
+impl Carriage {
+    /// As a Received field has it.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Bundle => "BUNDLE",
+            Self::Upload => "HTTPS",
+        }
+    }
+}
+
+/// Takes it. Clones share what keeps them from taking one message twice.
+#[derive(Clone)]
+pub(crate) struct Letters {
+    reception: Arc<receive::Reception>,
+    /// One at a time is looked for and then taken.
+    taking: Arc<Mutex<()>>,
 }
 
 /// Which recipients it is for, and which not, with the reason.
@@ -59,7 +91,7 @@ struct Sorted {
 
 impl Letter {
     /// Reads an entry of a site's; `None` where it makes no sense.
-    pub(super) fn read(entry: MailEntry, site: &Domain) -> Option<Self> {
+    pub(crate) fn read(entry: MailEntry, site: &Domain) -> Option<Self> {
         let mail = Command::parse(format!("MAIL {}", entry.mail).as_bytes());
         let Ok(Command::Mail(Mail { from: mail_from, params })) = mail else { return None };
         let rcpt = |line: &String| match Command::parse(format!("RCPT {line}").as_bytes()) {
@@ -67,18 +99,18 @@ impl Letter {
             _ => None,
         };
         let recipients: Vec<Recipient> = entry.rcpt.iter().map(rcpt).collect::<Option<_>>()?;
-        // The same in every bundle, and nobody else's.
+        // The same whenever it comes, and nobody else's.
         let name = digest(&SHA256, format!("{site} {}", entry.id).as_bytes());
         let (memory, rest) = name.as_ref().split_first_chunk::<16>()?;
         let queue_id = QueueId::generate(Timestamp::from_secs(entry.at), *rest.first_chunk()?);
         Some(Self { entry, queue_id, memory: ReferenceId(*memory), mail_from, params, recipients })
     }
 
-    pub(super) fn xuid(&self) -> ::mail::Xuid {
+    pub(crate) fn xuid(&self) -> mail::Xuid {
         self.entry.o
     }
 
-    pub(super) fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.entry.l
     }
 
@@ -88,9 +120,13 @@ impl Letter {
     }
 }
 
-impl Bundles {
+impl Letters {
+    pub(crate) fn new(reception: Arc<receive::Reception>) -> Self {
+        Self { reception, taking: Arc::default() }
+    }
+
     /// Is it here already? Then it is remembered from now on, should that have been cut off.
-    pub(super) async fn knows(&self, letter: &Letter, site: &Domain) -> Result<bool, NotNow> {
+    pub(crate) async fn knows(&self, letter: &Letter, site: &Domain) -> Result<bool, NotNow> {
         let store = &self.reception.store;
         let rows = store.load(vec![letter.key(site), Key::Leg(letter.queue_id.clone(), 0)]).await?;
         if rows.iter().any(|row| row.key == letter.key(site)) {
@@ -103,14 +139,42 @@ impl Bundles {
         Ok(!rows.is_empty())
     }
 
-    /// Takes a message whose content has come. Says if it went anywhere.
-    pub(super) async fn take_letter(
+    /// What the site is told of it, if it is here.
+    pub(crate) async fn taken(&self, letter: &Letter, site: &Domain) -> Result<Option<TakenEntry>, NotNow> {
+        if !self.knows(letter, site).await? {
+            return Ok(None);
+        }
+        let row = self.reception.store.load(vec![letter.key(site)]).await?.pop();
+        Ok(row.and_then(|row| match row.body {
+            RowBody::Inbound(inbound) => taken(&inbound, site),
+            RowBody::Leg(_) => None,
+        }))
+    }
+
+    /// Takes it for nobody: the site is told why.
+    pub(crate) async fn refuse(
         &self,
         letter: &Letter,
         site: &Domain,
+        why: (EnhancedStatus, &'static str),
+    ) -> Result<(), NotNow> {
+        let sorted = self.sort(letter, Some(why));
+        self.remember(letter, site, &sorted).await
+    }
+
+    /// Takes a message whose content has come, unless it is here already. Says if it went anywhere.
+    pub(crate) async fn take(
+        &self,
+        letter: &Letter,
+        (site, carriage): (&Domain, Carriage),
         object: ObjectRef,
         checked: Checked,
     ) -> Result<bool, NotNow> {
+        let _one_at_a_time = self.taking.lock().await;
+        if self.knows(letter, site).await? {
+            self.reception.store.discard(&object);
+            return Ok(false);
+        }
         let store = &self.reception.store;
         let refused = self.refusal(letter, site, &object, &checked).await?;
         let sorted = self.sort(letter, refused);
@@ -131,12 +195,14 @@ impl Bundles {
             recipients: sorted.taken.clone(),
             facts: facts(&checked),
             object: object.clone(),
-            prefix: self.prefix(letter, site),
+            prefix: self.prefix(letter, site, carriage),
             seal: String::new(),
             source: Source::Relay,
         };
         match self.reception.custody.ask(Request::Accept(Box::new(acceptance))).await {
-            Reply::Accepted => info!(id = %letter.queue_id, %site, octets = checked.size, "accepted from a bundle"),
+            Reply::Accepted => {
+                info!(id = %letter.queue_id, %site, octets = checked.size, by = carriage.as_str(), "accepted from a site")
+            }
             _ => {
                 store.discard(&object);
                 return Err(NotNow::Queue);
@@ -187,7 +253,7 @@ impl Bundles {
     }
 
     /// Fields to stand above it: ours, and the site's.
-    fn prefix(&self, letter: &Letter, site: &Domain) -> String {
+    fn prefix(&self, letter: &Letter, site: &Domain, carriage: Carriage) -> String {
         let by = &self.reception.desk.hostname;
         let only_recipient = match letter.recipients.as_slice() {
             [recipient] => Some(&recipient.address),
@@ -195,7 +261,8 @@ impl Bundles {
         };
         let (helo, by_name) = (site.as_str(), by.as_str());
         let id = &letter.queue_id;
-        let received = Reception { helo, client: None, by: by_name, with: "BUNDLE", id, only_recipient, at: now() };
+        let with = carriage.as_str();
+        let received = Reception { helo, client: None, by: by_name, with, id, only_recipient, at: now() };
         // What is no trace is left out.
         received.field() + &trace_above(&letter.entry.trace, by).unwrap_or_default()
     }
@@ -225,8 +292,32 @@ impl Bundles {
     }
 }
 
+/// What leaves a site of one of its messages, for these recipients and under this trace; `None` where a limit is in the way.
+pub(crate) fn entry<'a>(
+    key: &Key,
+    leg: &Leg,
+    object: &ObjectRef,
+    recipients: impl Iterator<Item = &'a Recipient>,
+    trace: &str,
+) -> Option<MailEntry> {
+    let mut params = leg.params.clone();
+    if leg.facts.eight_bit {
+        params.body = mail::Body::EightBit;
+    }
+    let entry = MailEntry {
+        id: key.clone(),
+        at: leg.accepted.as_secs(),
+        mail: arguments(&Command::Mail(Mail { from: leg.mail_from.clone(), params })),
+        rcpt: recipients.map(|one| arguments(&Command::Rcpt(Rcpt(one.clone())))).collect(),
+        o: object.xuid,
+        l: object.size,
+        trace: if trace.len() <= MAX_TRACE { trace.to_owned() } else { String::new() },
+    };
+    entry.check().is_ok().then_some(entry)
+}
+
 /// What a row that remembers tells the site.
-pub(super) fn taken(inbound: &Inbound, site: &Domain) -> Option<TakenEntry> {
+pub(crate) fn taken(inbound: &Inbound, site: &Domain) -> Option<TakenEntry> {
     let id = inbound.fingerprint.strip_prefix(MARK).filter(|_| inbound.d == *site)?;
     let failed = inbound.recipients.iter().filter_map(|recipient| match &recipient.state {
         IndexState::Final { outcome, .. } => Some(NotTaken {

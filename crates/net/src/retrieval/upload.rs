@@ -1,0 +1,267 @@
+//! What a site sends to its custodian (TBR §7.4): the list, the octets that the custodian has not got, the list once more.
+//! After a break it goes on from what the custodian says that it has.
+
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use http_body_util::{BodyExt as _, Limited, StreamBody};
+use hyper::body::Frame;
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use hyper::{Method, Request, Response, StatusCode};
+use mail::Domain;
+use reference::body::Revision1;
+use reference::bundle::{MailEntry, MailList, NotTaken};
+use reference::message_signature::Signer;
+use reference::upload::{PART_MEDIA, UPLOAD_OFFSET, upload_path};
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::exchange::{Body, address, unwritable};
+use super::link::is_ours;
+use super::post::{none, refused, unreached};
+use super::signed::signed;
+use super::{Client, NoAnswer, Shared};
+
+/// An attempt that brought this much is no failure, should it break: long objects go over short-lived links.
+const WORTHWHILE: u64 = 64 * 1024;
+/// Times the size that is sent at most over all attempts, and some for small objects.
+const MOST_TIMES: u64 = 4;
+const MOST_EXTRA: u64 = 64 * 1024;
+/// Longest body of an answer to a part; it says nothing.
+const MAX_WORDS: usize = 4096;
+
+/// Octets of an object, in order.
+pub type Octets = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
+
+/// Where an object's octets are read.
+pub trait Source: Sync {
+    /// All of them from this one on.
+    fn read(&self, from: u64) -> impl Future<Output = io::Result<Octets>> + Send;
+}
+
+/// A message that the custodian has taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandedOver {
+    /// For whom it was not.
+    pub failed: Vec<NotTaken>,
+    /// Octets of the object that were sent, those that were sent twice included. The kernel may have had some that a break has
+    /// kept from leaving.
+    pub octets: u64,
+}
+
+impl Client {
+    /// Hands a message over to a custodian, signed by the site's key, and goes on where a break has stopped it.
+    ///
+    /// # Errors
+    /// [`NoAnswer`]: try again later. What the custodian has got by then it keeps for days.
+    pub async fn hand_over(
+        &self,
+        host: &Domain,
+        entry: MailEntry,
+        signer: &Signer,
+        source: &impl Source,
+    ) -> Result<HandedOver, NoAnswer> {
+        let shared = self.shared();
+        let Ok(_place) = shared.uploads.take(host).await else { return Err(none("nothing is uploaded any more")) };
+        let list = MailList { v: Revision1, mail: vec![entry.clone()] };
+        let sent = Arc::default();
+        Upload { client: self, shared: &shared, host, entry, list, signer, source, sent, is_second: false }.run().await
+    }
+}
+
+/// One message on its way.
+struct Upload<'a, S> {
+    client: &'a Client,
+    shared: &'a Shared,
+    host: &'a Domain,
+    entry: MailEntry,
+    list: MailList,
+    signer: &'a Signer,
+    source: &'a S,
+    sent: Arc<AtomicU64>,
+    /// The octets were found to be wrong once.
+    is_second: bool,
+}
+
+/// How one step ended.
+enum Step {
+    Taken(Vec<NotTaken>),
+    /// The custodian has all octets: it is asked once more.
+    Whole,
+    /// It has so many at least, and the rest did not get there.
+    Broken(String),
+    /// Going on makes no sense now.
+    Final(NoAnswer),
+}
+
+impl<S: Source> Upload<'_, S> {
+    async fn run(mut self) -> Result<HandedOver, NoAnswer> {
+        let config = &self.shared.config;
+        let (mut breaks, mut wait) = (0, config.resumption_wait);
+        loop {
+            let before = self.octets();
+            let text = match self.step().await {
+                Step::Taken(failed) => return Ok(HandedOver { failed, octets: self.octets() }),
+                Step::Final(no_answer) => return Err(no_answer),
+                Step::Whole => continue,
+                Step::Broken(text) => text,
+            };
+            debug!(host = %self.host, octets = before, text, "an upload broke off");
+            if self.octets() - before < WORTHWHILE {
+                breaks += 1;
+            } else {
+                (breaks, wait) = (0, config.resumption_wait);
+            }
+            if breaks > config.resumptions || self.is_over_cap() {
+                return Err(none(text));
+            }
+            self.shared.pause(wait).await;
+            wait *= 2;
+        }
+    }
+
+    fn octets(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    fn is_over_cap(&self) -> bool {
+        self.octets() > self.entry.l.saturating_mul(MOST_TIMES).saturating_add(MOST_EXTRA)
+    }
+
+    /// The list, and then as much as it takes.
+    async fn step(&mut self) -> Step {
+        let answer = match self.client.post_mail(self.host, &self.list, self.signer).await {
+            Ok(answer) => answer,
+            Err(no_answer) if no_answer.status.is_none() => return Step::Broken(no_answer.text),
+            Err(no_answer) => return Step::Final(no_answer),
+        };
+        if let Some(taken) = answer.taken.into_iter().next() {
+            return Step::Taken(taken.failed);
+        }
+        match answer.wanted.first() {
+            Some(wanted) => self.part(wanted.at).await,
+            None => Step::Final(none(format!("{} takes neither the message nor its octets now", self.host))),
+        }
+    }
+
+    /// All octets from there on.
+    async fn part(&mut self, at: u64) -> Step {
+        let octets = match self.source.read(at).await {
+            Ok(octets) => octets,
+            Err(error) => return Step::Final(none(format!("the message cannot be read here: {error}"))),
+        };
+        let request = self.request(at, octets);
+        let sent = async { self.shared.send_part(self.host, request?, self.entry.l - at).await };
+        match sent.await {
+            Ok(response) => self.judge(&response),
+            Err(Unsent::Broken(text)) => Step::Broken(text),
+            Err(Unsent::NoAnswer(no_answer)) => Step::Final(no_answer),
+        }
+    }
+
+    fn request(&self, at: u64, octets: Octets) -> Result<Request<Body>, String> {
+        let sent = Arc::clone(&self.sent);
+        let count = move |chunk: &io::Result<Bytes>| {
+            let length = chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+            sent.fetch_add(length, Ordering::Relaxed);
+        };
+        let frames = octets.inspect(count).map(|chunk| chunk.map(Frame::data));
+        let request = Request::builder()
+            .method(Method::PATCH)
+            .uri(upload_path(&self.entry.o))
+            .header(CONTENT_TYPE, PART_MEDIA)
+            .header(CONTENT_LENGTH, self.entry.l - at)
+            .header(UPLOAD_OFFSET, at)
+            .body(StreamBody::new(frames).boxed_unsync())
+            .map_err(unwritable)?;
+        address(signed(request, self.host, None, std::slice::from_ref(self.signer))?, self.host)
+    }
+
+    fn judge(&mut self, response: &Response<()>) -> Step {
+        match response.status() {
+            StatusCode::NO_CONTENT => Step::Whole,
+            // Another connection has got further, or the custodian has forgotten the list: both come out at the next one.
+            status @ (StatusCode::CONFLICT | StatusCode::NOT_FOUND) => {
+                Step::Broken(format!("{} answers {} to a part", self.host, status.as_u16()))
+            }
+            StatusCode::UNPROCESSABLE_ENTITY if !self.is_second => {
+                self.is_second = true;
+                Step::Broken(format!("{} has got other octets than were sent", self.host))
+            }
+            status => Step::Final(refused(self.host, status, response.headers())),
+        }
+    }
+}
+
+/// No answer to a part.
+enum Unsent {
+    Broken(String),
+    NoAnswer(NoAnswer),
+}
+
+impl From<String> for Unsent {
+    fn from(text: String) -> Self {
+        Self::Broken(text)
+    }
+}
+
+impl Shared {
+    /// Sends a part of so many octets; the answer, without its body.
+    async fn send_part(&self, host: &Domain, request: Request<Body>, length: u64) -> Result<Response<()>, Unsent> {
+        let mut connection = match self.pool.take(host).await {
+            Ok(taken) => taken.connection,
+            Err(error) => {
+                let no_answer = unreached(error.into());
+                let is_final = no_answer.bad_certificate;
+                return Err(if is_final { Unsent::NoAnswer(no_answer) } else { Unsent::Broken(no_answer.text) });
+            }
+        };
+        let local = connection.local;
+        // The kernel gives a connection up on which nothing is acknowledged; this is for a custodian that goes on acknowledging.
+        let seconds = length / self.config.minimum_rate.max(1);
+        let limit = self.config.head_time + self.config.rate_grace + Duration::from_secs(seconds);
+        let answered = async {
+            let response = connection.sender.send_request(request).await;
+            let response = response.map_err(|error| format!("the connection to the custodian broke: {error}"))?;
+            let (head, body) = response.into_parts();
+            let words = Limited::new(body, MAX_WORDS).collect().await;
+            let is_read = words.is_ok();
+            Ok::<_, String>((Response::from_parts(head, ()), is_read))
+        };
+        let (response, is_read) = tokio::select! {
+            answered = timeout(limit, answered) => {
+                answered.map_err(|_| "the custodian takes the octets too slowly".to_owned())??
+            }
+            () = self.lost(local) => return Err("the link is a new one".to_owned().into()),
+        };
+        if is_read && response.status() == StatusCode::NO_CONTENT {
+            self.pool.put(host, connection);
+        }
+        Ok(response)
+    }
+
+    /// Ends when the link was renewed and this machine has not got that address any more.
+    async fn lost(&self, local: Option<IpAddr>) {
+        let mut renewals = self.link.watch();
+        loop {
+            // The sender is our own.
+            let _ = renewals.changed().await;
+            if local.is_some_and(|address| !is_ours(address)) {
+                return;
+            }
+        }
+    }
+
+    /// Waits before the next attempt; no longer once there is a new link.
+    pub(super) async fn pause(&self, wait: Duration) {
+        let mut link = self.link.watch();
+        // Both ends are good ones.
+        let _ = timeout(wait, link.changed()).await;
+    }
+}
