@@ -98,10 +98,12 @@ pub(super) fn run(effort: Effort) -> Result<Vec<Figure>> {
     Ok(vec![octets, octets_after, rcpt, content])
 }
 
-/// Stock, but for the check of headers, and for no pause after ten errors of a session.
+/// Stock, but for the check of headers, and for no pauses after ten errors of a session, and when more messages come in than
+/// go out.
 fn postfix_site() -> Site {
     Site::new("mx.p.example", &["p.example"])
         .stock_timers()
         .line("smtpd_error_sleep_time = 0")
+        .line("in_flow_delay = 0")
         .line("header_checks = regexp:/etc/postfix/unwanted")
 }
