@@ -1,10 +1,14 @@
 //! Bad links: slow ones, ones that lose packets, ones that are down; and what came over them.
 //!
-//! By what the kernel has without netem: a token bucket, a random drop in the packet filter, and the link itself.
+//! By what the kernel has without netem: a token bucket, a random drop in the packet filter, a TUN device, and the link itself.
 
-use anyhow::{Context, Result};
+use std::fs;
+use std::time::Duration;
 
-use crate::host::{Host, ipv4, ipv6};
+use anyhow::{Context, Result, ensure};
+
+use crate::host::{Host, Process, ipv4, ipv6};
+use crate::wait;
 
 /// Begins a TCP connection; the answer of the other side.
 const ANSWER: &str = "tcp flags & (syn | ack) == syn | ack";
@@ -51,6 +55,25 @@ impl Host {
         let chain = format!("chain in {{\ntype filter hook input priority 0\n{rule}\n}}");
         let table = format!("table inet loss {{\n{chain}\n}}\n");
         self.run_with_input(&["nft", "-f", "-"], table.as_bytes()).map(drop)
+    }
+
+    /// Makes everything that this host sends wait before it leaves, for as long as the process lives: a round trip takes so much
+    /// longer. The link must stay as it is meanwhile.
+    ///
+    /// # Errors
+    /// When the kernel will not have it.
+    pub fn delay(&self, by: Duration) -> Result<Process> {
+        let script = self.room().join("delay.py");
+        fs::write(&script, include_str!("delay.py"))?;
+        let (script, by) = (script.display().to_string(), by.as_millis().to_string());
+        let (v4, v6) = (self.ipv4().to_string(), self.ipv6().to_string());
+        let mut process = self.spawn("delay", &["/usr/bin/python3", &script, &by, &v4, &v6])?;
+        let log = wait::until("a link that takes its time", wait::LONG, || {
+            let log = process.log();
+            (log.contains("forwards") || !process.is_alive()).then_some(log)
+        })?;
+        ensure!(log.contains("forwards"), "on {}: {log}", self.name());
+        Ok(process)
     }
 
     /// Unplugs the host.

@@ -1,7 +1,9 @@
 //! The sandbox itself: names resolve, sockets of the test are inside, nothing outlives it; nginx serves over TLS 1.3.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
+use std::net::IpAddr;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use testbed::peers::Nginx;
 use testbed::{Record, Sandbox, wait};
@@ -47,6 +49,30 @@ fn names_resolve_and_everything_ends_with_it() {
     }
     drop((other, sandbox));
     assert!(!folder.exists());
+}
+
+#[test]
+fn a_far_host_is_as_far_by_either_protocol_until_it_is_near_again() {
+    let sandbox = Sandbox::new().unwrap();
+    let (far, other) = (sandbox.host("far.example", &[]).unwrap(), sandbox.host("other.example", &[]).unwrap());
+    let _listener = other.listen(2500).unwrap();
+    let delay = Duration::from_millis(400);
+    let connect = |to: IpAddr| {
+        let begun = Instant::now();
+        let answer = far.connect((to, 2500));
+        // Nobody listens by IPv6: to be told so takes a round trip, too.
+        let refused =
+            |error: anyhow::Error| error.downcast::<io::Error>().unwrap().kind() == io::ErrorKind::ConnectionRefused;
+        assert!(answer.map_or_else(refused, |_| to.is_ipv4()));
+        begun.elapsed()
+    };
+    let link = far.delay(delay).unwrap();
+    for address in [IpAddr::from(other.ipv4()), IpAddr::from(other.ipv6())] {
+        let took = connect(address);
+        assert!(took >= delay, "{address}: {took:?}");
+    }
+    drop(link);
+    wait::until("a near host", wait::LONG, || (connect(other.ipv4().into()) < delay / 2).then_some(())).unwrap();
 }
 
 #[test]
