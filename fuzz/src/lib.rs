@@ -14,12 +14,13 @@ use mail::{Address, Domain};
 use policy::scrub::Scrubber;
 use policy::scrub::trace_above;
 use policy::spf::{self, Answer, Answers, Query, Question, Step};
-use reference::body::JsonBody;
+use reference::body::{JsonBody, Revision1};
 use reference::bundle::{Heard, Kind, MailList, Manifest, TakenList};
 use reference::claims::{ClaimsAnswer, ClaimsRequest, ReceiptsAnswer, ReceiptsRequest};
 use reference::delegate::{DelegateAnswer, DelegateRequest};
 use reference::message_signature::parse as parse_signatures;
 use reference::pending::PendingList;
+use reference::upload::{MailAnswer, parse_offset, parse_path, upload_path};
 use reference::{Block, DomainFacts, DomainRecord, Hop, KeyRecord, OfferLine, Reference, Uri};
 use restante::bundle::archive::{Fault, Found, Name, Reader};
 use smtp::Command;
@@ -48,6 +49,7 @@ pub const TARGETS: &[Target] = &[
     ("pending", pending),
     ("receipts", receipts),
     ("bundle", bundle),
+    ("upload", upload),
     ("delegations", delegations),
     ("spf", spf),
     ("scrub", scrub),
@@ -231,6 +233,28 @@ pub fn receipts(data: &[u8]) {
         assert_eq!(ReceiptsRequest::parse(&again), Ok(request));
     }
     let _ = ReceiptsAnswer::parse(data);
+}
+
+/// What a site's list is answered survives being written anew; it answers a list of its own at most. A path and an offset have one
+/// form.
+pub fn upload(data: &[u8]) {
+    if let Ok(answer) = MailAnswer::parse(data) {
+        let again = answer.encode().expect("what we read, we write");
+        assert_eq!(MailAnswer::parse(&again), Ok(answer.clone()));
+        let nothing = MailList { v: Revision1, mail: Vec::new() };
+        assert_eq!(answer.answers(&nothing), answer.taken.is_empty() && answer.wanted.is_empty());
+    }
+    if let Ok(list) = MailList::parse(data) {
+        let again = list.encode().expect("what we read, we write");
+        assert_eq!(MailList::parse(&again), Ok(list));
+    }
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Some(xuid) = parse_path(text) {
+        assert_eq!(upload_path(&xuid), text);
+    }
+    if let Some(offset) = parse_offset(text) {
+        assert_eq!(offset.to_string(), text);
+    }
 }
 
 /// An archive is read alike however it is cut; its files are as long as they say, and have one name. The first octet says how.

@@ -12,8 +12,10 @@ use crate::wait;
 
 /// Begins a TCP connection; the answer of the other side.
 const ANSWER: &str = "tcp flags & (syn | ack) == syn | ack";
+/// The first packet of one.
+const BEGINNING: &str = "tcp flags & (syn | ack) == syn";
 
-/// What came in over TCP from one port.
+/// What came in over TCP from one port, or to one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counted {
     /// Octets, without the headers of IP and TCP. What TCP itself sent twice counts twice.
@@ -131,19 +133,31 @@ impl Host {
     /// # Errors
     /// When the kernel will not have it.
     pub fn count_from(&self, port: u16) -> Result<()> {
+        self.count(&format!("tcp sport {port}"), ANSWER)
+    }
+
+    /// Begins to count what comes in to this TCP port, instead.
+    ///
+    /// # Errors
+    /// When the kernel will not have it.
+    pub fn count_to(&self, port: u16) -> Result<()> {
+        self.count(&format!("tcp dport {port}"), BEGINNING)
+    }
+
+    fn count(&self, packets: &str, opening: &str) -> Result<()> {
         let mut table = String::from("table inet count {\ncounter opened { }\n");
         for (version, _) in HEADERS {
             table.push_str(&format!("counter {version} {{ }}\n"));
         }
         table.push_str("chain in {\ntype filter hook input priority 0\n");
         for (version, _) in HEADERS {
-            table.push_str(&format!("meta nfproto {version} tcp sport {port} counter name {version}\n"));
+            table.push_str(&format!("meta nfproto {version} {packets} counter name {version}\n"));
         }
-        table.push_str(&format!("tcp sport {port} {ANSWER} counter name opened\n}}\n}}\n"));
+        table.push_str(&format!("{packets} {opening} counter name opened\n}}\n}}\n"));
         self.run_with_input(&["nft", "-f", "-"], table.as_bytes()).map(drop)
     }
 
-    /// What came in since [`Host::count_from`].
+    /// What came in since [`Host::count_from`] or [`Host::count_to`].
     ///
     /// # Errors
     /// When nothing is counted.

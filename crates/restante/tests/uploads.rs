@@ -2,10 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-use testbed::peers::restante::object;
+use std::fs;
+use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use testbed::peers::restante::{object, states};
 use testbed::peers::{PartTime, RestanteConfig};
-use testbed::samples::{awkward, crlf, large};
-use testbed::wait;
+use testbed::powercut::{CutAt, Loss, PowerCut};
+use testbed::samples::{attachment, awkward, crlf, large};
+use testbed::{PackageSet, Sandbox, wait};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_restante");
 
@@ -15,8 +21,12 @@ fn world() -> PartTime {
 }
 
 fn world_with(change: impl Fn(&str, RestanteConfig) -> RestanteConfig) -> PartTime {
+    world_in(Sandbox::new().unwrap(), change)
+}
+
+fn world_in(sandbox: Sandbox, change: impl Fn(&str, RestanteConfig) -> RestanteConfig) -> PartTime {
     let relay = "[[relay]]\nname = \"custodian\"\ncustodian = \"tbr.site.example\"\n";
-    let world = PartTime::start(PROGRAM, |name, config| {
+    let world = PartTime::start_in(sandbox, PROGRAM, |name, config| {
         let config = change(name, config);
         if name == "site" { config.tables(relay).with("", "smart_host", "\"custodian\"") } else { config }
     });
@@ -50,4 +60,234 @@ fn mail_from_a_site_goes_by_upload_and_leaves_its_custodian_by_reference() {
         // The custodian signs in the site's name.
         assert!(text.contains("tbr=pass") && text.contains("header.d=site.example"), "{text}");
     }
+}
+
+/// Hands a message by bob in at the site.
+fn write_at_site(world: &PartTime, to: &[&str], message: &[u8]) -> String {
+    world.site.send("bob@site.example", to, message).unwrap()
+}
+
+/// What the author at the site is told.
+fn report(world: &PartTime) -> String {
+    let report = world.site.maildir("bob@site.example").wait_for(1, wait::LONG).unwrap().remove(0);
+    String::from_utf8_lossy(&report).into_owned()
+}
+
+#[test]
+fn the_author_hears_whom_it_did_not_reach_and_a_site_speaks_for_its_own_domain_only() {
+    let world = world();
+    let message = by_bob(&awkward("for two"));
+    let id = write_at_site(&world, &["alice@a.example", "nobody@cust.example"], &message);
+    copy_at_origin(&world, &message, 0);
+    let ended = || {
+        let mut ended = states(&world.site.trace(&id).ok()?);
+        ended.sort();
+        (ended == ["failed", "relayed"]).then_some(())
+    };
+    wait::until("both recipients to have an end", wait::LONG, ended).unwrap();
+    let told = report(&world);
+    assert!(told.contains("nobody@cust.example") && told.contains("5.1.1"), "{told}");
+
+    let forged = b"From: ceo@cust.example\r\nSubject: transfer\r\n\r\nPay at once.\r\n";
+    let id = write_at_site(&world, &["alice@a.example"], forged);
+    world.site.wait_for_state(&id, "failed", wait::LONG).unwrap();
+    let told =
+        world.site.maildir("bob@site.example").wait_for_text("the author is not of the site's domain", wait::LONG);
+    assert!(String::from_utf8_lossy(&told.unwrap()).contains("5.7.1"));
+    // Of another sender nothing leaves at all.
+    let id = world.site.send("ceo@cust.example", &["alice@a.example"], &message).unwrap();
+    let trace = world.site.wait_for_state(&id, "failed", wait::LONG).unwrap();
+    assert!(trace.to_string().contains("whose custodian it is"), "{trace:#}");
+    assert_eq!(world.origin.maildir("alice@a.example").messages().len(), 1);
+}
+
+#[test]
+fn what_came_in_a_bundle_is_not_uploaded_once_more() {
+    let mut world = world();
+    let file = world.site.host().room().join("restante.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let text = text.replace("host = \"tbr.site.example\"\n", "host = \"tbr.site.example\"\nrelay = \"custodian\"\n");
+    world.site.stop().unwrap();
+    fs::write(&file, text).unwrap();
+    world.site.run().unwrap();
+    world.custodian.stop().unwrap();
+    let message = by_bob(&large("carried", 100_000));
+    let id = write_at_site(&world, &["alice@a.example"], &message);
+    world.site.wait_for_step(&id, "deferred", wait::LONG).unwrap();
+    let stick = world.sandbox.folder().join("mail.tar");
+    let stick = stick.to_str().unwrap();
+    world.site.json(&["bundle", "export", "site.example", "--out", stick], b"").unwrap();
+    world.custodian.run().unwrap();
+    world.custodian.json(&["bundle", "import", stick], b"").unwrap();
+    copy_at_origin(&world, &message, 0);
+    // The stick seemed lost, and the operator has it sent over the link: not an octet of it is sent.
+    world.site.json(&["queue", "retry", &id], b"").unwrap();
+    let trace = world.site.wait_for_state(&id, "relayed", wait::LONG).unwrap();
+    assert!(trace.to_string().contains("\"octets\":0"), "{trace:#}");
+    let again = world.custodian.json(&["bundle", "import", stick], b"").unwrap();
+    assert_eq!(again["bundles"][0]["known"], 1, "{again:#}");
+    copy_at_origin(&world, &message, 0);
+}
+
+#[test]
+fn a_custodian_killed_in_the_middle_goes_on_with_what_it_has_and_sends_on_once() {
+    const SIZE: usize = 1_500_000;
+    let mut world = world_with(|name, config| match name {
+        "custodian" => config.packages(PackageSet::Firewall),
+        _ => config,
+    });
+    world.custodian.host().count_to(443).unwrap();
+    world.site.host().slow_down("1200kbit").unwrap();
+    let counted = |world: &PartTime| world.custodian.host().counted().unwrap().octets;
+    let message = by_bob(&attachment("over a custodian that falls", SIZE));
+    let id = write_at_site(&world, &["alice@a.example"], &message);
+    let half = || (counted(&world) > SIZE as u64 / 2).then_some(());
+    wait::until("half of the message to be there", wait::LONG, half).unwrap();
+    world.custodian.kill().unwrap();
+    let before = counted(&world);
+    world.custodian.run().unwrap();
+    world.site.wait_for_state(&id, "relayed", wait::LONG).unwrap();
+    copy_at_origin(&world, &message, 0);
+    let after = counted(&world) - before;
+    assert!(after < SIZE as u64 * 9 / 10, "{after} octets came after the fall: it began anew");
+    assert_eq!(world.custodian.json(&["store", "check"], b"").unwrap()["clean"], true);
+}
+
+/// The custodian loses power at this sync, unless the message has arrived before. Whether it has.
+fn arrives_before_cut(world: &mut PartTime, disk: &PowerCut, number: u64, message: &[u8], others: usize) -> bool {
+    disk.plan(CutAt::BeforeSync(number));
+    let id = write_at_site(world, &["alice@a.example"], message);
+    let arrived = || world.origin.maildir("alice@a.example").messages().len() > others;
+    let ended = || (disk.is_cut() || arrived()).then_some(());
+    wait::until("a cut, or the message", wait::LONG, ended).unwrap();
+    let was_cut = disk.is_cut();
+    if was_cut {
+        world.custodian.lose_power(disk, Loss::Everything).unwrap();
+        world.custodian.run().unwrap();
+    } else {
+        disk.plan(CutAt::BeforeSync(u64::MAX));
+    }
+    world.site.wait_for_state(&id, "relayed", wait::LONG).unwrap();
+    copy_at_origin(world, message, others);
+    !was_cut
+}
+
+#[test]
+fn the_power_fails_at_every_sync_of_the_custodian_and_everything_arrives_once() {
+    let sandbox = Sandbox::new().unwrap();
+    // Hosts see disks that were mounted before them.
+    let disk = PowerCut::mount(&sandbox.folder().join("disk")).unwrap();
+    let mut world =
+        world_in(sandbox, |name, config| if name == "custodian" { config.data(disk.path()) } else { config });
+    for number in 1.. {
+        assert!(number < 60, "no end");
+        let message = by_bob(&large(&format!("number {number}"), 80_000));
+        if arrives_before_cut(&mut world, &disk, number, &message, number as usize - 1) {
+            assert!(number > 3, "are the data on the disk?");
+            break;
+        }
+    }
+    assert_eq!(world.custodian.json(&["store", "check"], b"").unwrap()["clean"], true);
+}
+
+#[test]
+fn a_custodian_without_room_puts_mail_off() {
+    let mut world = world_with(
+        |name, config| if name == "custodian" { config.with("store", "quota", "\"100 KB\"") } else { config },
+    );
+    let message = by_bob(&large("too much", 300_000));
+    let id = write_at_site(&world, &["alice@a.example"], &message);
+    let trace = world.site.wait_for_step(&id, "deferred", wait::LONG).unwrap();
+    assert!(trace.to_string().contains("no room"), "{trace:#}");
+    world.custodian.stop().unwrap();
+    world.custodian.set("store", "quota", "\"2 MB\"").unwrap();
+    world.custodian.run().unwrap();
+    world.site.wait_for_state(&id, "relayed", wait::LONG).unwrap();
+    copy_at_origin(&world, &message, 0);
+}
+
+/// Octets that came to the custodian's repository.
+fn counted(world: &PartTime) -> u64 {
+    world.custodian.host().counted().unwrap().octets
+}
+
+/// Octets that a new connection takes on which the site asks for what waits.
+fn octets_of_asking(world: &PartTime) -> u64 {
+    let before = counted(world);
+    world.site.json(&["link", "up"], b"").unwrap();
+    counted(world) - before
+}
+
+/// Octets that a message takes over that connection: its own, two lists and the head of a part.
+fn octets_of_sending(world: &PartTime, message: &[u8]) -> u64 {
+    let before = counted(world);
+    let id = write_at_site(world, &["alice@a.example"], message);
+    world.site.wait_for_state(&id, "relayed", wait::LONG).unwrap();
+    counted(world) - before
+}
+
+/// Lets the link come up again and again, under another address each time, for so many octets, until `is_done`. How often it did.
+fn break_after(world: &PartTime, octets: u64, is_done: impl Fn() -> bool) -> u8 {
+    let end = Instant::now() + wait::LONG;
+    for number in 0..50 {
+        world.site.host().dial_in(100 + number).unwrap();
+        let begun = counted(world);
+        let hook = world.site.command(&["link", "up"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let mut hook = hook.unwrap();
+        let closes = || (is_done() || counted(world) - begun > octets).then_some(());
+        wait::until("the window to close", wait::LONG, closes).unwrap();
+        if is_done() {
+            hook.wait().unwrap();
+            return number + 1;
+        }
+        assert!(Instant::now() < end, "{number} windows were not enough");
+        world.site.host().unplug().unwrap();
+        thread::sleep(Duration::from_millis(500));
+        hook.kill().unwrap();
+        hook.wait().unwrap();
+    }
+    panic!("fifty windows were not enough");
+}
+
+#[test]
+fn over_a_slow_link_that_breaks_a_message_gets_out_and_next_to_nothing_is_sent_twice() {
+    const SIZE: usize = 256 * 1024;
+    // Some 14 seconds of 64 kbit/s.
+    const WINDOW: u64 = 110_000;
+    let mut world = world_with(|name, config| match name {
+        "custodian" => config.packages(PackageSet::Firewall),
+        // What is tried by itself is not what is measured.
+        _ => config.with("queue", "retry_first", "\"10m\"").with("queue", "retry_longest", "\"10m\""),
+    });
+    world.custodian.host().count_to(443).unwrap();
+    let messages = ["while it lasts", "while it breaks"].map(|subject| by_bob(&attachment(subject, SIZE)));
+    world.site.host().slow_down("64kbit").unwrap();
+    // The first connection knows no TLS session yet.
+    octets_of_asking(&world);
+    let asking = octets_of_asking(&world);
+    // What TCP sends twice by itself over such a link is part of both.
+    let whole = octets_of_sending(&world, &messages[0]);
+    let small = by_bob(&large("next to nothing", 0));
+    let listing = octets_of_sending(&world, &small) - small.len() as u64;
+
+    world.site.host().unplug().unwrap();
+    let id = write_at_site(&world, &["alice@a.example"], &messages[1]);
+    world.site.wait_for_step(&id, "deferred", wait::LONG).unwrap();
+    let before = world.custodian.host().counted().unwrap();
+    let is_done = || world.site.trace(&id).is_ok_and(|trace| states(&trace).iter().all(|state| state == "relayed"));
+    let windows = break_after(&world, WINDOW, is_done);
+    let after = world.custodian.host().counted().unwrap();
+    let (all, connections) = (after.octets - before.octets, after.connections - before.connections);
+    // A break costs a connection, a list and the head of a part besides; what is deducted has one list more.
+    let apart = connections * asking + u64::from(windows - 1) * listing;
+    let again = all.saturating_sub(whole + apart);
+    let percent = again as f64 * 100.0 / whole as f64;
+    println!(
+        "{windows} windows, {connections} connections: {all} octets of TCP for {whole}, {apart} of them for connections \
+         ({asking} each) and lists ({listing} each), {again} came again ({percent:.2} %)"
+    );
+    copy_at_origin(&world, &messages[1], 2);
+    assert!(windows >= 3, "the link broke {windows} times");
+    assert!(percent <= 3.0, "{percent:.2} % of the message came again");
+    world.site.stop().unwrap();
 }

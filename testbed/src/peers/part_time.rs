@@ -32,7 +32,18 @@ impl PartTime {
     /// # Errors
     /// When one of them does not start.
     pub fn start(program: &str, change: impl Fn(&str, RestanteConfig) -> RestanteConfig) -> Result<Self> {
-        let sandbox = Sandbox::new()?;
+        Self::start_in(Sandbox::new()?, program, change)
+    }
+
+    /// The same in a sandbox that was prepared.
+    ///
+    /// # Errors
+    /// When one of them does not start.
+    pub fn start_in(
+        sandbox: Sandbox,
+        program: &str,
+        change: impl Fn(&str, RestanteConfig) -> RestanteConfig,
+    ) -> Result<Self> {
         let config = |name: &str, domain: &str| RestanteConfig::new(program, name, &[domain]).users(&["alice", "bob"]);
         let origin = change("origin", config("mx.a.example", "a.example"));
         let origin = Restante::start(&sandbox, origin)?;

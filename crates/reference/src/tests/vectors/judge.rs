@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::block::Block;
 use crate::body::JsonBody;
-use crate::bundle::{BUNDLE_PATH, Manifest, verify as verify_bundle};
+use crate::bundle::{BUNDLE_PATH, MailList, Manifest, verify as verify_bundle};
 use crate::claims::{ClaimsAnswer, ClaimsRequest, ReceiptsAnswer, ReceiptsRequest};
 use crate::delegate::{DelegateAnswer, DelegateRequest};
 use crate::hop::{Hop, HopMode, Link};
@@ -18,7 +18,7 @@ use crate::reference::{Reference, signature_input};
 use crate::sign::{SigningKey, VerifyingKey};
 use crate::stored::{LineEnds, split_stored, split_stored_lf};
 use crate::tests::{domain, secs};
-use crate::upload::parse_offset;
+use crate::upload::{MailAnswer, parse_offset};
 use crate::uri::Uri;
 use crate::verify::{Outcome, Parsed, Receiver, Refusal, Session, Verified};
 
@@ -232,7 +232,7 @@ fn show_key(record: &KeyRecord) -> Value {
     }
 }
 
-/// `claims.json`, `receipts.json` and `delegations.json`
+/// `claims.json`, `receipts.json`, `delegations.json` and `uploads.json`
 pub(super) fn body(input: &Value) -> Value {
     let body = text(input, "body").as_bytes();
     let written = match text(input, "kind") {
@@ -240,6 +240,8 @@ pub(super) fn body(input: &Value) -> Value {
         "claims answer" => ClaimsAnswer::parse(body).and_then(|b| b.encode()),
         "receipts request" => ReceiptsRequest::parse(body).and_then(|b| b.encode()),
         "delegate request" => DelegateRequest::parse(body).and_then(|b| b.encode()),
+        "mail list" => MailList::parse(body).and_then(|b| b.encode()),
+        "mail answer" => MailAnswer::parse(body).and_then(|b| b.encode()),
         "delegate answer" => DelegateAnswer::parse(body).and_then(|b| b.encode()),
         _ => ReceiptsAnswer::parse(body).and_then(|b| b.encode()),
     };

@@ -1,6 +1,6 @@
 //! Claims, receipts, stored messages.
 
-use mail::ReferenceId;
+use mail::{ReferenceId, Xuid};
 use serde_json::{Value, json};
 
 use super::{bad, ok};
@@ -70,6 +70,59 @@ pub(super) fn claims() -> File {
             ok("taken and gone", answer("{\"n\":0,\"is\":\"taken\"},{\"n\":2,\"is\":\"gone\"}")),
             ok("a word of the future is no answer", answer("{\"n\":0,\"is\":\"later\"},{\"n\":1,\"is\":\"granted\"}")),
             bad("no word", "well-formed", answer("{\"n\":0}")),
+        ],
+    }
+}
+
+pub(super) fn uploads() -> File {
+    let xuid = Xuid::of(OBJECT.as_bytes());
+    let entry = format!(
+        "{{\"id\":\"leg/1m8jcqt1efbkkrmt/0\",\"at\":{NOW},\"mail\":\"FROM:<bob@b.example>\",\
+         \"rcpt\":[\"TO:<alice@a.example>\"],\"o\":\"{xuid}\",\"l\":{}}}",
+        OBJECT.len()
+    );
+    let list = |entries: &str| json!({ "kind": "mail list", "body": format!("{{\"v\":1,\"mail\":[{entries}]}}") });
+    let changed = |from: &str, to: &str| {
+        assert!(entry.contains(from), "{entry} has no {from}");
+        list(&entry.replacen(from, to, 1))
+    };
+    let answer = |text: &str| json!({ "kind": "mail answer", "body": format!("{{\"v\":1,{text}}}") });
+    let failed = |status: &str| {
+        let one = format!("{{\"rcpt\":\"x@a.example\",\"status\":\"{status}\",\"text\":\"a\\r\\nb\"}}");
+        answer(&format!("\"taken\":[{{\"id\":\"leg/1m8jcqt1efbkkrmt/0\",\"failed\":[{one}]}}]"))
+    };
+    let wanted = |at: &str| answer(&format!("\"taken\":[],\"wanted\":[{{\"o\":\"{xuid}\",\"at\":{at}}}]"));
+    File {
+        name: "uploads.json",
+        title: "Lists of what a site sends, and their answers",
+        about: &[
+            "input.body is the body of POST /.well-known/tbr/mail, also of a mail part of a bundle, or of the answer.",
+            "outcome.understood_as is what is left of it: unknown members dropped, texts cleaned.",
+            "Invalid lists are answered 400, over 256 KiB 413; invalid answers are no answer.",
+            "Whether an answer is one to the list that was posted is not judged here.",
+        ],
+        judge: judge::body,
+        cases: vec![
+            ok("a message", list(&entry)),
+            ok("with trace", changed("\"o\":", "\"trace\":\"Received: x\\r\\n\",\"o\":")),
+            ok("nothing", list("")),
+            bad("no recipient", "indexes", changed("\"TO:<alice@a.example>\"", "")),
+            bad(
+                "a name of another kind",
+                "indexes",
+                changed("leg/1m8jcqt1efbkkrmt/0", "in/SUlJSUlJSUlJSUlJSUlJSQ/b.example"),
+            ),
+            bad("no name at all", "well-formed", changed("leg/1m8jcqt1efbkkrmt/0", "leg")),
+            bad("no XUID", "well-formed", changed(&xuid.to_string(), "AAAA")),
+            bad("negative size", "well-formed", changed("\"l\":", "\"l\":-")),
+            bad("a line that is too long", "longer", changed("FROM:<bob@b.example>", &"x".repeat(2049))),
+            ok("taken", answer("\"taken\":[{\"id\":\"leg/1m8jcqt1efbkkrmt/0\"}]")),
+            ok("taken, but not for all", failed("5.1.1")),
+            ok("octets are wanted", wanted("4096")),
+            ok("neither", answer("\"taken\":[]")),
+            bad("failed for now", "status", failed("4.1.1")),
+            bad("a negative offset", "well-formed", wanted("-1")),
+            bad("an offset that is no whole number", "well-formed", wanted("1.5")),
         ],
     }
 }

@@ -26,6 +26,7 @@ pub(super) fn files() -> Vec<File> {
         bodies::claims(),
         bodies::receipts(),
         bodies::delegations(),
+        bodies::uploads(),
         requests::requests(),
         bundles::bundles(),
         bodies::stored(),
