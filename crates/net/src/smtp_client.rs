@@ -255,14 +255,17 @@ impl Client {
     /// # Errors
     /// [`ConnectError`].
     pub async fn connect(&self, destination: &Destination) -> Result<Session, ConnectError> {
-        let session = |place: &_, known| Session::new(Arc::clone(&self.inner), destination.clone(), place, known);
-        if let Some((place, known)) = self.inner.known(destination).await? {
-            return Ok(session(&place, known));
-        }
-        let Obtained { link, place, .. } = self.inner.obtain(destination, false).await?;
-        let known = Known::of(&link);
-        self.inner.pool.put(link);
-        Ok(session(&place, known))
+        let places = self.inner.places(destination).await?;
+        let found = match self.inner.known(destination, &places).await {
+            Some(found) => found,
+            None => {
+                let Obtained { link, place, .. } = self.inner.obtain(destination, places.clone(), false).await?;
+                let known = Known::of(&link);
+                self.inner.pool.put(link);
+                (place, known)
+            }
+        };
+        Ok(Session::new(Arc::clone(&self.inner), destination.clone(), places, found))
     }
 
     /// The link to the world has come up, maybe as another one: idle connections are not used any more.

@@ -417,6 +417,33 @@ fn a_thief_of_the_uri_gets_what_a_stranger_gets_and_the_domain_gets_its_mail() {
     assert_one_copy(&receiver, "bob@b.example", &message);
 }
 
+/// As by value: one round trip for the envelope and what was offered with it. Then the content, the claim, and the receipt, on
+/// connections that are open.
+#[test]
+fn over_a_long_link_an_offer_takes_one_round_trip_and_the_rest_two() {
+    let sandbox = Sandbox::new().unwrap();
+    let (origin, _receiver) = pair(&sandbox);
+    let round_trip = Duration::from_millis(600);
+    let _link = origin.host().delay(round_trip).unwrap();
+    let times = |number: usize| {
+        let id = origin.send("alice@a.example", &["bob@b.example"], &awkward(&format!("far {number}"))).unwrap();
+        // A session that waited too long for the first look-ups comes again after a pause.
+        let sent = origin.wait_for_state(&id, "delivered", wait::LONG * 3).unwrap();
+        let steps = sent["entries"][0]["steps"].as_array().unwrap();
+        let at = |what| steps.iter().find(|step| step["what"] == what).and_then(|step| step["at"].as_u64()).unwrap();
+        let between = |first, last| Duration::from_millis(at(last) - at(first));
+        (between("issued", "offered"), between("offered", "delivered"))
+    };
+    times(0);
+    // What a busy machine adds says nothing: the first that is quick enough counts.
+    let mut tried = Vec::new();
+    while !tried.last().is_some_and(|(offer, rest)| *offer < round_trip * 2 && *rest < round_trip * 3) {
+        assert!(tried.len() < 8, "{tried:?}");
+        tried.push(times(tried.len() + 1));
+    }
+    assert!(tried.iter().all(|(offer, rest)| *offer >= round_trip && *rest >= round_trip), "{tried:?}");
+}
+
 #[test]
 fn an_exchanger_without_its_domain_s_key_asks_for_the_message_by_value() {
     let sandbox = Sandbox::new().unwrap();

@@ -56,7 +56,8 @@ impl Client {
         let destination = Destination { route, protocol, tls, login: None, asks: MessageTls::AsUsual };
         let Known { capabilities, tls, security } = Known::of(&link);
         let (inner, peer) = (Arc::clone(&self.inner), link.peer.clone());
-        Ok(Session { inner, destination, link: Some(link), reused: false, peer, capabilities, tls, security })
+        let (places, link) = (None, Some(link));
+        Ok(Session { inner, destination, places, link, reused: false, peer, capabilities, tls, security })
     }
 }
 

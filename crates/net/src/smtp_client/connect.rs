@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 use super::link::{Link, Turn};
 use super::pool::{Grant, Kind, Known, Ticket, Where};
 use super::results::Broken;
-use super::route::Place;
+use super::route::{Place, Places};
 use super::{ConnectError, Destination, Inner, Login, MessageTls, Protocol, Route, TlsPolicy};
 use crate::tls::Security;
 use crate::wire::{Clock, Stream, buffered};
@@ -47,20 +47,23 @@ pub(super) struct Obtained {
 
 impl Inner {
     /// What the other end offers, where a connection is open that will do for this destination.
-    pub(super) async fn known(&self, destination: &Destination) -> Result<Option<(Place, Known)>, ConnectError> {
-        let places = self.places(destination).await?;
+    pub(super) async fn known(&self, destination: &Destination, places: &Places) -> Option<(Place, Known)> {
         for place in places.best() {
             if let Some(known) = self.pool.known(&kind_of(destination, place)).await {
-                return Ok(Some((place.clone(), known)));
+                return Some((place.clone(), known));
             }
         }
-        Ok(None)
+        None
     }
 
     /// A connection to the first place that can be had: one that waits to be used, or a new one. What is `eager` opens a
     /// new one rather than to wait.
-    pub(super) async fn obtain(&self, destination: &Destination, eager: bool) -> Result<Obtained, ConnectError> {
-        let mut places = self.places(destination).await?;
+    pub(super) async fn obtain(
+        &self,
+        destination: &Destination,
+        mut places: Places,
+        eager: bool,
+    ) -> Result<Obtained, ConnectError> {
         for place in places.best() {
             if let Some(link) = self.pool.take(&kind_of(destination, place)).await {
                 return Ok(Obtained { link, place: place.clone(), reused: true });

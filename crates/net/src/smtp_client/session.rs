@@ -13,7 +13,7 @@ use smtp::{Capabilities, Reply};
 use super::connect::Obtained;
 use super::link::{Link, Turn};
 use super::pool::Known;
-use super::route::Place;
+use super::route::{Place, Places};
 use super::{ConnectError, Destination, Inner};
 use crate::tls::Security;
 
@@ -22,6 +22,8 @@ use crate::tls::Security;
 pub struct Session {
     pub(super) inner: Arc<Inner>,
     pub(super) destination: Destination,
+    /// Where it is, as was found when it was connected; a second connection looks again.
+    pub(super) places: Option<Places>,
     /// None before the first transaction, and once the connection is lost.
     pub(super) link: Option<Box<Link>>,
     /// It was idle before, and may have been closed meanwhile.
@@ -45,9 +47,15 @@ pub struct Transaction {
 }
 
 impl Session {
-    pub(super) fn new(inner: Arc<Inner>, destination: Destination, place: &Place, known: Known) -> Self {
-        let Known { capabilities, tls, security } = known;
-        Self { inner, destination, link: None, reused: false, peer: place.peer(), capabilities, tls, security }
+    pub(super) fn new(
+        inner: Arc<Inner>,
+        destination: Destination,
+        places: Places,
+        (place, known): (Place, Known),
+    ) -> Self {
+        let (peer, Known { capabilities, tls, security }) = (place.peer(), known);
+        let places = Some(places);
+        Self { inner, destination, places, link: None, reused: false, peer, capabilities, tls, security }
     }
 
     /// Host, address and port, for people.
@@ -148,7 +156,11 @@ impl Session {
         let link = match self.link.take() {
             Some(link) => link,
             None => {
-                let Obtained { link, place, reused } = self.inner.obtain(&self.destination, eager).await?;
+                let places = match self.places.take() {
+                    Some(places) => places,
+                    None => self.inner.places(&self.destination).await?,
+                };
+                let Obtained { link, place, reused } = self.inner.obtain(&self.destination, places, eager).await?;
                 (self.peer, self.reused) = (place.peer(), reused);
                 (self.tls, self.security) = (link.smtp.is_tls(), link.security.clone());
                 self.capabilities = link.smtp.capabilities().clone();
