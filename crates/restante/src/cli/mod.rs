@@ -140,12 +140,16 @@ fn demo(args: &DemoArgs, output: Output) -> Outcome {
 /// waits for another of them.
 const BLOCKING_THREADS: usize = 32;
 
+/// Stack of a thread in octets. A name is validated with the zones above it, one within the other, and a stranger's name may have many:
+/// what is not used costs no memory.
+const STACK: usize = 16 << 20;
+
 /// A runtime for whole servers.
 fn threads() -> Result<tokio::runtime::Runtime, Failure> {
     // The allocator asks for huge pages, and would hold 2 MiB wherever it needs a few KiB: half as much memory again. A kernel
     // that knows none needs no asking.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let built = builder.enable_all().max_blocking_threads(BLOCKING_THREADS).build();
+    let built = builder.enable_all().max_blocking_threads(BLOCKING_THREADS).thread_stack_size(STACK).build();
     built.map_err(|error| Failure::new(format!("cannot start: {error}")))
 }
