@@ -4,7 +4,9 @@
 //! a few thousand mutations of it. A target panics when a promise is broken, and for no other reason.
 
 mod milter;
+mod names;
 mod oracle;
+mod sasl;
 mod session;
 
 use bytes::BytesMut;
@@ -27,7 +29,9 @@ use smtp::Command;
 use smtp::reply::reader::ReplyReader;
 
 pub use milter::{milter_content, milter_reply};
+pub use names::tlsa;
 pub use oracle::smtp_oracle;
+pub use sasl::sasl;
 pub use session::{smtp_client, smtp_server};
 
 /// A target's name and body.
@@ -65,6 +69,8 @@ pub const TARGETS: &[Target] = &[
     ("report_places", report_places),
     ("milter_reply", milter_reply),
     ("milter_content", milter_content),
+    ("tlsa", tlsa),
+    ("sasl", sasl),
 ];
 
 /// What parses as an address or a domain is written back to itself, and cannot break a line.
