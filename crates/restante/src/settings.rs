@@ -249,5 +249,7 @@ pub(crate) fn quotas(config: &Config) -> store::Quotas {
 
 /// What discovery may do.
 pub(crate) fn discovery_config(config: &Config) -> discovery::Config {
-    discovery::Config { session_budget: config.transfer.verification_budget, ..discovery::Config::default() }
+    let transfer = &config.transfer;
+    let (session_budget, bogus) = (transfer.verification_budget, transfer.bogus_patience);
+    discovery::Config { session_budget, bogus, ..discovery::Config::default() }
 }

@@ -4,58 +4,28 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod common {
+    pub(crate) mod forger;
+}
+
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use mail::{Address, Domain, Grant, ReferenceId, Timestamp, Xuid};
-use reference::{RecipientsHash, SigningKey, Statement, Uri};
+use common::forger::{Forger, Forgery, Innocent};
+use mail::Timestamp;
+use reference::SigningKey;
 use testbed::peers::restante::{object, references};
 use testbed::peers::{Middlebox, Restante, RestanteConfig};
 use testbed::samples::{awkward, crlf};
-use testbed::{Host, Record, Sandbox, wait};
+use testbed::{Record, Sandbox, wait};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_restante");
 
 fn config(domains: &[&str]) -> RestanteConfig {
     RestanteConfig::new(PROGRAM, &format!("mx.{}", domains[0]), domains).users(&["alice", "bob"])
-}
-
-/// Somebody who has nothing to do with any of it, and counts who knocks.
-struct Innocent {
-    host: Host,
-    knocks: Arc<AtomicUsize>,
-}
-
-impl Innocent {
-    fn new(sandbox: &Sandbox) -> Self {
-        let host = sandbox.host("innocent.example", &[]).unwrap();
-        let knocks = Arc::new(AtomicUsize::new(0));
-        for port in [25, 443] {
-            let (listener, knocks) = (host.listen(port).unwrap(), Arc::clone(&knocks));
-            thread::spawn(move || {
-                for _ in listener.incoming() {
-                    knocks.fetch_add(1, Ordering::SeqCst);
-                }
-            });
-        }
-        Self { host, knocks }
-    }
-
-    /// Makes a name lead here.
-    fn answers_to(&self, sandbox: &Sandbox, name: &str) {
-        sandbox.publish(&[Record::Host(name.to_owned(), self.host.ipv4(), self.host.ipv6())]).unwrap();
-    }
-
-    fn assert_left_alone(&self) {
-        assert_eq!(self.knocks.load(Ordering::SeqCst), 0, "connections to somebody who has not consented");
-    }
 }
 
 /// The third party in the place of the origin's repository.
@@ -110,79 +80,6 @@ fn who_sits_on_the_path_of_offers_in_clear_gains_nothing_and_nothing_is_lost() {
     innocent.assert_left_alone();
 }
 
-/// Who makes references up: what they say, and whose key signs.
-struct Forger<'a> {
-    host: Host,
-    server: &'a Restante,
-}
-
-/// One made-up reference.
-struct Forgery<'a> {
-    domain: &'a str,
-    selector: &'a str,
-    key: &'a SigningKey,
-    host: &'a str,
-    /// Whom it was signed for.
-    signed_for: &'a str,
-    /// Whom it is sent to.
-    sent_to: &'a str,
-    /// When it was signed, before now.
-    age: Duration,
-}
-
-impl Forger<'_> {
-    /// The reply to the offer.
-    fn offer(&self, forgery: &Forgery<'_>) -> String {
-        let (sender, block) = (format!("alice@{}", forgery.domain), offer(forgery));
-        let mut stream = self.host.connect((self.server.host().ipv4(), 25)).unwrap();
-        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-        let mut reply = || loop {
-            let line = lines.next().unwrap().unwrap();
-            if line.as_bytes().get(3) == Some(&b' ') {
-                return line;
-            }
-        };
-        reply();
-        let mut said = String::new();
-        let rcpt = format!("RCPT TO:<{}>\r\n", forgery.sent_to);
-        for command in ["EHLO mx.x.example\r\n".to_owned(), format!("MAIL FROM:<{sender}>\r\n"), rcpt, block] {
-            stream.write_all(command.as_bytes()).unwrap();
-            said = reply();
-        }
-        said
-    }
-}
-
-/// The TBR line with its block.
-fn offer(forgery: &Forgery<'_>) -> String {
-    let (id, grant) = (ReferenceId(rand()), Grant::new(&rand()).unwrap());
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let issued = Timestamp::from_secs(since.as_secs()).before(forgery.age);
-    let recipient: Address = forgery.signed_for.parse().unwrap();
-    let xuid = Xuid::of(b"From: x\r\n\r\nforged\r\n");
-    let statement = Statement {
-        domain: forgery.domain.parse().unwrap(),
-        selector: forgery.selector.parse().unwrap(),
-        algorithm: forgery.key.algorithm(),
-        id,
-        xuid,
-        size: 19,
-        issued,
-        expires: issued.after(Duration::from_secs(24 * 3600)),
-        to: recipient.domain().unwrap(),
-        mail_from: Some(format!("alice@{}", forgery.domain).parse().unwrap()),
-        recipients: RecipientsHash::compute(&grant, &id, &[recipient]),
-    };
-    let uri = Uri { host: Domain::parse(forgery.host).unwrap(), xuid, grant };
-    format!("TBR 0 {}\r\n{}.\r\n", uri.reveal(), statement.sign(forgery.key).unwrap().encode())
-}
-
-fn rand() -> [u8; 16] {
-    let mut octets = [0; 16];
-    aws_lc_rs::rand::fill(&mut octets).unwrap();
-    octets
-}
-
 fn key(path: &Path) -> SigningKey {
     let pem = fs::read_to_string(path).unwrap();
     let base64: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
@@ -209,6 +106,7 @@ fn references_that_are_made_up_or_aim_at_others_are_refused_before_anybody_is_as
     sandbox.publish(&[Record::Txt("forged._tbr.a.example".to_owned(), record.to_txt())]).unwrap();
     innocent.answers_to(&sandbox, "tbr.victim.example");
 
+    let hour = Duration::from_secs(3600);
     let genuine = Forgery {
         domain: "a.example",
         selector: "k1",
@@ -217,8 +115,8 @@ fn references_that_are_made_up_or_aim_at_others_are_refused_before_anybody_is_as
         signed_for: "bob@c.example",
         sent_to: "bob@c.example",
         age: Duration::ZERO,
+        lifetime: 24 * hour,
     };
-    let hour = Duration::from_secs(3600);
     let attacks = [
         ("forge", Forgery { key: &own, ..genuine }),
         ("poison: a key in unsigned DNS", Forgery { key: &own, selector: "forged", ..genuine }),

@@ -4,6 +4,7 @@
 //! What was published in the sandbox can be taken over, so that servers find each other through signed names. It leaves
 //! to the tests what is asked.
 
+mod liar;
 mod zone;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use crate::packages::PackageSet;
 use crate::sandbox::Sandbox;
 use crate::wait;
 
+pub use liar::{Liar, Lie};
 pub use zone::{Fault, Signing, Zone};
 
 /// Where unbound listens that validates nothing, and where the one that does.

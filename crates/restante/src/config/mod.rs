@@ -572,6 +572,8 @@ pub struct Transfer {
     pub convert_8bit: bool,
     /// Time for verifying an offer within the session.
     pub verification_budget: Duration,
+    /// Names that fail DNSSEC for this long are no temporary failure any more (TBR §5.4).
+    pub bogus_patience: Duration,
     /// Most retrievals at once.
     pub max_retrievals: usize,
     /// Most retrievals at once from one signing domain.
@@ -817,6 +819,7 @@ impl Config {
             ("outgoing.mta_sts", self.outgoing.mta_sts != next.outgoing.mta_sts),
             ("outgoing.probe_lifetime", self.outgoing.probe_lifetime != next.outgoing.probe_lifetime),
             ("transfer.verification_budget", transfer.verification_budget != other.verification_budget),
+            ("transfer.bogus_patience", transfer.bogus_patience != other.bogus_patience),
             ("transfer.max_retrievals", transfer.max_retrievals != other.max_retrievals),
             (
                 "transfer.max_retrievals_per_domain",

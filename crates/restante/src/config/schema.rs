@@ -811,6 +811,12 @@ const TRANSFER: &[Field] = &[
         Default("\"5s\""),
         "For verifying an offer within the SMTP session, at most 1 minute.",
     ),
+    fixed(
+        "bogus_patience",
+        "duration",
+        Default("\"24h\""),
+        "Offers whose sender's names fail DNSSEC are put off for so long (451 4.7.80), then refused (550 5.7.80). From 1 minute to 7 days.",
+    ),
     fixed("max_retrievals", "number", Default("64"), "Most retrievals at once."),
     fixed(
         "max_retrievals_per_domain",

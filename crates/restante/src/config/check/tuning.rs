@@ -73,6 +73,7 @@ pub(super) fn transfer(table: Cursor<'_>) -> Option<Transfer> {
     let fall_back_after_refusals = time(&table, "fall_back_after_refusals", Duration::ZERO..=5 * DAY);
     let fall_back_without_claim = time(&table, "fall_back_without_claim", SECOND..=5 * DAY);
     let verification_budget = time(&table, "verification_budget", SECOND..=MINUTE);
+    let bogus_patience = time(&table, "bogus_patience", MINUTE..=7 * DAY);
     let max_retrievals = at_least(&table, "max_retrievals", 1);
     let max_retrievals_per_domain = at_least(&table, "max_retrievals_per_domain", 1);
     let pause_retrieval = table.get("pause_retrieval");
@@ -93,6 +94,7 @@ pub(super) fn transfer(table: Cursor<'_>) -> Option<Transfer> {
         fall_back_after_refusals: fall_back_after_refusals?,
         fall_back_without_claim: fall_back_without_claim?,
         verification_budget: verification_budget?,
+        bogus_patience: bogus_patience?,
         max_retrievals: max_retrievals?,
         max_retrievals_per_domain: max_retrievals_per_domain?,
         pause_retrieval: pause_retrieval?,
