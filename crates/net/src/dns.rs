@@ -4,6 +4,7 @@
 //! answer means to mail (MX order, implicit MX, null MX) is decided here, once for all sources; connecting
 //! is left to others.
 
+mod dname;
 mod exchange;
 mod judge;
 mod servers;

@@ -10,7 +10,7 @@ use hickory_resolver::net::{DnsError as Semantic, NetError};
 use hickory_resolver::proto::dnssec::Proof;
 use hickory_resolver::proto::dnssec::rdata::{DNSSECRData, NSEC, NSEC3, SigInput};
 use hickory_resolver::proto::op::{DnsResponse, Message, ResponseCode};
-use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType, RecordTypeSet};
 
 use super::NO_RECORDS_TTL;
 use super::servers::{absence, of};
@@ -39,6 +39,7 @@ pub(super) fn judge(name: &Name, kind: RecordType, answer: Result<DnsResponse, N
             Proof::Insecure if denied_from_above(name, &response) => of_answer(name, kind, &response, false),
             // The validator knows no wildcard right below a name that exists.
             Proof::Bogus if is_proven_wildcard(name, kind, &response) => of_answer(name, kind, &response, true),
+            Proof::Bogus if is_denied_beside_dname(name, kind, &response) => of_answer(name, kind, &response, true),
             _ => Verdict::Bogus,
         },
         Err(NetError::Dns(Semantic::DnssecBogus)) => Verdict::Bogus,
@@ -108,6 +109,29 @@ fn is_proven_wildcard(name: &Name, kind: RecordType, message: &Message) -> bool 
         proven_nsec(message, &signature.signer_name).any(|(owner, nsec)| covers(owner, nsec, &next_closer))
     };
     signatures.peek().is_some() && signatures.all(is_covered)
+}
+
+/// Is a type denied at a name by its own record, which says that there is a DNAME too? That keeps it from denying what is below
+/// (RFC 6840 §4.1); the validator takes it for a delegation's, which denies nothing but DS.
+fn is_denied_beside_dname(name: &Name, kind: RecordType, message: &Message) -> bool {
+    let denies = |types: &RecordTypeSet| {
+        let has = |kind| types.contains(kind);
+        has(RecordType::DNAME)
+            && !has(kind)
+            && !has(RecordType::CNAME)
+            && (has(RecordType::SOA) || !has(RecordType::NS))
+    };
+    let by_name = |record: &Record| match &record.data {
+        RData::DNSSEC(DNSSECRData::NSEC(nsec)) => record.name == *name && denies(nsec.type_set()),
+        _ => false,
+    };
+    let by_hash = |(owner, nsec3): (&Name, &NSEC3)| {
+        owner.base_name().zone_of(name) && is_hash_of(owner, nsec3, name) && denies(nsec3.type_set())
+    };
+    let is_proven = |record: &&Record| record.proof == Proof::Secure;
+    message.metadata.response_code == ResponseCode::NoError
+        && message.answers.iter().all(|record| record.name != *name)
+        && (message.authorities.iter().filter(is_proven).any(by_name) || proven_nsec3(message).any(by_hash))
 }
 
 /// NSEC records that this zone signed.
@@ -272,6 +296,25 @@ mod tests {
         assert!(!proven("b.wild.a.example.", signed()), "it ends before");
         assert!(!proven("b.x.wild.a.example.", signed()), "the name is above another");
         assert!(!proven("z.a.example.", soa("a.example.", Proof::Secure)), "signed by nobody");
+    }
+
+    #[test]
+    fn who_has_a_dname_can_lack_other_types_and_says_nothing_about_names_below() {
+        let denied = |owner: &str, types: &[RecordType], code| {
+            let data = NSEC::new(name("z.a.example."), types.iter().copied());
+            let by = record(owner, RData::DNSSEC(DNSSECRData::NSEC(data)), Proof::Secure);
+            let message = message(code, Vec::new(), vec![by]);
+            is_denied_beside_dname(&name("away.a.example."), RecordType::TXT, &message)
+        };
+        let (here, ok) = ("away.a.example.", ResponseCode::NoError);
+        assert!(denied(here, &[RecordType::DNAME, RecordType::A], ok));
+        assert!(denied(here, &[RecordType::DNAME, RecordType::NS, RecordType::SOA], ok), "the top of a zone");
+        assert!(!denied(here, &[RecordType::DNAME, RecordType::NS], ok), "above another zone");
+        assert!(!denied(here, &[RecordType::DNAME, RecordType::TXT], ok), "it is there");
+        assert!(!denied(here, &[RecordType::DNAME, RecordType::CNAME], ok), "it is elsewhere");
+        assert!(!denied(here, &[RecordType::A], ok), "for the validator to judge");
+        assert!(!denied("a.example.", &[RecordType::DNAME], ok), "below");
+        assert!(!denied(here, &[RecordType::DNAME], ResponseCode::NXDomain));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Validation by DNSSEC (RFC 4033 to 4035, 5155, 6840): secure, insecure, or bogus.
 //!
 //! Signatures and denials are checked by hickory's validator, one owner name at a time: a chain of CNAMEs is followed
-//! here, each link proven on its own, because an answer that spans zones has the proofs of all of them in one heap.
+//! here, each link proven on its own, because an answer that spans zones has the proofs of all of them in one heap. Where a
+//! DNAME leads elsewhere that record is proven, and what it says of the name is worked out here (RFC 6672): nobody signs the CNAME
+//! that name servers make of it.
 //! What that validator lets through is looked at once more ([`judge`]): an answer counts as insecure only where the
 //! name's own zone is, whatever else an answer has in it.
 //!
@@ -19,14 +21,15 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer as _};
 use hickory_resolver::proto::dnssec::TrustAnchors;
 use hickory_resolver::proto::op::{DnsRequest, DnsRequestOptions, DnsResponse, Message, Query};
-use hickory_resolver::proto::rr::{Name, Record, RecordType};
+use hickory_resolver::proto::rr::rdata::CNAME;
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use moka::Expiry;
 use moka::future::Cache;
 use tokio::time::timeout;
 
 use super::judge::{Proven, Verdict, judge};
 use super::servers::{Kept, Key, Servers, key};
-use super::{DnsError, Found, MAX_ALIASES, alias};
+use super::{DnsError, Found, MAX_ALIASES, alias, dname};
 
 /// Outcomes that are kept.
 const CAPACITY: u64 = 16_384;
@@ -111,6 +114,17 @@ impl Validator {
             let kept = self.servers.answer(&name, kind).await;
             let kept = kept.map_err(|silence| DnsError::Temporary(silence.to_string()))?;
             journal.note(key(&name, kind), kept.at);
+            if let Some(owner) = dname::above(&kept.message.answers, &name) {
+                let link = self.prove(&owner, RecordType::DNAME, journal).await?;
+                (secure, ttl) = (secure && link.secure, ttl.min(link.ttl));
+                let next = dname::leads_to(&link.records, &owner, &name)
+                    .ok_or_else(|| DnsError::Temporary(format!("the DNAME at {owner} leads {name} nowhere")))?;
+                if kind == RecordType::CNAME {
+                    return Ok(Found { records: vec![RData::CNAME(CNAME(next))], exists: true, secure, ttl });
+                }
+                name = next;
+                continue;
+            }
             let is_alias = kind != RecordType::CNAME && alias(&kept.message.answers, &name).is_some();
             let link = self.prove(&name, if is_alias { RecordType::CNAME } else { kind }, journal).await?;
             (secure, ttl) = (secure && link.secure, ttl.min(link.ttl));
@@ -223,6 +237,7 @@ fn relevant(kept: &Kept, query: &Query) -> Message {
     let age = u32::try_from(kept.at.elapsed().as_secs()).unwrap_or(u32::MAX);
     for record in message.answers.iter_mut().chain(&mut message.authorities) {
         record.ttl = record.ttl.saturating_sub(age);
+        dname::canonical(record);
     }
     message
 }
