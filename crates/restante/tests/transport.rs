@@ -19,7 +19,12 @@ fn restante(name: &str) -> RestanteConfig {
 
 /// A web server for the policy of p.example.
 fn policy_host(sandbox: &Sandbox, mode: &str) -> Nginx {
-    let web = Nginx::start(sandbox, "mta-sts.p.example").unwrap();
+    policy_at(sandbox, "mta-sts.p.example", mode)
+}
+
+/// The same with another name, which stands in its certificate.
+fn policy_at(sandbox: &Sandbox, name: &str, mode: &str) -> Nginx {
+    let web = Nginx::start(sandbox, name).unwrap();
     let folder = web.files().join(".well-known");
     fs::create_dir_all(&folder).unwrap();
     let policy = format!("version: STSv1\nmode: {mode}\nmx: *.p.example\nmax_age: 86400\n");
@@ -156,6 +161,40 @@ impl ReportDesk {
         });
         parts.collect()
     }
+
+    /// The one report that it has taken.
+    fn only_report(&self) -> serde_json::Value {
+        let [(path, media, body)] = &self.taken()[..] else { panic!("not one report") };
+        assert_eq!((path.as_str(), media.as_str()), ("/tls?from=all", "application/tlsrpt+gzip"));
+        serde_json::from_slice(&restante::reports::inbox::gunzip(body).unwrap()).unwrap()
+    }
+}
+
+/// p.example announces a policy, and whoever answers at its policy host has a good certificate for another name: his policy is none, and
+/// p.example learns of him.
+#[test]
+fn a_policy_host_with_a_certificate_for_another_name_is_told_of() {
+    let sandbox = Sandbox::new().unwrap();
+    let web = policy_at(&sandbox, "web.other.example", "enforce");
+    let (v4, v6) = (web.host().ipv4(), web.host().ipv6());
+    let place = "v=TLSRPTv1; rua=https://desk.p.example/tls?from=all";
+    let record = Record::Txt("_smtp._tls.p.example".to_owned(), place.to_owned());
+    sandbox.publish(&[Record::Host("mta-sts.p.example".to_owned(), v4, v6), record]).unwrap();
+    // It would be kept from there by the policy, if it counted.
+    let peer = misnamed(&sandbox);
+    let desk = ReportDesk::start(&sandbox, "desk.p.example");
+    let a = Restante::start(&sandbox, restante("mx.a.example")).unwrap();
+    let id = a.send("alice@a.example", &["bob@p.example"], &awkward("no policy")).unwrap();
+    a.wait_for_state(&id, "relayed", wait::LONG).unwrap();
+    peer.maildir("bob").wait_for(1, wait::LONG).unwrap();
+
+    let sent = a.json(&["reports", "send"], b"").unwrap();
+    assert_eq!((&sent["kinds"][0]["handed_over"], &sent["kinds"][0]["waiting"]), (&1.into(), &0.into()), "{sent}");
+    let report = desk.only_report();
+    let policies = report["policies"].as_array().unwrap();
+    let sts = policies.iter().find(|policy| policy["policy"]["policy-type"] == "sts").unwrap();
+    assert_eq!(sts["policy"]["policy-domain"], "p.example", "{report:#}");
+    assert_eq!(sts["failure-details"][0]["result-type"], "sts-webpki-invalid", "{report:#}");
 }
 
 /// p.example announces a policy, and serves what is none; it wants reports by HTTPS, at a web server that is closed at first.
@@ -184,10 +223,7 @@ fn a_report_goes_by_https_and_waits_while_nobody_takes_it() {
     let sent = a.json(&["reports", "send"], b"").unwrap();
     assert_eq!((&sent["kinds"][0]["handed_over"], &sent["kinds"][0]["waiting"]), (&0.into(), &0.into()), "{sent}");
 
-    let [(path, media, body)] = &desk.taken()[..] else { panic!("not one report") };
-    assert_eq!((path.as_str(), media.as_str()), ("/tls?from=all", "application/tlsrpt+gzip"));
-    let report = restante::reports::inbox::gunzip(body).unwrap();
-    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    let report = desk.only_report();
     assert_eq!(report["contact-info"].as_str().unwrap().split('@').nth(1), Some("a.example"), "{report:#}");
     let policies = report["policies"].as_array().unwrap();
     let sts = policies.iter().find(|policy| policy["policy"]["policy-type"] == "sts").unwrap();
