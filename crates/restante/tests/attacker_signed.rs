@@ -184,6 +184,45 @@ fn nobody_speaks_for_a_signed_domain_with_other_keys_or_old_ones() {
     assert_eq!(world.copies(), 1);
 }
 
+/// Signatures of a name are checked with those of all zones above it. Whoever owns a domain can have as many as fit into a name.
+#[test]
+fn names_below_many_zones_bring_nobody_down() {
+    const LEVELS: usize = 24;
+    let own = key(1);
+    let mut names = vec!["x.example".to_owned()];
+    let mut world = open_world(|_, tree| {
+        let records = format!("_tbr TXT \"v=TBR1\"\n{}", good("k1", &own));
+        for level in 0..LEVELS {
+            tree.set(Zone::new(&names[level], Signing::Nsec).with_records(&records));
+            names.push(format!("z.{}", names[level]));
+        }
+    });
+    let forger = world.sandbox.host("forger.example", &[]).unwrap();
+    world.change(|_| {});
+    let mut replies = Vec::new();
+    let forger = Forger { host: forger, server: &world.b };
+    // The deepest first: nothing is remembered of the zones above.
+    for name in names[..LEVELS].iter().rev() {
+        let host = format!("tbr.{name}");
+        replies.push(forger.offer(&Forgery {
+            domain: name,
+            selector: "k1",
+            key: &own,
+            host: &host,
+            signed_for: "bob@b.example",
+            sent_to: "bob@b.example",
+            age: Duration::ZERO,
+            lifetime: DAY,
+        }));
+    }
+    assert!(replies.last().unwrap().starts_with("250 2.5.0 "), "a domain like others: {replies:#?}");
+    assert!(replies[0].starts_with("451 4.7.80 "), "too deep for anybody to tell: {replies:#?}");
+    assert!(replies.iter().all(|reply| reply.starts_with(['2', '4', '5'])), "{replies:#?}");
+    assert!(world.b.is_running(), "{}", world.b.log());
+    let id = world.send();
+    world.assert_delivered(&id, "dnssec");
+}
+
 /// A domain that signs with `key`, and whose names lead to somebody innocent: who believes a lie about it knocks there.
 fn victim(name: &str, key: &SigningKey, innocent: &Innocent) -> Zone {
     let address = innocent.host.ipv4();
