@@ -114,6 +114,17 @@ impl Letter {
         self.entry.l
     }
 
+    /// For how many.
+    pub(crate) fn recipients(&self) -> usize {
+        self.recipients.len()
+    }
+
+    /// What the site is told where nobody gets it. It is not remembered: the next time the answer is the same.
+    pub(crate) fn refused(&self, (status, why): (EnhancedStatus, &str)) -> TakenEntry {
+        let failed = |recipient: &Recipient| NotTaken { rcpt: recipient.address.clone(), status, text: Text::new(why) };
+        TakenEntry { id: self.entry.id.clone(), failed: self.recipients.iter().map(failed).collect() }
+    }
+
     /// The row that remembers it.
     fn key(&self, site: &Domain) -> Key {
         Key::Inbound(self.memory, site.clone())
@@ -149,17 +160,6 @@ impl Letters {
             RowBody::Inbound(inbound) => taken(&inbound, site),
             RowBody::Leg(_) => None,
         }))
-    }
-
-    /// Takes it for nobody: the site is told why.
-    pub(crate) async fn refuse(
-        &self,
-        letter: &Letter,
-        site: &Domain,
-        why: (EnhancedStatus, &'static str),
-    ) -> Result<(), NotNow> {
-        let sorted = self.sort(letter, Some(why));
-        self.remember(letter, site, &sorted).await
     }
 
     /// Takes a message whose content has come, unless it is here already. Says if it went anywhere.

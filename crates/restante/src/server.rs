@@ -135,7 +135,8 @@ impl Server {
         let (facts, policies) = (server.live.facts.clone(), server.live.policies.clone());
         let config = server.live.config.clone();
         let letters = Letters::new(Arc::clone(&parts.reception));
-        let uploads = Uploads::new(letters.clone(), parts.store.clone(), config.clone());
+        let sending = parts.reception.sending.clone();
+        let uploads = Uploads::new(letters.clone(), parts.store.clone(), config.clone(), sending);
         let (custody, store) = (parts.custody.clone(), parts.store);
         let local = LocalRepository::new(custody, store, facts, policies, parts.discovery, config, uploads);
         let sending = parts.reception.sending.clone();

@@ -206,6 +206,23 @@ fn a_custodian_without_room_puts_mail_off() {
     copy_at_origin(&world, &message, 0);
 }
 
+#[test]
+fn a_stolen_key_of_a_site_sends_no_more_than_the_custodian_lets_it() {
+    let mut world = world();
+    world.custodian.stop().unwrap();
+    let file = world.custodian.host().room().join("restante.toml");
+    let text = fs::read_to_string(&file).unwrap().replace("[domain.site]\n", "[domain.site]\nmessages_per_day = 1\n");
+    fs::write(&file, text).unwrap();
+    world.custodian.run().unwrap();
+    let messages = ["the first", "the second"].map(|subject| by_bob(&awkward(subject)));
+    let id = write_at_site(&world, &["alice@a.example"], &messages[0]);
+    world.site.wait_for_state(&id, "relayed", wait::LONG).unwrap();
+    let id = write_at_site(&world, &["alice@a.example"], &messages[1]);
+    let trace = world.site.wait_for_step(&id, "deferred", wait::LONG).unwrap();
+    assert!(trace.to_string().contains("no more of this site for now"), "{trace:#}");
+    copy_at_origin(&world, &messages[0], 0);
+}
+
 /// Octets that came to the custodian's repository.
 fn counted(world: &PartTime) -> u64 {
     world.custodian.host().counted().unwrap().octets

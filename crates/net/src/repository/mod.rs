@@ -197,6 +197,8 @@ pub enum Uploaded {
 pub enum NotTaken {
     /// 503.
     Busy(Busy),
+    /// 429: the site has sent enough for now.
+    TooMany(Busy),
     /// 507: there is no room for it.
     Full(Busy),
 }

@@ -90,6 +90,7 @@ fn is_part(request: &Request<Incoming>) -> bool {
 fn refused<R: Repository>(not_taken: NotTaken) -> Response<Body<R>> {
     match not_taken {
         NotTaken::Busy(busy) => answer::busy(StatusCode::SERVICE_UNAVAILABLE, busy),
+        NotTaken::TooMany(busy) => answer::busy(StatusCode::TOO_MANY_REQUESTS, busy),
         NotTaken::Full(busy) => answer::busy(StatusCode::INSUFFICIENT_STORAGE, busy),
     }
 }

@@ -341,6 +341,8 @@ pub struct DomainTbr {
 pub struct DomainSite {
     /// The site's own keys, which sign its requests; at least one.
     pub keys: BTreeMap<Selector, VerifyingKey>,
+    /// How much it may upload to be sent on.
+    pub allowance: Allowance,
 }
 
 /// `[[custodian]]`: where mail waits for domains of ours.

@@ -531,13 +531,23 @@ const DOMAIN_TBR: &[Field] = &[
     ),
 ];
 
-const DOMAIN_SITE: &[Field] = &[field(
-    "keys",
-    "table of keys",
-    Required("{ home = \"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\" }"),
-    "The site's own public keys by selector, as in `p=` of their DNS records: `restante keys generate` prints them at the site. \
-     Only requests signed by one of them learn and fetch what waits.",
-)];
+const DOMAIN_SITE: &[Field] = &[
+    field(
+        "keys",
+        "table of keys",
+        Required("{ home = \"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\" }"),
+        "The site's own public keys by selector, as in `p=` of their DNS records: `restante keys generate` prints them at the site. \
+         Only requests signed by one of them learn and fetch what waits, or hand over what users there send.",
+    ),
+    field(
+        "messages_per_day",
+        "number",
+        Default("5000"),
+        "Most messages that are taken of its uploads within a day, if not 0: what somebody with a stolen key of the site could send. \
+         The others wait at the site.",
+    ),
+    field("recipients_per_day", "number", Default("25000"), "Most recipients of them."),
+];
 
 const CUSTODIAN: &[Field] = &[
     field(

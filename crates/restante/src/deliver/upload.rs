@@ -147,10 +147,12 @@ fn accepted() -> RecipientEnd {
 fn not_taken(custodian: &Custodian, no_answer: &NoAnswer) -> DeliveryEnd {
     let text = match no_answer.status {
         Some(404) => format!("{} takes no uploads, or knows no such site or key", custodian.host),
+        Some(429) => format!("{} takes no more of this site for now", custodian.host),
         Some(507) => format!("{} has no room for it now", custodian.host),
         _ => no_answer.text.clone(),
     };
     let status = match no_answer.status {
+        Some(429) => EnhancedStatus::temporary(7, 0),
         Some(507) => EnhancedStatus::temporary(3, 1),
         Some(_) => EnhancedStatus::temporary(3, 0),
         None => EnhancedStatus::temporary(4, 2),

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use crate::deliver::facts;
 use crate::letters::{Carriage, Letter, Letters, NotNow};
-use crate::receive::LiveConfig;
+use crate::receive::{Booked, LiveConfig, Sending};
 use crate::runtime::now;
 use parts::{Looked, MOST, Parts, broken};
 
@@ -34,6 +34,7 @@ pub(crate) struct Uploads {
     letters: Letters,
     store: Store,
     config: LiveConfig,
+    sending: Sending,
     parts: Parts,
 }
 
@@ -45,8 +46,8 @@ enum One {
 }
 
 impl Uploads {
-    pub(crate) fn new(letters: Letters, store: Store, config: LiveConfig) -> Self {
-        Self { letters, parts: Parts::new(store.clone()), store, config }
+    pub(crate) fn new(letters: Letters, store: Store, config: LiveConfig, sending: Sending) -> Self {
+        Self { letters, parts: Parts::new(store.clone()), store, config, sending }
     }
 
     /// Takes of a list what is here, and says how much is of the rest. Entries that make no sense are left out, and so are those
@@ -79,26 +80,28 @@ impl Uploads {
             _ => None,
         };
         if let Some(why) = refused {
-            return self.refuse(site, letter, why).await;
+            return Ok(One::Taken(letter.refused(why)));
         }
+        let booked = self.book(site, letter)?;
         let mut looked = self.parts.look(site, letter.xuid(), letter.size()).await?;
         match looked.held() {
             at if at < letter.size() => Ok(One::Wanted(at)),
             at if at > letter.size() => looked.begin_anew().await.map(|()| One::Wanted(0)),
-            _ => self.take(site, letter, &mut looked).await,
+            _ => self.take(site, letter, &mut looked, booked).await,
         }
     }
 
     /// Takes a message all of whose octets are here.
-    async fn take(&self, site: &Domain, letter: &Letter, looked: &mut Looked) -> Result<One, NotTaken> {
+    async fn take(&self, site: &Domain, letter: &Letter, looked: &mut Looked, booked: Booked) -> Result<One, NotTaken> {
         let (object, checked) = looked.intake.finish().await.map_err(|error| broken(&error))?;
         if object.xuid != letter.xuid() || !facts(&checked).is_object {
             self.store.discard(&object);
             let is_wrong = object.xuid != letter.xuid();
             looked.begin_anew().await?;
-            return if is_wrong { Ok(One::Wanted(0)) } else { self.refuse(site, letter, NO_OBJECT).await };
+            return Ok(if is_wrong { One::Wanted(0) } else { One::Taken(letter.refused(NO_OBJECT)) });
         }
         self.letters.take(letter, (site, Carriage::Upload), object, checked).await.map_err(|error| later(&error))?;
+        booked.sent();
         self.parts.forget(site, &letter.xuid());
         if let Err(error) = looked.intake.forget().await {
             info!(%error, "what has come of a message that was taken is kept for its time");
@@ -110,14 +113,18 @@ impl Uploads {
         self.letters.taken(letter, site).await.map_err(|error| later(&error))
     }
 
-    async fn refuse(
-        &self,
-        site: &Domain,
-        letter: &Letter,
-        why: (EnhancedStatus, &'static str),
-    ) -> Result<One, NotTaken> {
-        self.letters.refuse(letter, site, why).await.map_err(|error| later(&error))?;
-        self.taken(site, letter).await?.map(One::Taken).ok_or_else(|| later(&NotNow::Queue))
+    /// Counts a message of a site against what it may send. What comes to nothing is given back.
+    fn book(&self, site: &Domain, letter: &Letter) -> Result<Booked, NotTaken> {
+        let config = self.config.get();
+        let keys = config.domain(site).and_then(|domain| domain.site.as_ref());
+        let allowance = keys.map(|site| site.allowance).unwrap_or_default();
+        let booked = self.sending.begin(&format!("@{site}"), allowance).and_then(|mut booked| {
+            for _ in 0..letter.recipients() {
+                booked.recipient()?;
+            }
+            Ok(booked)
+        });
+        booked.map_err(|spent| NotTaken::TooMany(Busy { retry_after: spent.wait }))
     }
 
     /// Takes a part of an object that a list has named. What comes is kept, also where the connection breaks.

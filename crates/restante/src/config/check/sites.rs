@@ -1,10 +1,12 @@
 //! Sites that are connected some of the time: domains that wait here for theirs, and custodians where ours wait.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
 use mail::Domain;
+use policy::allowance::Allowance;
 use reference::{Selector, VerifyingKey};
 use toml::de::DeValue;
 
@@ -64,8 +66,15 @@ fn site_keys(table: Cursor<'_>) -> Option<DomainSite> {
     if keys.as_ref().is_some_and(BTreeMap::is_empty) {
         table.mistake("keys", "nobody could ask for what waits for this site", "give at least one key of the site");
     }
+    let messages_per_day: Option<u32> = table.get("messages_per_day");
+    let recipients_per_day: Option<u32> = table.get("recipients_per_day");
     table.finish();
-    keys.map(|keys| DomainSite { keys })
+    let allowance = Allowance {
+        messages_per_day: NonZeroU32::new(messages_per_day?),
+        recipients_per_day: NonZeroU32::new(recipients_per_day?),
+        ..Allowance::default()
+    };
+    keys.map(|keys| DomainSite { keys, allowance })
 }
 
 /// Public keys by selector; `None` where they are missing or wrong.
