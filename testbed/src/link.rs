@@ -170,6 +170,20 @@ impl Host {
         Ok(Counted { octets, connections: self.counter("opened")?.0 })
     }
 
+    /// Segments of TCP that came in although they had come before: over a link that loses or delays packets TCP itself sends some
+    /// twice. Since the host's beginning, from everybody.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn duplicates(&self) -> Result<u64> {
+        let text = self.run(&["cat", "/proc/net/netstat"])?;
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt:"));
+        let (names, values) = lines.next().zip(lines.next()).context("the kernel counts nothing")?;
+        let counted = names.split_whitespace().zip(values.split_whitespace());
+        let duplicates = counted.filter(|(name, _)| ["TCPDSACKOldSent", "TCPDSACKOfoSent"].contains(name));
+        Ok(duplicates.filter_map(|(_, value)| value.parse::<u64>().ok()).sum())
+    }
+
     /// Packets and octets.
     fn counter(&self, name: &str) -> Result<(u64, u64)> {
         let text = self.run(&["nft", "list", "counter", "inet", "count", name])?;

@@ -356,11 +356,31 @@ async fn the_client_goes_on_where_a_break_has_stopped_it() {
     *world.desk.most.lock().unwrap() = Some(70_000);
     let (client, host, signer) = (world.client(), domain(HOST), signer(SITE));
     let handed = client.hand_over(&host, entry(&object), &signer, &Whole(object.clone())).await.unwrap();
-    assert_eq!(handed.failed, [failed()]);
+    assert_eq!(handed, HandedOver { failed: vec![failed()], octets: 200_000 });
     assert_eq!(*world.desk.begun.lock().unwrap(), [0, 70_000, 140_000], "octets were sent twice");
     // What is there already is not sent at all.
     let again = client.hand_over(&host, entry(&object), &signer, &Whole(object)).await.unwrap();
     assert_eq!(again, HandedOver { failed: vec![failed()], octets: 0 });
+}
+
+#[tokio::test]
+async fn many_breaks_do_not_matter_as_long_as_octets_come_through() {
+    let world = World::new().await;
+    let object: Bytes = (0..400_000_u32).map(|n| b"abcdefghij"[n as usize % 10]).collect();
+    *world.desk.most.lock().unwrap() = Some(20_000);
+    let (client, host, signer) = (world.client(), domain(HOST), signer(SITE));
+    let handed = client.hand_over(&host, entry(&object), &signer, &Whole(object.clone())).await.unwrap();
+    assert_eq!(handed.octets, 400_000);
+    assert_eq!(world.desk.begun.lock().unwrap().len(), 20);
+    // The next one has too short a breath, and the one after it goes on there.
+    world.desk.held.lock().unwrap().clear();
+    *world.desk.most.lock().unwrap() = Some(1000);
+    let hand_over = async || client.hand_over(&host, entry(&object), &signer, &Whole(object.clone())).await;
+    assert!(hand_over().await.is_err());
+    let held = world.desk.at(&Xuid::of(&object));
+    assert!((1000..100_000).contains(&held), "{held}");
+    *world.desk.most.lock().unwrap() = None;
+    assert_eq!(hand_over().await.unwrap().octets, 400_000 - held);
 }
 
 #[tokio::test]

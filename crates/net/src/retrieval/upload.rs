@@ -4,8 +4,6 @@
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,11 +26,9 @@ use super::post::{none, refused, unreached};
 use super::signed::signed;
 use super::{Client, NoAnswer, Shared};
 
-/// An attempt that brought this much is no failure, should it break: long objects go over short-lived links.
+/// Attempts that together brought this much are no failures, should they break: long objects go over short-lived links. It is
+/// what the custodian says that it has: what was written may still lie in the kernel.
 const WORTHWHILE: u64 = 64 * 1024;
-/// Times the size that is sent at most over all attempts, and some for small objects.
-const MOST_TIMES: u64 = 4;
-const MOST_EXTRA: u64 = 64 * 1024;
 /// Longest body of an answer to a part; it says nothing.
 const MAX_WORDS: usize = 4096;
 
@@ -50,8 +46,7 @@ pub trait Source: Sync {
 pub struct HandedOver {
     /// For whom it was not.
     pub failed: Vec<NotTaken>,
-    /// Octets of the object that were sent, those that were sent twice included. The kernel may have had some that a break has
-    /// kept from leaving.
+    /// Octets of the object that this brought, as the custodian says.
     pub octets: u64,
 }
 
@@ -70,8 +65,10 @@ impl Client {
         let shared = self.shared();
         let Ok(_place) = shared.uploads.take(host).await else { return Err(none("nothing is uploaded any more")) };
         let list = MailList { v: Revision1, mail: vec![entry.clone()] };
-        let sent = Arc::default();
-        Upload { client: self, shared: &shared, host, entry, list, signer, source, sent, is_second: false }.run().await
+        let (began, brought) = (None, 0);
+        Upload { client: self, shared: &shared, host, entry, list, signer, source, began, brought, is_second: false }
+            .run()
+            .await
     }
 }
 
@@ -84,7 +81,10 @@ struct Upload<'a, S> {
     list: MailList,
     signer: &'a Signer,
     source: &'a S,
-    sent: Arc<AtomicU64>,
+    /// Where the last part began.
+    began: Option<u64>,
+    /// Octets that the custodian has got by the parts before it.
+    brought: u64,
     /// The octets were found to be wrong once.
     is_second: bool,
 }
@@ -103,22 +103,21 @@ enum Step {
 impl<S: Source> Upload<'_, S> {
     async fn run(mut self) -> Result<HandedOver, NoAnswer> {
         let config = &self.shared.config;
-        let (mut breaks, mut wait) = (0, config.resumption_wait);
+        let (mut breaks, mut wait, mut mark) = (0, config.resumption_wait, 0);
         loop {
-            let before = self.octets();
             let text = match self.step().await {
-                Step::Taken(failed) => return Ok(HandedOver { failed, octets: self.octets() }),
+                Step::Taken(failed) => return Ok(HandedOver { failed, octets: self.brought }),
                 Step::Final(no_answer) => return Err(no_answer),
                 Step::Whole => continue,
                 Step::Broken(text) => text,
             };
-            debug!(host = %self.host, octets = before, text, "an upload broke off");
-            if self.octets() - before < WORTHWHILE {
+            debug!(host = %self.host, octets = self.brought, text, "an upload broke off");
+            if self.brought < mark + WORTHWHILE {
                 breaks += 1;
             } else {
-                (breaks, wait) = (0, config.resumption_wait);
+                (breaks, wait, mark) = (0, config.resumption_wait, self.brought);
             }
-            if breaks > config.resumptions || self.is_over_cap() {
+            if breaks > config.resumptions {
                 return Err(none(text));
             }
             self.shared.pause(wait).await;
@@ -126,12 +125,9 @@ impl<S: Source> Upload<'_, S> {
         }
     }
 
-    fn octets(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
-    }
-
-    fn is_over_cap(&self) -> bool {
-        self.octets() > self.entry.l.saturating_mul(MOST_TIMES).saturating_add(MOST_EXTRA)
+    /// The custodian says that it has so much.
+    fn has(&mut self, at: u64) {
+        self.brought += self.began.take().map_or(0, |began| at.saturating_sub(began));
     }
 
     /// The list, and then as much as it takes.
@@ -142,10 +138,14 @@ impl<S: Source> Upload<'_, S> {
             Err(no_answer) => return Step::Final(no_answer),
         };
         if let Some(taken) = answer.taken.into_iter().next() {
+            self.has(self.entry.l);
             return Step::Taken(taken.failed);
         }
         match answer.wanted.first() {
-            Some(wanted) => self.part(wanted.at).await,
+            Some(wanted) => {
+                self.has(wanted.at);
+                self.part(wanted.at).await
+            }
             None => Step::Final(none(format!("{} takes neither the message nor its octets now", self.host))),
         }
     }
@@ -156,6 +156,7 @@ impl<S: Source> Upload<'_, S> {
             Ok(octets) => octets,
             Err(error) => return Step::Final(none(format!("the message cannot be read here: {error}"))),
         };
+        self.began = Some(at);
         let request = self.request(at, octets);
         let sent = async { self.shared.send_part(self.host, request?, self.entry.l - at).await };
         match sent.await {
@@ -166,12 +167,7 @@ impl<S: Source> Upload<'_, S> {
     }
 
     fn request(&self, at: u64, octets: Octets) -> Result<Request<Body>, String> {
-        let sent = Arc::clone(&self.sent);
-        let count = move |chunk: &io::Result<Bytes>| {
-            let length = chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
-            sent.fetch_add(length, Ordering::Relaxed);
-        };
-        let frames = octets.inspect(count).map(|chunk| chunk.map(Frame::data));
+        let frames = octets.map(|chunk| chunk.map(Frame::data));
         let request = Request::builder()
             .method(Method::PATCH)
             .uri(upload_path(&self.entry.o))
