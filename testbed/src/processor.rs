@@ -34,31 +34,3 @@ fn thread_time(thread: &Path) -> Option<Duration> {
     let line = fs::read_to_string(thread.join("schedstat")).ok()?;
     Some(Duration::from_nanos(line.split(' ').next()?.parse().ok()?))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Works until this thread has had so much of a processor.
-    fn work(time: Duration) {
-        let had = || thread_time(Path::new("/proc/thread-self")).unwrap();
-        let end = had() + time;
-        while had() < end {}
-    }
-
-    #[test]
-    fn short_work_is_seen_and_what_ended_threads_did_is_not_forgotten() {
-        let here = std::process::id();
-        let before = time(here).unwrap();
-        work(Duration::from_millis(1));
-        let after = time(here).unwrap();
-        assert!(after > before + Duration::from_micros(500), "{before:?} {after:?}");
-        std::thread::spawn(|| work(Duration::from_millis(60))).join().unwrap();
-        assert!(time(here).unwrap() > after + Duration::from_millis(30));
-    }
-
-    #[test]
-    fn there_is_no_time_of_what_is_not_there() {
-        assert_eq!(time(u32::MAX), None);
-    }
-}
