@@ -1,5 +1,7 @@
 //! Processor time as it is told. One test: threads of others, which end, would be counted with it.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::fs;
 use std::thread;
 use std::time::Duration;
