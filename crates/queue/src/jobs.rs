@@ -38,42 +38,21 @@ impl Node {
             }
         }
         while let Some((d, (), key)) = self.desk.retrievals.next() {
-            match self.desk.take_waiting(&key) {
-                Waited::Row(row) if wants(&row, Task::Retrieve) => self.retrieve(*row),
-                Waited::Row(row) => {
-                    self.desk.retrievals.leave(&d, &());
-                    self.consider(*row);
-                }
-                waited => {
-                    self.desk.retrievals.leave(&d, &());
-                    self.recall(key, &waited);
-                }
+            match self.take_for(Task::Retrieve, key) {
+                Some(row) => self.retrieve(row),
+                None => self.desk.retrievals.leave(&d, &()),
             }
         }
         while let Some((d, (), key)) = self.desk.judgements.next() {
-            match self.desk.take_waiting(&key) {
-                Waited::Row(row) if wants(&row, Task::Judge) => self.judge(*row),
-                Waited::Row(row) => {
-                    self.desk.judgements.leave(&d, &());
-                    self.consider(*row);
-                }
-                waited => {
-                    self.desk.judgements.leave(&d, &());
-                    self.recall(key, &waited);
-                }
+            match self.take_for(Task::Judge, key) {
+                Some(row) => self.judge(row),
+                None => self.desk.judgements.leave(&d, &()),
             }
         }
         while let Some((repository, (), key)) = self.desk.delegations.next() {
-            match self.desk.take_waiting(&key) {
-                Waited::Row(row) if wants(&row, Task::Delegate) => self.post_delegation(repository, *row),
-                Waited::Row(row) => {
-                    self.desk.delegations.leave(&repository, &());
-                    self.consider(*row);
-                }
-                waited => {
-                    self.desk.delegations.leave(&repository, &());
-                    self.recall(key, &waited);
-                }
+            match self.take_for(Task::Delegate, key) {
+                Some(row) => self.post_delegation(repository, row),
+                None => self.desk.delegations.leave(&repository, &()),
             }
         }
         while let Some((repository, (), key)) = self.desk.claims.next() {
@@ -84,6 +63,17 @@ impl Node {
             let keys = self.desk.receipts.share(&repository, MAX_ENTRIES - 1);
             self.post_receipts(repository, std::iter::once(key).chain(keys).collect());
         }
+    }
+
+    /// The row that waits for this. A key that was left behind in a lane may stand for a row that waits in another by now, which gets
+    /// in line there.
+    fn take_for(&mut self, task: Task, key: Key) -> Option<Row> {
+        match self.desk.take_waiting(&key) {
+            Waited::Row(row) if wants(&row, task) => return Some(*row),
+            Waited::Row(row) => self.consider(*row),
+            waited => self.recall(key, &waited),
+        }
+        None
     }
 
     /// Only the key waited: the row has to be read first.
@@ -224,14 +214,10 @@ impl Node {
 
     fn take_inbounds(&mut self, keys: Vec<Key>, task: Task) -> Vec<(Row, Inbound)> {
         let mut rows = Vec::with_capacity(keys.len());
-        for key in keys {
-            let Waited::Row(row) = self.desk.take_waiting(&key) else { continue };
-            match &row.body {
-                RowBody::Inbound(inbound) if wants(&row, task) => {
-                    let inbound = Inbound::clone(inbound);
-                    rows.push((*row, inbound));
-                }
-                _ => self.consider(*row),
+        for row in keys.into_iter().filter_map(|key| self.take_for(task, key)) {
+            if let RowBody::Inbound(inbound) = &row.body {
+                let inbound = Inbound::clone(inbound);
+                rows.push((row, inbound));
             }
         }
         rows
@@ -403,7 +389,7 @@ impl Node {
     }
 }
 
-/// Is this what the row waits for? A key that was left behind in a lane may stand for a row that waits in another by now.
+/// Is this what the row waits for?
 fn wants(row: &Row, task: Task) -> bool {
     matches!(&row.body, RowBody::Inbound(inbound) if inbound::task(inbound) == Some(task))
 }

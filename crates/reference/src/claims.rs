@@ -13,6 +13,7 @@ use crate::body::{BodyError, JsonBody, MAX_RECIPIENTS, Revision1, Text, check_co
 pub const CLAIMS_PATH: &str = "/.well-known/tbr/claims";
 /// Path of the receipts resource.
 pub const RECEIPTS_PATH: &str = "/.well-known/tbr/receipts";
+
 /// A request for custody: `POST /.well-known/tbr/claims`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClaimsRequest {

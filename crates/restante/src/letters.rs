@@ -4,6 +4,9 @@
 //! What was taken is remembered by a row that wants nothing, as long as a bundle with it may come; of whom it was not taken
 //! for the row tells the site. The site speaks for its own domain only: sender and authors are looked at.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use mail::ledger::{Action, Inbound, IndexState, Key, Leg, ObjectRef, Outcome, RowBody, Source, Target};
 use mail::object::Checked;
@@ -15,8 +18,6 @@ use reference::body::Text;
 use reference::bundle::{MailEntry, NotTaken, TakenEntry};
 use reference::pending::MAX_TRACE;
 use smtp::command::{Command, Mail, Rcpt};
-use std::sync::Arc;
-use std::time::Duration;
 use store::StoreError;
 use tokio::sync::Mutex;
 use tracing::info;

@@ -1,6 +1,6 @@
 //! What was taken once and must not count as new again: noted in the ledger as a reference that wants nothing, until a date.
 //!
-//! A hop by value that was accepted, a message that came in a bundle. What is made of a repetition is the caller's.
+//! A hop by value that was accepted, a message of a site's. What is made of a repetition is the caller's.
 
 use mail::ledger::{Inbound, InboundRecipient, IndexState, Phase};
 use mail::{Address, Domain, Grant, MailParams, QueueId, Recipient, ReferenceId, Timestamp, Xuid};

@@ -9,14 +9,13 @@ mod common {
     pub(crate) mod world;
 }
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::Read as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use common::forger::{Forger, Forgery, Innocent, rand};
+use common::forger::{Forger, Forgery, Innocent, rand, say};
 use common::world::{World, printed_tlsa};
 use mail::Timestamp;
 use reference::message_signature::{self, Nonce, Request, Signer};
@@ -509,26 +508,12 @@ impl Thief {
 
 /// Says the captured lines again, to this recipient; the last reply.
 fn replay(host: &Host, world: &World, captured: &str, recipient: &str) -> String {
-    let mut stream: TcpStream = host.connect((world.b.host().ipv4(), 25)).unwrap();
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-    let mut reply = || loop {
-        let line = lines.next().unwrap().unwrap();
-        if line.as_bytes().get(3) == Some(&b' ') {
-            return line;
-        }
-    };
-    reply();
     let from = captured.find("MAIL FROM").unwrap();
     let (mail, rest) = captured[from..].split_once("\r\n").unwrap();
     let (_, block) = rest.split_once("\r\n").unwrap();
     let block = &block[..block.find("\r\n.\r\n").unwrap() + 5];
     let (mail, rcpt) = (format!("{mail}\r\n"), format!("RCPT TO:<{recipient}>\r\n"));
-    let mut last = String::new();
-    for command in ["EHLO mx.x.example\r\n", &mail, &rcpt, block] {
-        stream.write_all(command.as_bytes()).unwrap();
-        last = reply();
-    }
-    last
+    say(host, &world.b, &["EHLO mx.x.example\r\n", &mail, &rcpt, block])
 }
 
 #[test]

@@ -5,12 +5,11 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use testbed::peers::restante::object;
-use testbed::peers::{PartTime, Restante, RestanteConfig};
+use testbed::peers::{PartTime, RestanteConfig};
 use testbed::samples::{attachment, crlf};
 use testbed::{Counted, PackageSet, wait};
 
@@ -29,11 +28,6 @@ fn world() -> PartTime {
     let world = world.unwrap();
     world.site.host().count_from(443).unwrap();
     world
-}
-
-/// `restante link up`, as a hook of the system does it: nobody waits for it.
-fn link_up(site: &Restante) -> Child {
-    site.command(&["link", "up"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 /// Exactly these messages are in the site's mailbox, each once.
@@ -64,28 +58,6 @@ fn pause_retrieval(world: &mut PartTime, pause: bool) {
     world.site.set("transfer", "pause_retrieval", &pause.to_string()).unwrap();
 }
 
-/// Lets the link come up again and again, under another address each time, for so many octets, until `is_done`. How often it did.
-fn break_after(world: &PartTime, octets: u64, is_done: impl Fn() -> bool) -> u8 {
-    let end = Instant::now() + LIMIT;
-    for number in 0..100 {
-        world.site.host().dial_in(100 + number).unwrap();
-        let begun = counted(world).octets;
-        let mut hook = link_up(&world.site);
-        let closes = || (is_done() || counted(world).octets - begun > octets).then_some(());
-        wait::until("the window to close", LIMIT, closes).unwrap();
-        if is_done() {
-            hook.wait().unwrap();
-            return number + 1;
-        }
-        assert!(Instant::now() < end, "{number} windows were not enough");
-        world.site.host().unplug().unwrap();
-        thread::sleep(Duration::from_millis(500));
-        hook.kill().unwrap();
-        hook.wait().unwrap();
-    }
-    panic!("a hundred windows were not enough");
-}
-
 #[test]
 fn a_slow_link_that_breaks_again_and_again_carries_next_to_nothing_twice() {
     const SIZE: usize = 2_600_000;
@@ -111,7 +83,9 @@ fn a_slow_link_that_breaks_again_and_again_carries_next_to_nothing_twice() {
     world.site.run().unwrap();
 
     let before = counted(&world);
-    let windows = break_after(&world, WINDOW, || world.copies("bob@site.example").len() == 2);
+    let windows = world
+        .break_after(WINDOW, || counted(&world).octets, LIMIT, || world.copies("bob@site.example").len() == 2)
+        .unwrap();
     world.origin.wait_for_state(&id, "delivered", wait::LONG).unwrap();
     let after = counted(&world);
     let (all, connections) = (after.octets - before.octets, after.connections - before.connections);
@@ -147,7 +121,7 @@ fn a_window_a_day_brings_everything_once_the_smallest_first() {
     let mut first = Vec::new();
     for number in 0_u8.. {
         world.site.host().dial_in(100 + number % 100).unwrap();
-        let mut hook = link_up(&world.site);
+        let mut hook = world.link_up().unwrap();
         // What a window brings is what it is about: no state is waited for.
         thread::sleep(up);
         world.site.host().unplug().unwrap();

@@ -3,9 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::fs;
-use std::process::Stdio;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use testbed::peers::restante::{object, states};
 use testbed::peers::{PartTime, RestanteConfig};
@@ -254,29 +251,6 @@ fn octets_of_sending(world: &PartTime, message: &[u8]) -> u64 {
     counted_once(world) - before
 }
 
-/// Lets the link come up again and again, under another address each time, for so many octets, until `is_done`. How often it did.
-fn break_after(world: &PartTime, octets: u64, is_done: impl Fn() -> bool) -> u8 {
-    let end = Instant::now() + wait::LONG;
-    for number in 0..50 {
-        world.site.host().dial_in(100 + number).unwrap();
-        let begun = counted(world);
-        let hook = world.site.command(&["link", "up"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let mut hook = hook.unwrap();
-        let closes = || (is_done() || counted(world) - begun > octets).then_some(());
-        wait::until("the window to close", wait::LONG, closes).unwrap();
-        if is_done() {
-            hook.wait().unwrap();
-            return number + 1;
-        }
-        assert!(Instant::now() < end, "{number} windows were not enough");
-        world.site.host().unplug().unwrap();
-        thread::sleep(Duration::from_millis(500));
-        hook.kill().unwrap();
-        hook.wait().unwrap();
-    }
-    panic!("fifty windows were not enough");
-}
-
 #[test]
 fn over_a_slow_link_that_breaks_a_message_gets_out_and_next_to_nothing_is_sent_twice() {
     const SIZE: usize = 256 * 1024;
@@ -301,7 +275,7 @@ fn over_a_slow_link_that_breaks_a_message_gets_out_and_next_to_nothing_is_sent_t
     let connections = || world.custodian.host().counted().unwrap().connections;
     let before = (counted_once(&world), connections());
     let is_done = || world.site.trace(&id).is_ok_and(|trace| states(&trace).iter().all(|state| state == "relayed"));
-    let windows = break_after(&world, WINDOW, is_done);
+    let windows = world.break_after(WINDOW, || counted(&world), wait::LONG, is_done).unwrap();
     let (all, connections) = (counted_once(&world) - before.0, connections() - before.1);
     // Each time the site asks what waits for it. The connection and the list that a break costs are among what came again.
     let apart = u64::from(windows) * asking;

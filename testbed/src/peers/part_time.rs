@@ -3,8 +3,11 @@
 //! It leaves what is sent, and when the site asks, to the test.
 
 use std::path::Path;
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::restante::{Restante, RestanteConfig, references, states};
@@ -92,6 +95,46 @@ impl PartTime {
         let reference = references(&sent).into_iter().next().context("no reference")?;
         let waits = || states(&self.custodian.trace(&reference).ok()?).contains(&"offered".to_owned()).then_some(());
         wait::until("the custodian to keep it for the site", wait::LONG, waits)
+    }
+
+    /// `restante link up` at the site, as a hook of the system does it: nobody waits for it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn link_up(&self) -> Result<Child> {
+        Ok(self.site.command(&["link", "up"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
+    }
+
+    /// Lets the site's link come up again and again, under another address each time, for so many octets more than are `counted` then, until
+    /// `is_done`. How often it did.
+    ///
+    /// # Errors
+    /// When it is not done within `limit`, or a hundred times.
+    pub fn break_after(
+        &self,
+        octets: u64,
+        counted: impl Fn() -> u64,
+        limit: Duration,
+        is_done: impl Fn() -> bool,
+    ) -> Result<u8> {
+        let end = Instant::now() + limit;
+        for number in 0..100 {
+            self.site.host().dial_in(100 + number)?;
+            let begun = counted();
+            let mut hook = self.link_up()?;
+            let closes = || (is_done() || counted() - begun > octets).then_some(());
+            wait::until("the window to close", limit, closes)?;
+            if is_done() {
+                hook.wait()?;
+                return Ok(number + 1);
+            }
+            ensure!(Instant::now() < end, "{number} windows were not enough");
+            self.site.host().unplug()?;
+            thread::sleep(Duration::from_millis(500));
+            hook.kill()?;
+            hook.wait()?;
+        }
+        bail!("a hundred windows were not enough")
     }
 
     /// What is in a mailbox of the site's.

@@ -13,7 +13,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mail::{Domain, Grant, mta_sts};
 use reference::body::{BodyError, JsonBody, MAX_BODY};
-use reference::claims::{CLAIMS_PATH, ClaimsAnswer, ClaimsRequest, RECEIPTS_PATH, ReceiptsRequest};
+use reference::claims::{CLAIMS_PATH, ClaimsRequest, RECEIPTS_PATH, ReceiptsRequest};
 use reference::delegate::{DELEGATE_PATH, DelegateRequest};
 use reference::{keys, pending, upload, uri};
 use tokio::net::TcpStream;
@@ -184,7 +184,7 @@ impl<R: Repository> Service<R> {
         };
         match timeout(self.limits.answer_time, self.repository.claims(claims, signed)).await {
             Ok(Ok(found)) if found.claims.is_empty() => answer::nothing(put_off),
-            Ok(Ok(found)) => encoded(encode_what_fits(found)),
+            Ok(Ok(found)) => encoded(encode_what_fits(found, |answer| &mut answer.claims)),
             Ok(Err(busy)) => answer::busy(StatusCode::SERVICE_UNAVAILABLE, busy),
             Err(_) => self.too_late(),
         }
@@ -298,13 +298,18 @@ fn is_json(request: &Request<Incoming>) -> bool {
     value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
-/// Answers are longer than claims. Entries that find no room are left out: no answer, to be claimed again.
-fn encode_what_fits(mut answer: ClaimsAnswer) -> Result<Vec<u8>, BodyError> {
+/// Answers may be longer than what they answer. Entries that find no room are left out: no answer, to be asked for again.
+pub(super) fn encode_what_fits<A: JsonBody, E>(
+    mut answer: A,
+    entries: impl Fn(&mut A) -> &mut Vec<E>,
+) -> Result<Vec<u8>, BodyError> {
     loop {
-        match answer.encode() {
-            Err(BodyError::TooLong) if answer.claims.len() > 1 => answer.claims.truncate(answer.claims.len() * 3 / 4),
-            done => return done,
+        let encoded = answer.encode();
+        let entries = entries(&mut answer);
+        if encoded != Err(BodyError::TooLong) || entries.len() <= 1 {
+            return encoded;
         }
+        entries.truncate(entries.len() * 3 / 4);
     }
 }
 

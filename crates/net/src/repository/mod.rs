@@ -184,7 +184,7 @@ pub enum Uploaded {
     Elsewhere(u64),
     /// No list of this site names the object: the same 404 for everybody.
     Unknown,
-    /// More than the list says. What was here of it is thrown away.
+    /// More than the list says: nothing of the part is taken.
     TooLong,
     /// All octets are here, and they are not the object. They are thrown away.
     Wrong,

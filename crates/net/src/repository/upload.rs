@@ -10,14 +10,14 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderName};
 use hyper::{Request, Response, StatusCode};
-use reference::body::{BodyError, JsonBody as _};
+use reference::body::JsonBody as _;
 use reference::bundle::MailList;
 use reference::message_signature::content_digest;
-use reference::upload::{self, MailAnswer, PART_MEDIA};
+use reference::upload::{self, PART_MEDIA};
 use tokio::time::timeout;
 
 use super::body::Body;
-use super::connection::{Asked, Service, encoded, malformed};
+use super::connection::{Asked, Service, encode_what_fits, encoded, malformed};
 use super::signatures::Covered;
 use super::{Chunks, NotTaken, Part, Repository, Uploaded, answer};
 
@@ -46,7 +46,7 @@ impl<R: Repository> Service<R> {
             Err(error) => return malformed(&error),
         };
         match timeout(self.limits.answer_time, self.repository.mail(&site, list)).await {
-            Ok(Ok(found)) => encoded(encode_what_fits(found)),
+            Ok(Ok(found)) => encoded(encode_what_fits(found, |answer| &mut answer.taken)),
             Ok(Err(not_taken)) => refused(not_taken),
             Err(_) => self.too_late(),
         }
@@ -78,16 +78,6 @@ impl<R: Repository> Service<R> {
             Uploaded::TooLong => answer::status(StatusCode::PAYLOAD_TOO_LARGE),
             Uploaded::Wrong => answer::status(StatusCode::UNPROCESSABLE_ENTITY),
             Uploaded::NotTaken(not_taken) => refused(not_taken),
-        }
-    }
-}
-
-/// Answers may be longer than lists. What finds no room is left out, and told with the next list.
-fn encode_what_fits(mut answer: MailAnswer) -> Result<Vec<u8>, BodyError> {
-    loop {
-        match answer.encode() {
-            Err(BodyError::TooLong) if answer.taken.len() > 1 => answer.taken.truncate(answer.taken.len() * 3 / 4),
-            done => return done,
         }
     }
 }

@@ -121,7 +121,7 @@ impl<'a> Retrieval<'a> {
                     if breaks > config.resumptions || self.is_over_cap() {
                         return temporary(text);
                     }
-                    self.shared.pause(wait).await;
+                    self.shared.link.pause(wait).await;
                     wait *= 2;
                     continue;
                 }

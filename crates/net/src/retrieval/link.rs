@@ -7,7 +7,7 @@ use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// Counts links.
 pub(super) struct Link {
@@ -47,6 +47,25 @@ impl Link {
         tokio::select! {
             done = work => Some(done),
             () = died => None,
+        }
+    }
+
+    /// Waits before another attempt; no longer once it was renewed.
+    pub(super) async fn pause(&self, wait: Duration) {
+        let mut renewals = self.watch();
+        // Both ends are good ones.
+        let _ = timeout(wait, renewals.changed()).await;
+    }
+
+    /// Ends when it was renewed and this machine has not got that address any more.
+    pub(super) async fn lost(&self, local: Option<IpAddr>) {
+        let mut renewals = self.watch();
+        loop {
+            // The sender is our own.
+            let _ = renewals.changed().await;
+            if local.is_some_and(|address| !is_ours(address)) {
+                return;
+            }
         }
     }
 }

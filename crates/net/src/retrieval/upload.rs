@@ -2,7 +2,6 @@
 //! After a break it goes on from what the custodian says that it has.
 
 use std::io;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -21,7 +20,6 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::exchange::{Body, address, unwritable};
-use super::link::is_ours;
 use super::post::{none, refused, unreached};
 use super::signed::signed;
 use super::{Client, NoAnswer, Shared};
@@ -120,7 +118,7 @@ impl<S: Source> Upload<'_, S> {
             if breaks > config.resumptions {
                 return Err(none(text));
             }
-            self.shared.pause(wait).await;
+            self.shared.link.pause(wait).await;
             wait *= 2;
         }
     }
@@ -234,30 +232,11 @@ impl Shared {
             answered = timeout(limit, answered) => {
                 answered.map_err(|_| "the custodian takes the octets too slowly".to_owned())??
             }
-            () = self.lost(local) => return Err("the link is a new one".to_owned().into()),
+            () = self.link.lost(local) => return Err("the link is a new one".to_owned().into()),
         };
         if is_read && response.status() == StatusCode::NO_CONTENT {
             self.pool.put(host, connection);
         }
         Ok(response)
-    }
-
-    /// Ends when the link was renewed and this machine has not got that address any more.
-    async fn lost(&self, local: Option<IpAddr>) {
-        let mut renewals = self.link.watch();
-        loop {
-            // The sender is our own.
-            let _ = renewals.changed().await;
-            if local.is_some_and(|address| !is_ours(address)) {
-                return;
-            }
-        }
-    }
-
-    /// Waits before the next attempt; no longer once there is a new link.
-    pub(super) async fn pause(&self, wait: Duration) {
-        let mut link = self.link.watch();
-        // Both ends are good ones.
-        let _ = timeout(wait, link.changed()).await;
     }
 }

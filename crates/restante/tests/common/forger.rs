@@ -71,23 +71,27 @@ impl Forger<'_> {
     /// The reply to the offer.
     pub(crate) fn offer(&self, forgery: &Forgery<'_>) -> String {
         let (sender, block) = (format!("alice@{}", forgery.domain), offer(forgery));
-        let mut stream = self.host.connect((self.server.host().ipv4(), 25)).unwrap();
-        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-        let mut reply = || loop {
-            let line = lines.next().unwrap().unwrap();
-            if line.as_bytes().get(3) == Some(&b' ') {
-                return line;
-            }
-        };
-        reply();
-        let mut said = String::new();
         let rcpt = format!("RCPT TO:<{}>\r\n", forgery.sent_to);
-        for command in ["EHLO mx.x.example\r\n".to_owned(), format!("MAIL FROM:<{sender}>\r\n"), rcpt, block] {
-            stream.write_all(command.as_bytes()).unwrap();
-            said = reply();
-        }
-        said
+        say(&self.host, self.server, &["EHLO mx.x.example\r\n", &format!("MAIL FROM:<{sender}>\r\n"), &rcpt, &block])
     }
+}
+
+/// Says these to a server, one after the other; the last reply.
+pub(crate) fn say(from: &Host, server: &Restante, commands: &[&str]) -> String {
+    let mut stream = from.connect((server.host().ipv4(), 25)).unwrap();
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+    let mut reply = || loop {
+        let line = lines.next().unwrap().unwrap();
+        if line.as_bytes().get(3) == Some(&b' ') {
+            return line;
+        }
+    };
+    let mut said = reply();
+    for command in commands {
+        stream.write_all(command.as_bytes()).unwrap();
+        said = reply();
+    }
+    said
 }
 
 /// The TBR line with its block.
