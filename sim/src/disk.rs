@@ -21,6 +21,10 @@ pub struct Disk {
     users: HashMap<ObjectKey, usize>,
 }
 
+/// Nothing was committed: a row has another version than it was read at, or would come to name an object that is gone.
+#[derive(Debug)]
+pub struct Refused;
+
 /// An object on disk. What the content is matters for reports only.
 #[derive(Debug, Clone)]
 pub struct Stored {
@@ -106,19 +110,21 @@ impl Disk {
     /// Commits a batch: syncs its objects, then its rows, all or nothing.
     ///
     /// # Errors
-    /// The rows whose version is another one.
+    /// [`Refused`].
     pub fn commit(
         &mut self,
         mut batch: Batch,
         created: Vec<(ObjectRef, Vec<u8>)>,
         mutation: Option<Mutation>,
-    ) -> Result<(), Vec<Key>> {
+    ) -> Result<(), Refused> {
         let version = |key: &Key| self.rows.get(key).map_or(0, |row| row.version);
         let read = batch.put.iter().map(|row| (&row.key, row.version));
-        let read = read.chain(batch.delete.iter().map(|(key, version)| (key, *version)));
-        let changed: Vec<Key> = read.filter(|(key, v)| version(key) != *v).map(|(key, _)| key.clone()).collect();
-        if !changed.is_empty() && mutation != Some(Mutation::VersionsIgnored) {
-            return Err(changed);
+        let mut read = read.chain(batch.delete.iter().map(|(key, version)| (key, *version)));
+        if read.any(|(key, v)| version(key) != v) && mutation != Some(Mutation::VersionsIgnored) {
+            return Err(Refused);
+        }
+        if batch.put.iter().any(|row| self.is_gone(row, &created)) {
+            return Err(Refused);
         }
         if mutation == Some(Mutation::ReportsLost) {
             batch.put.retain(
@@ -150,6 +156,14 @@ impl Disk {
             }
         }
         Ok(())
+    }
+
+    /// Would this row come to name an object that is not there?
+    fn is_gone(&self, row: &Row, created: &[(ObjectRef, Vec<u8>)]) -> bool {
+        let Some(ObjectRef { key, .. }) = row.object() else { return false };
+        let named_before = self.rows.get(&row.key).and_then(Row::object).is_some_and(|before| before.key == *key);
+        let is_here = self.objects.contains_key(key) || created.iter().any(|(object, _)| object.key == *key);
+        !named_before && !is_here
     }
 
     fn insert(&mut self, row: Row) {

@@ -7,6 +7,7 @@ use mail::ledger::{Batch, Key, ObjectRef, Phase, Row, RowBody};
 use queue::port::{Action, CallId, Input, LedgerAnswer, OfferAnswer, Reply, Token};
 
 use crate::delegation;
+use crate::disk::Refused;
 use crate::http;
 use crate::judge::{self, Violation};
 use crate::mutation::Mutation;
@@ -99,7 +100,7 @@ impl World {
                     self.judge_rows(at.server, &keys)?;
                     LedgerAnswer::Committed
                 }
-                Err(changed) => LedgerAnswer::Conflict(changed),
+                Err(Refused) => LedgerAnswer::Conflict,
             }
         };
         // Sometimes the word that it is durable comes late, so that a crash can come between.

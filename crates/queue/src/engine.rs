@@ -40,7 +40,7 @@ impl Node {
                 self.read(flow);
             }
             (Stage::Writing(writing), LedgerAnswer::Committed) => self.committed(*writing),
-            (Stage::Writing(writing), LedgerAnswer::Conflict(_)) => self.conflicted(*writing),
+            (Stage::Writing(writing), LedgerAnswer::Conflict) => self.conflicted(*writing),
             (Stage::Writing(writing), _) => {
                 let flow = self.unwritten(*writing);
                 self.give_up(flow);

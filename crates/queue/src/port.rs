@@ -354,8 +354,8 @@ pub enum LedgerAnswer {
     },
     /// To `Commit`: durable.
     Committed,
-    /// To `Commit`: nothing was written; these rows had another version.
-    Conflict(Vec<Key>),
+    /// To `Commit`: nothing was written; rows have changed since they were read, or an object that one was to name is gone.
+    Conflict,
     /// To `ReadHead`: the first octets of an object.
     Head(Vec<u8>),
     /// The ledger failed (disk full, I/O error): nothing was done.

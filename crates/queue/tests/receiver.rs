@@ -4,11 +4,11 @@
 mod support;
 
 use mail::Timestamp;
-use mail::ledger::{Action, Inbound, IndexState, Key, Phase};
+use mail::ledger::{Action, Inbound, IndexState, Key, Phase, Row, RowBody};
 use queue::bundle::owed;
 use queue::port::ClaimAnswer::{self, Gone, Granted, Taken};
 use queue::port::{
-    ClaimEntry, HeardEntry, JobEvent, JobId, Judged, OfferAnswer, ReceiptEntry, RecipientEnd, Reply, Request,
+    ClaimEntry, HeardEntry, Input, JobEvent, JobId, Judged, OfferAnswer, ReceiptEntry, RecipientEnd, Reply, Request,
     Retrieval, RetrieveFailure, Work,
 };
 use support::{DAY, FACTS, HOUR, MINUTE, Server, done, inbound_of, later, never, object, secs, taken};
@@ -191,6 +191,38 @@ fn two_references_to_one_object_make_one_retrieval() {
     assert!(matches!(offer(&mut b, &third), OfferAnswer::Pending(_)));
     assert!(b.jobs.iter().all(|(_, work)| !matches!(work, Work::Retrieve(_))), "it is held already");
     unanswered(&mut b, job);
+}
+
+#[test]
+fn whoever_lends_an_object_is_not_written_for_it_and_what_it_lets_go_of_is_retrieved() {
+    let (mut b, first) = offered(BOB);
+    retrieved(&mut b);
+    let (job, _) = claims(&mut b);
+    let lender = |b: &Server| b.ledger.rows.values().find(|row| is_of(row, &first)).map(|row| row.version);
+    let before = lender(&b);
+    offer(&mut b, &reference(3, BOB));
+    assert_eq!(lender(&b), before, "others may borrow it at the same time");
+
+    let call = b.next_call();
+    b.hold = true;
+    b.input(Input::Call { call, request: Request::Offer(Box::new(reference(4, BOB))) });
+    while !(b.replies.contains_key(&call) && b.wants_to_commit()) {
+        b.answer_the_last();
+    }
+    // Meanwhile nobody has it any more, and the commit is refused for that.
+    b.ledger.rows.retain(|_, row| row.object().is_none());
+    b.ledger.conflict = 1;
+    while !b.held.is_empty() {
+        b.answer_the_last();
+    }
+    b.hold = false;
+    unanswered(&mut b, job);
+    let wanted = b.jobs.iter().filter(|(_, work)| matches!(work, Work::Retrieve(_))).count();
+    assert_eq!(wanted, 1);
+}
+
+fn is_of(row: &Row, inbound: &Inbound) -> bool {
+    matches!(&row.body, RowBody::Inbound(other) if other.i == inbound.i)
 }
 
 #[test]

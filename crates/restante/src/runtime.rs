@@ -15,7 +15,7 @@ use queue::port::{
     RetrieveFailure, Token, Work,
 };
 use queue::{Node, QueueConfig};
-use store::{CommitError, Store};
+use store::{CommitError, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -230,7 +230,7 @@ async fn consult(store: &Store, budgets: &Budgets, action: Action) -> Option<(To
     })
 }
 
-fn rows(result: Result<Vec<mail::ledger::Row>, store::StoreError>) -> LedgerAnswer {
+fn rows(result: Result<Vec<mail::ledger::Row>, StoreError>) -> LedgerAnswer {
     match result {
         Ok(rows) => LedgerAnswer::Rows(rows),
         Err(error) => LedgerAnswer::Failed(error.to_string()),
@@ -257,7 +257,7 @@ async fn commit(store: &Store, budgets: &Budgets, batch: Batch, created: Vec<(Ob
     }
     match outcome {
         Ok(()) => LedgerAnswer::Committed,
-        Err(CommitError::Conflict(keys)) => LedgerAnswer::Conflict(keys),
+        Err(CommitError::Conflict(_) | CommitError::Failed(StoreError::MissingObject(_))) => LedgerAnswer::Conflict,
         Err(error) => LedgerAnswer::Failed(error.to_string()),
     }
 }

@@ -189,6 +189,17 @@ impl<T: Send + 'static> UnderWay<T> {
     }
 }
 
+impl<A: Send + 'static, B: Send + 'static> UnderWay<Result<(A, B), StoreError>> {
+    /// Two pieces of work at the same time.
+    pub(crate) fn both(
+        first: impl FnOnce() -> A + Send + 'static,
+        second: impl FnOnce() -> B + Send + 'static,
+    ) -> Self {
+        let (first, second) = (spawn_blocking(first), spawn_blocking(second));
+        Self(tokio::spawn(async { tokio::try_join!(first, second).map_err(|_| StoreError::Closed) }))
+    }
+}
+
 /// Runs what blocks on a thread that may.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {
     UnderWay::start(work).end().await

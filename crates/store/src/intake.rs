@@ -79,29 +79,56 @@ pub struct Intake {
     since: Instant,
 }
 
-/// A part that was looked at and written: what is known, the file, the buffer, emptied, and what went wrong.
-type Taken = (Progress, File, Vec<u8>, Result<(), BadCoding>, io::Result<()>);
+/// A part that was looked at, and written: at the same time, for either takes about as long.
+type Taken = Result<(LookedAt, Written), StoreError>;
+type LookedAt = (Decoded, Result<(), BadCoding>);
+/// Its buffer as well.
+type Written = (Received, File, Arc<Vec<u8>>, io::Result<()>);
 
 /// What is known of the octets so far.
 struct Progress {
-    checker: Checker,
-    /// Of the octets as received, where they are coded.
-    coded: Option<(Stream, Tally)>,
+    decoded: Decoded,
+    received: Received,
 }
+
+/// What they are octets of.
+struct Decoded {
+    checker: Checker,
+    /// Where they are coded.
+    stream: Option<Stream>,
+}
+
+/// The octets as received: counted where they are coded.
+struct Received(Option<Tally>);
 
 impl Progress {
     fn new(coding: Option<Coding>, size: u64) -> Result<Self, BadCoding> {
-        let coded = coding.map(|Coding::Zstd| Ok((Stream::new(size)?, Tally::default()))).transpose()?;
-        Ok(Self { checker: Checker::default(), coded })
+        let stream = coding.map(|Coding::Zstd| Stream::new(size)).transpose()?;
+        let received = Received(stream.is_some().then(Tally::default));
+        Ok(Self { decoded: Decoded { checker: Checker::default(), stream }, received })
     }
 
+    fn take(&mut self, octets: &[u8]) -> Result<(), BadCoding> {
+        self.received.add(octets);
+        self.decoded.take(octets)
+    }
+}
+
+impl Decoded {
     fn take(&mut self, received: &[u8]) -> Result<(), BadCoding> {
-        let Some((stream, tally)) = &mut self.coded else {
+        let Some(stream) = &mut self.stream else {
             self.checker.update(received);
             return Ok(());
         };
-        tally.add(received);
         stream.push(received, |octets| self.checker.update(octets))
+    }
+}
+
+impl Received {
+    fn add(&mut self, octets: &[u8]) {
+        if let Some(tally) = &mut self.0 {
+            tally.add(octets);
+        }
     }
 }
 
@@ -194,15 +221,12 @@ impl Intake {
         if let (false, true, Some(in_use)) = (self.has_files(), self.recorded > 0, &self.in_use) {
             self.store.forget_partial(in_use.name()).await?;
         }
-        let Progress { checker, coded } = progress;
-        let coded = match coded {
-            Some((stream, tally)) if stream.finish()? => Some(tally.finish()),
-            Some(_) => {
-                self.decode().await?;
-                None
-            }
-            None => None,
-        };
+        let Progress { decoded: Decoded { checker, stream }, received: Received(tally) } = progress;
+        let has_our_shape = stream.map(|stream| stream.finish()).transpose()?;
+        if has_our_shape == Some(false) {
+            self.decode().await?;
+        }
+        let coded = tally.filter(|_| has_our_shape == Some(true)).map(Tally::finish);
         self.stage(&objects, checker.finish(), coded)
     }
 
@@ -243,10 +267,10 @@ impl Intake {
     pub async fn is_wanted(&mut self) -> Result<bool, IntakeError> {
         self.settle().await?;
         let Some(progress) = &self.progress else { return Ok(false) };
-        let mut checker = progress.checker.clone();
+        let mut checker = progress.decoded.checker.clone();
         // What is in no file yet has not been looked at.
         checker.update(&self.buffer);
-        let is_plain = progress.coded.is_none();
+        let is_plain = progress.decoded.stream.is_none();
         Ok(is_plain && checker.finish().xuid == self.wanted.xuid)
     }
 
@@ -317,22 +341,28 @@ impl Intake {
         Ok(())
     }
 
-    /// Decodes, hashes and writes what is buffered, on a thread that may block, and does not wait for it.
+    /// Decodes, hashes and writes what is buffered, on threads that may block, and does not wait for it.
     async fn flush(&mut self) -> Result<(), IntakeError> {
         let spare = self.settle().await?;
-        let mut progress = self.progress.take().ok_or(StoreError::Misuse("a write was cancelled"))?;
+        let progress = self.progress.take().ok_or(StoreError::Misuse("a write was cancelled"))?;
         let mut file = match &mut self.file {
             Some(file) => file.file()?,
             None => self.file.insert(NewFile::create(self.store.objects().clone()).await?).file()?,
         };
-        let mut buffer = std::mem::replace(&mut self.buffer, spare);
-        self.filed += buffer.len() as u64;
-        self.under_way = Some(UnderWay::start(move || {
-            let judged = progress.take(&buffer);
-            let written = file.write_all(&buffer);
-            buffer.clear();
-            (progress, file, buffer, judged, written)
-        }));
+        let octets = Arc::new(std::mem::replace(&mut self.buffer, spare));
+        self.filed += octets.len() as u64;
+        let (Progress { mut decoded, mut received }, seen) = (progress, octets.clone());
+        let look_at = move || {
+            let judged = decoded.take(&seen);
+            drop(seen);
+            (decoded, judged)
+        };
+        let write = move || {
+            received.add(&octets);
+            let written = file.write_all(&octets);
+            (received, file, octets, written)
+        };
+        self.under_way = Some(UnderWay::both(look_at, write));
         Ok(())
     }
 
@@ -341,14 +371,16 @@ impl Intake {
         let Some(under_way) = &mut self.under_way else { return Ok(Vec::new()) };
         let ended = under_way.end().await;
         self.under_way = None;
-        let (progress, file, buffer, judged, written) = ended?;
+        let ((decoded, judged), (received, file, octets, written)) = ended??;
         if let Some(new) = &mut self.file {
             new.file = Some(file);
         }
         written.map_err(StoreError::io("write an object file"))?;
         judged?;
-        self.progress = Some(progress);
-        Ok(buffer)
+        self.progress = Some(Progress { decoded, received });
+        let mut spare = Arc::unwrap_or_clone(octets);
+        spare.clear();
+        Ok(spare)
     }
 
     /// Makes what has come durable, and then its record.

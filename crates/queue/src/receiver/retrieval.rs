@@ -32,12 +32,11 @@ impl Change for Borrow {
         if inbound.phase != Phase::Waiting {
             return Plan::default();
         }
-        let Some((lender, object, facts)) = rows.into_all().into_iter().find_map(lends) else {
+        let Some((object, facts)) = rows.into_all().iter().find_map(lends) else {
             return Plan::only(Effect::Retrieve(Box::new(sheet.with(RowBody::Inbound(inbound)))));
         };
         let mut plan = Plan::default();
-        // The lender is written unchanged: if it has let go of the object meanwhile, this commit fails.
-        plan.batch.put.push(lender);
+        // Should everybody have let go of the object meanwhile, this commit is refused.
         note(&mut inbound.steps, context.now, "retrieved", "the object was here already", Some(0));
         keep_by_rule(&inbound, &object, &mut plan, context);
         hold(&mut inbound, object, facts, context.now);
@@ -50,10 +49,9 @@ impl Change for Borrow {
     }
 }
 
-fn lends(row: Row) -> Option<(Row, ObjectRef, ContentFacts)> {
+fn lends(row: &Row) -> Option<(ObjectRef, ContentFacts)> {
     let RowBody::Inbound(inbound) = &row.body else { return None };
-    let (object, facts) = (inbound.object.clone()?, inbound.facts?);
-    Some((row, object, facts))
+    Some((inbound.object.clone()?, inbound.facts?))
 }
 
 /// Legal hold by the configuration, in the commit that brings the object.

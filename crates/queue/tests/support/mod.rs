@@ -64,14 +64,13 @@ impl Ledger {
         }
         if self.conflict > 0 {
             self.conflict -= 1;
-            return LedgerAnswer::Conflict(batch.put.into_iter().map(|row| row.key).collect());
+            return LedgerAnswer::Conflict;
         }
         let version = |key: &Key| self.rows.get(key).map_or(0, |row| row.version);
         let read = batch.put.iter().map(|row| (&row.key, row.version));
-        let read = read.chain(batch.delete.iter().map(|(key, version)| (key, *version)));
-        let changed: Vec<Key> = read.filter(|(key, v)| version(key) != *v).map(|(key, _)| key.clone()).collect();
-        if !changed.is_empty() {
-            return LedgerAnswer::Conflict(changed);
+        let mut read = read.chain(batch.delete.iter().map(|(key, version)| (key, *version)));
+        if read.any(|(key, v)| version(key) != v) {
+            return LedgerAnswer::Conflict;
         }
         self.commits += 1;
         self.holds.extend(batch.holds);

@@ -10,6 +10,7 @@ use mail::ledger::{Key, Leg, LegRecipient, Route};
 use mail::{Domain, EnhancedStatus, Timestamp, base64url, trace};
 use queue::port::{Delivery, DeliveryEnd, RecipientEnd};
 use store::Store;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::maildir::{self, Slot};
 
@@ -70,20 +71,22 @@ impl Mailboxes {
         }
         let head = format!("{}{}", trace::return_path(leg.mail_from.as_ref()), leg.prefix);
         let written = head.len() as u64 + object.size;
-        let mut writer = blocking(move || {
+        let mut reader = self.store.read(object, 0..object.size).await.map_err(io::Error::other)?;
+        let begin = move || {
             let mut writer = slot.create()?;
             writer.write(head.as_bytes())?;
             Ok(writer)
-        })
-        .await?;
-        let mut reader = self.store.read(object, 0..object.size).await.map_err(io::Error::other)?;
+        };
+        // The next octets are read, and decoded, while the last ones are written.
+        let mut writing = spawn_blocking(begin);
         while let Some(chunk) = reader.next_chunk().await.map_err(io::Error::other)? {
-            writer = blocking(move || {
+            let mut writer = ended(writing).await?;
+            writing = spawn_blocking(move || {
                 writer.write(&chunk)?;
                 Ok(writer)
-            })
-            .await?;
+            });
         }
+        let writer = ended(writing).await?;
         Ok((blocking(move || writer.finish()).await?, written))
     }
 
@@ -114,5 +117,9 @@ fn trouble(error: &io::Error) -> RecipientEnd {
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    ended(spawn_blocking(work)).await
+}
+
+async fn ended<T>(work: JoinHandle<io::Result<T>>) -> io::Result<T> {
+    work.await.map_err(io::Error::other)?
 }

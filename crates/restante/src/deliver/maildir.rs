@@ -8,6 +8,9 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+/// Octets gathered for one write: a message's head. Its content comes in larger pieces, which go to the file as they are.
+const BUFFER: usize = 16 * 1024;
+
 /// A mailbox and the name that one message has in it.
 #[derive(Debug, Clone)]
 pub(super) struct Slot {
@@ -72,7 +75,7 @@ impl Slot {
     pub(super) fn create(self) -> io::Result<Writer> {
         let path = self.temporary();
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o660).open(path)?;
-        Ok(Writer { slot: self, file: BufWriter::with_capacity(256 * 1024, file), is_finished: false })
+        Ok(Writer { slot: self, file: BufWriter::with_capacity(BUFFER, file), is_finished: false })
     }
 
     fn temporary(&self) -> PathBuf {
