@@ -1,7 +1,7 @@
 //! The test equipment: real peers from Debian, each in namespaces of its own, and a disk that loses power.
 //!
 //! A test makes a [`Sandbox`] (a network of its own with a name server and a certificate authority), puts [`Host`]s
-//! on it, and starts peers on them: a [`peers::MailServer`] (Postfix, Exim or OpenSMTPD), [`peers::Dovecot`], [`peers::Nginx`], the
+//! on it, and starts peers on them: a [`peers::MailServer`] (Postfix, Exim or OpenSMTPD), [`peers::Dovecot`], [`peers::Nginx`], [`peers::Pebble`], the
 //! clients in [`peers::clients`], a signed tree of names ([`signed::SignedTree`]), or the server under test, [`peers::Restante`]. Packages are unpacked beside the build, never installed.
 //! Everything that a sandbox started ends with it, and with the test process, however that ends.
 //!

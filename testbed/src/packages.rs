@@ -37,11 +37,13 @@ pub enum PackageSet {
     Milter,
     /// fetchmail, which asks by ETRN.
     Fetchmail,
+    /// Pebble, the ACME server that Let's Encrypt tests with.
+    Pebble,
 }
 
 impl PackageSet {
     /// Every set.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Tools,
         Self::Firewall,
         Self::Postfix,
@@ -54,6 +56,7 @@ impl PackageSet {
         Self::Dkim,
         Self::Milter,
         Self::Fetchmail,
+        Self::Pebble,
     ];
 
     /// The name of the set's folder.
@@ -72,6 +75,7 @@ impl PackageSet {
             Self::Dkim => "dkim",
             Self::Milter => "milter",
             Self::Fetchmail => "fetchmail",
+            Self::Pebble => "pebble",
         }
     }
 
@@ -89,6 +93,7 @@ impl PackageSet {
             Self::Dkim => &["python3-dkim", "python3-authres"],
             Self::Milter => &["python3-milter"],
             Self::Fetchmail => &["fetchmail"],
+            Self::Pebble => &["pebble"],
         }
     }
 

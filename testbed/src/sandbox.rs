@@ -4,6 +4,7 @@
 //! [`crate::peers`] what runs on a host.
 
 use std::fs::{self, Permissions};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -95,6 +96,11 @@ impl Sandbox {
     pub fn publish(&self, records: &[Record]) -> Result<()> {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         shared.names.add(&self.hub, records)
+    }
+
+    /// The name server's address.
+    pub(crate) fn name_server(&self) -> Ipv4Addr {
+        self.hub.ipv4()
     }
 
     /// Everything that was published so far.

@@ -28,7 +28,7 @@ use crate::receive::LiveConfig;
 use crate::runtime::now;
 
 /// How often is looked whether something is due.
-const ROUND: Duration = Duration::from_secs(60);
+const ROUND: Duration = Duration::from_secs(15);
 /// Wait after the first failure; each further one is twice the one before.
 const FIRST_WAIT: Duration = Duration::from_secs(5 * 60);
 /// Longest wait between attempts.

@@ -9,6 +9,7 @@ mod middlebox;
 mod nginx;
 mod opensmtpd;
 mod part_time;
+mod pebble;
 mod postfix;
 
 pub mod clients;
@@ -20,4 +21,5 @@ pub use middlebox::Middlebox;
 pub use nginx::Nginx;
 pub use opensmtpd::PATIENCE;
 pub use part_time::PartTime;
+pub use pebble::Pebble;
 pub use restante::{Restante, RestanteConfig};

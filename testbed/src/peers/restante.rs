@@ -60,6 +60,7 @@ pub struct RestanteConfig {
     sets: Vec<PackageSet>,
     selector: String,
     is_private: bool,
+    is_certified: bool,
     names: Vec<String>,
     settings: BTreeMap<Place, String>,
     tables: String,
@@ -80,6 +81,7 @@ impl RestanteConfig {
             sets: Vec::new(),
             selector: "k1".to_owned(),
             is_private: false,
+            is_certified: true,
             names: Vec::new(),
             settings: BTreeMap::new(),
             tables: String::new(),
@@ -149,6 +151,13 @@ impl RestanteConfig {
     #[must_use]
     pub fn private(mut self, selector: &str) -> Self {
         (self.is_private, self.selector) = (true, selector.to_owned());
+        self
+    }
+
+    /// It has no `[[certificate]]`: it is to get its certificates by itself.
+    #[must_use]
+    pub fn without_certificate(mut self) -> Self {
+        self.is_certified = false;
         self
     }
 
@@ -451,7 +460,9 @@ impl Restante {
                 self.fields(&format!("{kind} listener"), &mut text);
             }
         }
-        let _ = writeln!(text, "[[certificate]]\ncert = \"{room}/tls/cert.pem\"\nkey = \"{room}/tls/key.pem\"");
+        if config.is_certified {
+            let _ = writeln!(text, "[[certificate]]\ncert = \"{room}/tls/cert.pem\"\nkey = \"{room}/tls/key.pem\"");
+        }
         for domain in &config.domains {
             let _ = writeln!(text, "[[domain]]\nname = \"{domain}\"");
             self.fields("domain", &mut text);

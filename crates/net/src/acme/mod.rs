@@ -1,22 +1,26 @@
 //! Certificates by ACME (RFC 8555): an account, orders, and the answers to http-01 challenges (§8.3).
 //!
 //! The protocol's messages are instant-acme's; over which connections they go is [`http`]'s, and [`challenges`] answers the
-//! server's questions. When to order what, and where keys are kept, is the caller's.
+//! server's questions. When to order what, and where keys are kept, is the caller's. Whatever an authority sends, it costs a certificate
+//! at most, and never the process.
 
 pub mod challenges;
 mod http;
 #[cfg(test)]
 mod tests;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use instant_acme::{
-    Account, AccountCredentials, AuthorizationStatus, ChallengeType, Identifier, NewAccount, NewOrder, Order,
-    OrderStatus, RetryPolicy,
+    Account, AccountBuilder, AccountCredentials, AuthorizationStatus, ChallengeType, Error, Identifier, NewAccount,
+    NewOrder, Order, OrderStatus, RetryPolicy,
 };
 use mail::Domain;
 use rustls::ClientConfig;
+use tokio::time::timeout;
 
 use crate::lookup::Lookup;
 use challenges::Challenges;
@@ -27,14 +31,32 @@ pub use instant_acme::AccountCredentials as Credentials;
 /// Longest wait for the server to look at the challenges, and for the certificate.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Longest that one call here takes.
+const LONGEST: Duration = Duration::from_secs(15 * 60);
+/// How often an order is begun, where the authority wants none of its own nonces.
+const ORDERS: usize = 3;
+/// What it says then (RFC 8555 §6.5).
+const STALE: &str = "urn:ietf:params:acme:error:badNonce";
+
 /// Why there is no certificate: one plain sentence. All of it may be better later.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct AcmeError(String);
+#[error("{text}")]
+pub struct AcmeError {
+    text: String,
+    /// The authority has refused a nonce of its own once too often: the same again may go well.
+    is_stale: bool,
+}
 
-impl From<instant_acme::Error> for AcmeError {
-    fn from(error: instant_acme::Error) -> Self {
-        Self(printable(&error.to_string()))
+impl AcmeError {
+    fn new(text: &str) -> Self {
+        Self { text: printable(text), is_stale: false }
+    }
+}
+
+impl From<Error> for AcmeError {
+    fn from(error: Error) -> Self {
+        let is_stale = matches!(&error, Error::Api(problem) if problem.r#type.as_deref() == Some(STALE));
+        Self { text: printable(&error.to_string()), is_stale }
     }
 }
 
@@ -60,9 +82,8 @@ impl Authority {
     pub async fn new_account(&self, contact: Option<&str>) -> Result<AccountCredentials, AcmeError> {
         let contact: Vec<&str> = contact.into_iter().collect();
         let account = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
-        let builder = Account::builder_with_http(Box::new(self.http.clone()));
-        let (_, credentials) = builder.create(&account, self.directory.clone(), None).await?;
-        Ok(credentials)
+        let made = self.builder().create(&account, self.directory.clone(), None);
+        contained(async { Ok(made.await?.1) }).await
     }
 
     /// Orders a certificate for these names and answers what is asked about them; `csr` is the request, in DER, for the same
@@ -71,7 +92,25 @@ impl Authority {
     /// # Errors
     /// [`AcmeError`].
     pub async fn issue(&self, account: AccountCredentials, names: &[Domain], csr: &[u8]) -> Result<String, AcmeError> {
-        let account = Account::builder_with_http(Box::new(self.http.clone())).from_credentials(account).await?;
+        contained(async {
+            let account = self.builder().from_credentials(account).await?;
+            let mut issued = self.order(&account, names, csr).await;
+            for _ in 1..ORDERS {
+                if !issued.as_ref().is_err_and(|error| error.is_stale) {
+                    break;
+                }
+                issued = self.order(&account, names, csr).await;
+            }
+            issued
+        })
+        .await
+    }
+
+    fn builder(&self) -> AccountBuilder {
+        Account::builder_with_http(Box::new(self.http.clone()))
+    }
+
+    async fn order(&self, account: &Account, names: &[Domain], csr: &[u8]) -> Result<String, AcmeError> {
         let identifiers: Vec<_> = names.iter().map(|name| Identifier::Dns(name.to_string())).collect();
         let mut order = account.new_order(&NewOrder::new(&identifiers)).await?;
         // They are taken back at the end, however it comes.
@@ -80,7 +119,7 @@ impl Authority {
         if !matches!(order.state().status, OrderStatus::Ready | OrderStatus::Valid) {
             let status = order.poll_ready(&patience).await?;
             if status != OrderStatus::Ready {
-                return Err(AcmeError(self.refusal(&mut order).await));
+                return Err(AcmeError::new(&refusal(&mut order).await));
             }
         }
         order.finalize_csr(csr).await?;
@@ -96,25 +135,34 @@ impl Authority {
                 continue;
             }
             let challenge = authorization.challenge(ChallengeType::Http01);
-            let mut challenge =
-                challenge.ok_or_else(|| AcmeError("the authority does not offer http-01".to_owned()))?;
+            let mut challenge = challenge.ok_or_else(|| AcmeError::new("the authority does not offer http-01"))?;
             answers.push(self.challenges.answer(&challenge.token, challenge.key_authorization().as_str()));
             challenge.set_ready().await?;
         }
         Ok(answers)
     }
+}
 
-    /// Why it refuses: it says so with the challenge that failed.
-    async fn refusal(&self, order: &mut Order) -> String {
-        let mut authorizations = order.authorizations();
-        while let Some(Ok(mut authorization)) = authorizations.next().await {
-            let _ = authorization.refresh().await;
-            let failed = authorization.challenges.iter().find_map(|challenge| challenge.error.as_ref());
-            if let Some(problem) = failed {
-                return printable(&format!("the authority refuses {}: {problem}", authorization.identifier()));
-            }
+/// Why it refuses: it says so with the challenge that failed.
+async fn refusal(order: &mut Order) -> String {
+    let mut authorizations = order.authorizations();
+    while let Some(Ok(mut authorization)) = authorizations.next().await {
+        let _ = authorization.refresh().await;
+        let failed = authorization.challenges.iter().find_map(|challenge| challenge.error.as_ref());
+        if let Some(problem) = failed {
+            return format!("the authority refuses {}: {problem}", authorization.identifier());
         }
-        "the authority refuses the order".to_owned()
+    }
+    "the authority refuses the order".to_owned()
+}
+
+/// Ends in time, and without a panic: the library has those for URLs that are none and for times beyond every clock, which an
+/// authority may send.
+async fn contained<T>(work: impl Future<Output = Result<T, AcmeError>>) -> Result<T, AcmeError> {
+    match timeout(LONGEST, AssertUnwindSafe(work).catch_unwind()).await {
+        Ok(Ok(done)) => done,
+        Ok(Err(_)) => Err(AcmeError::new("the authority has sent what nobody can use")),
+        Err(_) => Err(AcmeError::new("the authority takes too long")),
     }
 }
 

@@ -171,7 +171,8 @@ fn acme(table: Cursor<'_>) -> Option<Acme> {
     let (directory, contact) = (table.get::<String>("directory"), table.get("contact"));
     let (names, ca_file) = (table.get("names"), table.get("ca_file"));
     let terms: Option<bool> = table.get("accept_terms");
-    if directory.as_ref().is_some_and(|url| !url.starts_with("https://")) {
+    let is_https = |url: &String| url.parse::<hyper::Uri>().is_ok_and(|url| url.scheme_str() == Some("https"));
+    if directory.as_ref().is_some_and(|url| !is_https(url)) {
         table.mistake(
             "directory",
             "an authority is reached by https only",
