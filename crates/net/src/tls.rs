@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, Ticketer};
+use rustls::server::ResolvesServerCert;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 
@@ -79,13 +80,13 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// A server configuration: these certificates, sessions resumed by tickets, no client certificates, `alpn`
+/// A server configuration: these certificates ([`Certificates`], mostly), sessions resumed by tickets, no client certificates, `alpn`
 /// (empty for SMTP).
 ///
 /// # Errors
 /// [`TlsError::Library`] only.
 pub fn server_config(
-    certificates: Arc<Certificates>,
+    certificates: Arc<impl ResolvesServerCert + 'static>,
     versions: Versions,
     alpn: &[&[u8]],
 ) -> Result<Arc<ServerConfig>, TlsError> {

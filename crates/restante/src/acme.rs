@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use mail::{Domain, Timestamp, mta_sts};
 use net::acme::Authority;
-use net::acme::challenges::Challenges;
+use net::acme::challenges::{Challenges, Kind};
 use net::dns::Resolver;
 use net::tls::{self, Trust, Versions};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use x509_parser::extensions::GeneralName;
 
-use crate::config::{Acme, Config};
+use crate::config::{Acme, Config, ListenerKind};
 use crate::private;
 use crate::receive::LiveConfig;
 use crate::runtime::now;
@@ -89,6 +89,12 @@ pub(crate) fn wanted(config: &Config) -> Vec<Wanted> {
         groups.into_iter().map(|group| group.into_iter().filter(|name| seen.insert(name.clone())).collect::<Vec<_>>());
     let fresh: Vec<Vec<Domain>> = fresh.collect();
     fresh.into_iter().filter_map(|names| Some(Wanted { name: names.first()?.clone(), names })).collect()
+}
+
+/// How names are proven: at port 80 where there is a listener for it, else at port 443, by the repository's.
+pub(crate) fn challenge(config: &Config) -> Kind {
+    let at_port_80 = config.listeners.iter().any(|listener| listener.kind == ListenerKind::Acme);
+    if at_port_80 { Kind::Http01 } else { Kind::TlsAlpn01 }
 }
 
 impl Wanted {
@@ -301,6 +307,14 @@ mod tests {
         let all = wanted(&config(Path::new("/x"), "[domain.mta_sts]\nmode = \"testing\"\n"));
         let names: Vec<Vec<&str>> = all.iter().map(|w| w.names.iter().map(Domain::as_str).collect()).collect();
         assert_eq!(names, [vec!["mx.a.example", "imap.a.example"], vec!["tbr.a.example", "mta-sts.a.example"]]);
+    }
+
+    #[test]
+    fn the_listeners_say_how_names_are_proven() {
+        let mut config = config(Path::new("/x"), "");
+        assert_eq!(challenge(&config), Kind::Http01);
+        config.listeners.retain(|listener| listener.kind != ListenerKind::Acme);
+        assert_eq!(challenge(&config), Kind::TlsAlpn01);
     }
 
     #[test]

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use mail::Domain;
-use net::acme::challenges::{self, Challenges};
+use net::acme::challenges::{Challenges, Kind};
+use net::acme::{http_01, tls_alpn_01};
 use net::authentication::{self, Authenticator};
 use net::discovery::Discovery;
 use net::dns::{DnsError, Resolver, Source, SourceError};
@@ -288,10 +289,9 @@ impl Server {
             self.listening.push((listener.kind, local_address));
             let shutdown = self.front.clone();
             if listener.kind == ListenerKind::Acme {
-                self.front_tasks.spawn(challenges::serve(socket, self.live.challenges.clone(), shutdown));
+                self.front_tasks.spawn(http_01::serve(socket, self.live.challenges.clone(), shutdown));
             } else if listener.kind == ListenerKind::Repository {
-                let tls =
-                    server_tls(&config, certificates, Versions::Only13)?.context("a repository needs a certificate")?;
+                let tls = repository_server_tls(&config, certificates, &self.live.challenges)?;
                 let limits = repository_limits(listener);
                 self.front_tasks.spawn(repository::serve(
                     socket,
@@ -302,7 +302,7 @@ impl Server {
                     shutdown,
                 ));
             } else {
-                let tls = server_tls(&config, certificates, Versions::From12)?;
+                let tls = smtp_server_tls(&config, certificates)?;
                 let handler = Arc::new(receive::Listener::new(Arc::clone(reception)));
                 let (sender, settings) = watch::channel(smtp_settings(&config, listener, tls));
                 self.live.listeners.push((listener.clone(), sender));
@@ -472,7 +472,7 @@ impl Parts {
             smtp,
             repositories,
             certificates: load_certificates(config)?,
-            challenges: Challenges::default(),
+            challenges: Challenges::new(acme::challenge(config)),
             listeners: Vec::new(),
         };
         Ok(Self { store, custody, runtime, reception, discovery, journals, live })
@@ -720,14 +720,24 @@ fn load_certificates(config: &Config) -> Result<Option<Arc<Certificates>>> {
     Ok(if files.is_empty() { None } else { Some(Certificates::load(&files)?) })
 }
 
-fn server_tls(
+fn smtp_server_tls(config: &Config, certificates: Option<&Arc<Certificates>>) -> Result<Option<Arc<ServerConfig>>> {
+    let Some(certificates) = certificates else { return Ok(None) };
+    Ok(Some(tls::server_config(Arc::clone(certificates), versions(config, Versions::From12), &[])?))
+}
+
+/// HTTP, and where names are proven by TLS what an authority asks.
+fn repository_server_tls(
     config: &Config,
     certificates: Option<&Arc<Certificates>>,
-    default: Versions,
-) -> Result<Option<Arc<ServerConfig>>> {
-    let Some(certificates) = certificates else { return Ok(None) };
-    let alpn: &[&[u8]] = if default == Versions::Only13 { &[b"http/1.1"] } else { &[] };
-    Ok(Some(tls::server_config(Arc::clone(certificates), versions(config, default), alpn)?))
+    challenges: &Challenges,
+) -> Result<Arc<ServerConfig>> {
+    let certificates = Arc::clone(certificates.context("a repository needs a certificate")?);
+    let versions = versions(config, Versions::Only13);
+    if config.acme.is_none() || challenges.kind() != Kind::TlsAlpn01 {
+        return Ok(tls::server_config(certificates, versions, &[b"http/1.1"])?);
+    }
+    let answering = tls_alpn_01::Answering::new(certificates, challenges.clone());
+    Ok(tls::server_config(Arc::new(answering), versions, &[b"http/1.1", tls_alpn_01::PROTOCOL])?)
 }
 
 fn repository_limits(listener: &config::Listener) -> repository::Limits {

@@ -88,6 +88,22 @@ fn certificates_come_by_http_01_and_are_renewed_with_their_keys() {
 }
 
 #[test]
+fn certificates_come_by_tls_alpn_01_where_nothing_listens_at_port_80() {
+    let sandbox = Sandbox::new().unwrap();
+    let pebble = Pebble::start(&sandbox, "acme.example").unwrap();
+    let server = Restante::start(&sandbox, restante(&sandbox, &pebble, "")).unwrap();
+    assert!(server.host().connect((server.host().ipv4(), 80)).is_err());
+    wait_for_issue(&server, "mx.a.example");
+    wait_for_issue(&server, "tbr.a.example");
+    let root = pebble.root().unwrap().display().to_string();
+    let client = sandbox.host("client.example", &[]).unwrap();
+    wait_until_shown(&client, "smtps://mx.a.example", &root, "");
+    let (repository, _) = wait_until_shown(&client, "https://tbr.a.example/", &root, "");
+    server.json(&["certificates", "renew", "tbr.a.example"], b"").unwrap();
+    wait_until_shown(&client, "https://tbr.a.example/", &root, &repository);
+}
+
+#[test]
 fn a_name_that_leads_elsewhere_leaves_the_stand_in_and_is_told_of() {
     let sandbox = Sandbox::new().unwrap();
     let pebble = Pebble::start(&sandbox, "acme.example").unwrap();

@@ -1,96 +1,94 @@
-//! http-01 (RFC 8555 §8.3): an authority asks a name's port 80 for a token's key authorization. Served in clear, to everybody, and
-//! nothing else is.
+//! What an authority is answered, while it is to be answered: texts by token for [`super::http_01`], certificates by name for
+//! [`super::tls_alpn_01`]. Whoever listens shares it with whoever orders.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use rustls::sign::CertifiedKey;
 
-/// Where tokens are (RFC 8555 §8.3).
-const PATH: &str = "/.well-known/acme-challenge/";
-/// Most connections at a time; further ones wait.
-const CONNECTIONS: usize = 64;
-/// Longest that one may last.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Largest header.
-const MAX_HEADER: usize = 16 * 1024;
+/// How it is proven that a name leads here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Kind {
+    /// By HTTP at port 80 (RFC 8555 §8.3).
+    #[default]
+    Http01,
+    /// By TLS at port 443 (RFC 8737).
+    TlsAlpn01,
+}
 
-type Answers = Arc<Mutex<HashMap<String, String>>>;
+impl Kind {
+    /// As in the protocol.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http01 => "http-01",
+            Self::TlsAlpn01 => "tls-alpn-01",
+        }
+    }
+}
 
 /// What is answered; clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Challenges(Answers);
+pub struct Challenges {
+    kind: Kind,
+    answers: Arc<Mutex<HashMap<String, Proof>>>,
+}
 
-/// One token is answered for as long as this lives.
+/// What is answered to one question.
+#[derive(Debug, Clone)]
+pub(super) enum Proof {
+    /// A key authorization.
+    Text(String),
+    /// A certificate that holds its digest.
+    Certificate(Arc<CertifiedKey>),
+}
+
+/// One question is answered for as long as this lives.
 #[derive(Debug)]
 pub(super) struct Answer {
-    answers: Answers,
-    token: String,
+    challenges: Challenges,
+    key: String,
 }
 
 impl Challenges {
-    pub(super) fn answer(&self, token: &str, authorization: &str) -> Answer {
-        let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        answers.insert(token.to_owned(), authorization.to_owned());
-        Answer { answers: Arc::clone(&self.0), token: token.to_owned() }
+    /// Nothing yet; answered will be questions of this kind.
+    pub fn new(kind: Kind) -> Self {
+        Self { kind, answers: Arc::default() }
     }
 
-    pub(super) fn find(&self, path: &str) -> Option<String> {
-        let token = path.strip_prefix(PATH)?;
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(token).cloned()
+    /// Which questions are answered.
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
-    fn respond<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
-        let found = self.find(request.uri().path()).filter(|_| request.method() == Method::GET);
-        let mut response = Response::new(Full::new(Bytes::from(found.clone().unwrap_or_default())));
-        if found.is_none() {
-            *response.status_mut() = StatusCode::NOT_FOUND;
+    /// Answers whoever asks for this token, or this name.
+    pub(super) fn answer(&self, key: &str, proof: Proof) -> Answer {
+        self.lock().insert(key.to_owned(), proof);
+        Answer { challenges: self.clone(), key: key.to_owned() }
+    }
+
+    /// The key authorization for a token.
+    pub(super) fn text(&self, token: &str) -> Option<String> {
+        match self.lock().get(token) {
+            Some(Proof::Text(text)) => Some(text.clone()),
+            _ => None,
         }
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        response
+    }
+
+    /// The certificate for a name, which is in lower case.
+    pub(super) fn certificate(&self, name: &str) -> Option<Arc<CertifiedKey>> {
+        match self.lock().get(name) {
+            Some(Proof::Certificate(certificate)) => Some(Arc::clone(certificate)),
+            _ => None,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Proof>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.token);
+        self.challenges.lock().remove(&self.key);
     }
-}
-
-/// Answers until `shutdown`.
-pub async fn serve(listener: TcpListener, challenges: Challenges, shutdown: CancellationToken) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS));
-    let accepting = async {
-        loop {
-            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
-            let Ok((stream, _)) = listener.accept().await else {
-                // Out of descriptors, most likely: others have to end first.
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            };
-            let challenges = challenges.clone();
-            tokio::spawn(async move {
-                let service =
-                    service_fn(|request| std::future::ready(Ok::<_, Infallible>(challenges.respond(&request))));
-                let mut builder = http1::Builder::new();
-                builder.timer(TokioTimer::new()).keep_alive(false).max_buf_size(MAX_HEADER);
-                // Whoever asks badly gets nothing.
-                let _ = timeout(PATIENCE, builder.serve_connection(TokioIo::new(stream), service)).await;
-                drop(permit);
-            });
-        }
-    };
-    shutdown.run_until_cancelled(accepting).await;
 }

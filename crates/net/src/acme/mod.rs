@@ -1,11 +1,14 @@
-//! Certificates by ACME (RFC 8555): an account, orders, and the answers to http-01 challenges (§8.3).
+//! Certificates by ACME (RFC 8555): an account, orders, and the answers to http-01 (§8.3) or tls-alpn-01 (RFC 8737) challenges.
 //!
-//! The protocol's messages are instant-acme's; over which connections they go is [`http`]'s, and [`challenges`] answers the
-//! server's questions. When to order what, and where keys are kept, is the caller's. Whatever an authority sends, it costs a certificate
+//! The protocol's messages are instant-acme's; over which connections they go is [`http`]'s; [`http_01`] and [`tls_alpn_01`] answer the
+//! server's questions with what [`challenges`] holds. When to order what, and where keys are kept, is the caller's. Whatever an authority sends, it costs a certificate
 //! at most, and never the process.
 
 pub mod challenges;
 mod http;
+pub mod http_01;
+pub mod tls_alpn_01;
+
 #[cfg(test)]
 mod tests;
 
@@ -15,15 +18,15 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use instant_acme::{
-    Account, AccountBuilder, AccountCredentials, AuthorizationStatus, ChallengeType, Error, Identifier, NewAccount,
-    NewOrder, Order, OrderStatus, RetryPolicy,
+    Account, AccountBuilder, AccountCredentials, AuthorizationStatus, ChallengeHandle, ChallengeType, Error,
+    Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
 };
 use mail::Domain;
 use rustls::ClientConfig;
 use tokio::time::timeout;
 
 use crate::lookup::Lookup;
-use challenges::Challenges;
+use challenges::{Challenges, Kind, Proof};
 
 /// An account with its key: a secret.
 pub use instant_acme::AccountCredentials as Credentials;
@@ -114,7 +117,7 @@ impl Authority {
         let identifiers: Vec<_> = names.iter().map(|name| Identifier::Dns(name.to_string())).collect();
         let mut order = account.new_order(&NewOrder::new(&identifiers)).await?;
         // They are taken back at the end, however it comes.
-        let _answers = self.answer(&mut order).await?;
+        let _answers = self.answer(&mut order, names).await?;
         let patience = RetryPolicy::default().timeout(PATIENCE);
         if !matches!(order.state().status, OrderStatus::Ready | OrderStatus::Valid) {
             let status = order.poll_ready(&patience).await?;
@@ -126,20 +129,45 @@ impl Authority {
         Ok(order.poll_certificate(&patience).await?)
     }
 
-    async fn answer(&self, order: &mut Order) -> Result<Vec<challenges::Answer>, AcmeError> {
-        let mut answers = Vec::new();
+    async fn answer(&self, order: &mut Order, names: &[Domain]) -> Result<Vec<challenges::Answer>, AcmeError> {
+        let (kind, mut answers) = (self.challenges.kind(), Vec::new());
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
             let mut authorization = authorization?;
             if authorization.status == AuthorizationStatus::Valid {
                 continue;
             }
-            let challenge = authorization.challenge(ChallengeType::Http01);
-            let mut challenge = challenge.ok_or_else(|| AcmeError::new("the authority does not offer http-01"))?;
-            answers.push(self.challenges.answer(&challenge.token, challenge.key_authorization().as_str()));
+            let asked = authorization.identifier().to_string();
+            let name = names.iter().find(|name| name.as_str().eq_ignore_ascii_case(&asked));
+            let name = name.ok_or_else(|| AcmeError::new(&format!("the authority asks about {asked}, unordered")))?;
+            let challenge = authorization.challenge(kind.into());
+            let mut challenge = challenge
+                .ok_or_else(|| AcmeError::new(&format!("the authority does not offer {} for {name}", kind.as_str())))?;
+            answers.push(self.prepare(name, &challenge)?);
             challenge.set_ready().await?;
         }
         Ok(answers)
+    }
+
+    /// From now on the question is answered.
+    fn prepare(&self, name: &Domain, challenge: &ChallengeHandle<'_>) -> Result<challenges::Answer, AcmeError> {
+        let authorization = challenge.key_authorization();
+        Ok(match self.challenges.kind() {
+            Kind::Http01 => self.challenges.answer(&challenge.token, Proof::Text(authorization.as_str().to_owned())),
+            Kind::TlsAlpn01 => {
+                let certificate = tls_alpn_01::certificate(name, authorization.digest().as_ref())?;
+                self.challenges.answer(name.as_str(), Proof::Certificate(Arc::new(certificate)))
+            }
+        })
+    }
+}
+
+impl From<Kind> for ChallengeType {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Http01 => Self::Http01,
+            Kind::TlsAlpn01 => Self::TlsAlpn01,
+        }
     }
 }
 

@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::testing::{Authority as Ca, Play, Scripted, Table, domain, header};
+use crate::tls::tests::{Ca as FileCa, handshake};
+use crate::tls::{Certificates, ClientTls, Trust, Versions, server_config};
 
 const NAME: &str = "mx.a.example";
 
@@ -135,8 +137,8 @@ async fn a_stranger_at_the_door_gets_nothing() {
     let (challenges, stop) = (Challenges::default(), CancellationToken::new());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let answer = challenges.answer("t", "t.thumb");
-    tokio::spawn(challenges::serve(listener, challenges.clone(), stop.clone()));
+    let answer = challenges.answer("t", Proof::Text("t.thumb".to_owned()));
+    tokio::spawn(http_01::serve(listener, challenges.clone(), stop.clone()));
     for (request, status) in [
         ("GET /.well-known/acme-challenge/t HTTP/1.1\r\nHost: x\r\n\r\n", "200"),
         ("POST /.well-known/acme-challenge/t HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", "404"),
@@ -169,4 +171,34 @@ async fn a_directory_that_leads_to_http_is_not_followed() {
     let authority = Authority::new(&url, table, ca.client(), Challenges::default());
     let refused = authority.new_account(None).await.err().unwrap();
     assert!(refused.to_string().contains("not https"), "{refused}");
+}
+
+#[test]
+fn a_proof_is_shown_to_who_asks_by_its_protocol_and_only_while_it_counts() {
+    let ca = FileCa::new();
+    let certificates = Certificates::load(&[ca.issue(NAME, "mx")]).unwrap();
+    let challenges = Challenges::new(Kind::TlsAlpn01);
+    let answering = Arc::new(tls_alpn_01::Answering::new(certificates, challenges.clone()));
+    let (http, question) = (&b"http/1.1"[..], tls_alpn_01::PROTOCOL);
+    let server = server_config(answering, Versions::Only13, &[http, question]).unwrap();
+    let shown = |protocols: &[&[u8]], name: &str| {
+        let mut client = ClientConfig::clone(&ClientTls::new(&Trust::CaFile(ca.ca_file())).unwrap().opportunistic);
+        client.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        handshake(&server, &Arc::new(client), name)
+    };
+    let usual = shown(&[http], NAME).unwrap();
+    assert!(shown(&[question], NAME).is_err(), "nobody has ordered anything");
+    let digest = [7; 32];
+    let proof = tls_alpn_01::certificate(&domain(NAME), &digest).unwrap();
+    let answer = challenges.answer(NAME, Proof::Certificate(Arc::new(proof)));
+    let proof = shown(&[question], NAME).unwrap();
+    // id-pe-acmeIdentifier, critical, an OCTET STRING within an OCTET STRING (RFC 8737 §3).
+    let extension = [&[6, 8, 43, 6, 1, 5, 5, 7, 1, 31, 1, 1, 255, 4, 34, 4, 32][..], &digest].concat();
+    assert!(proof.windows(extension.len()).any(|window| window == extension), "{proof:?}");
+    assert_eq!(shown(&[question], &NAME.to_ascii_uppercase()).unwrap(), proof);
+    assert!(shown(&[question], "mx.b.example").is_err(), "another name");
+    assert_eq!(shown(&[http], NAME).unwrap(), usual);
+    assert_eq!(shown(&[question, http], NAME).unwrap(), usual, "whoever can do more is no authority");
+    drop(answer);
+    assert!(shown(&[question], NAME).is_err(), "it was taken back");
 }

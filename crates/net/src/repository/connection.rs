@@ -16,6 +16,7 @@ use reference::body::{BodyError, JsonBody, MAX_BODY};
 use reference::claims::{CLAIMS_PATH, ClaimsRequest, RECEIPTS_PATH, ReceiptsRequest};
 use reference::delegate::{DELEGATE_PATH, DelegateRequest};
 use reference::{keys, pending, upload, uri};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -27,6 +28,7 @@ use super::guard::{Pace, Paced};
 use super::object::Wanted;
 use super::signatures::{Covered, Head, Verdict};
 use super::{Busy, Limits, Replays, Repository, answer};
+use crate::acme::tls_alpn_01;
 use crate::wire::now;
 
 /// A chunk goes out before the next is read: it is still in the processor's cache, and a slow client holds no more.
@@ -46,13 +48,18 @@ impl<R: Repository> Service<R> {
         // Only a hint to the kernel: a failure here changes nothing.
         let _ = stream.set_nodelay(true);
         let handshake = timeout(self.limits.handshake_time, self.acceptor.accept(stream));
-        let stream = tokio::select! {
+        let mut stream = tokio::select! {
             finished = handshake => match finished {
                 Ok(Ok(stream)) => stream,
                 Ok(Err(_)) | Err(_) => return,
             },
             () = shutdown.cancelled() => return,
         };
+        if stream.get_ref().1.alpn_protocol() == Some(tls_alpn_01::PROTOCOL) {
+            // All is said with the handshake (RFC 8737 §3).
+            let _ = timeout(self.limits.handshake_time, stream.shutdown()).await;
+            return;
+        }
         let sni = stream.get_ref().1.server_name().and_then(|name| Domain::parse(name).ok());
         let requests = Arc::new(AtomicU32::new(0));
         let pace = Pace { minimum_rate: self.limits.minimum_rate, grace: self.limits.rate_grace };

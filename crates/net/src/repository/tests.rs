@@ -18,15 +18,18 @@ use reference::claims::{
 use reference::delegate::{DELEGATE_PATH, DelegateAnswer, DelegateRequest};
 use reference::message_signature::{KeyId, SignedBy};
 use reference::{DomainFacts, KeyRecord};
+use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{Busy, Chunks, Limits, Located, Replays, Repository, serve};
+use crate::acme::tls_alpn_01;
 use crate::testing::{Authority, LOCALHOST, domain, header};
 use crate::wire::now;
 
@@ -195,7 +198,9 @@ impl World {
         let (shelf, shutdown) = (Arc::new(shelf), CancellationToken::new());
         let mut limits = Limits::default();
         change(&mut limits);
-        let tls = authority.server(&[HOST, "tbr.other.example", "www.a.example"]);
+        let mut tls = ServerConfig::clone(&authority.server(&[HOST, "tbr.other.example", "www.a.example"]));
+        tls.alpn_protocols = vec![b"http/1.1".to_vec(), tls_alpn_01::PROTOCOL.to_vec()];
+        let tls = Arc::new(tls);
         let replays = Arc::new(Replays::new(now()));
         let server = tokio::spawn(serve(listener, tls, Arc::clone(&shelf), replays, limits, shutdown.clone()));
         Self { port, authority, shelf, served, shutdown, server }
@@ -285,6 +290,21 @@ async fn expect_close(stream: &mut TlsStream<TcpStream>) {
     let mut rest = Vec::new();
     // An abrupt end is an end too.
     let _ = timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("the server keeps the connection");
+}
+
+#[tokio::test]
+async fn an_authority_that_asks_for_a_name_is_served_nothing() {
+    let world = World::new().await;
+    let mut tls = ClientConfig::clone(&world.authority.client());
+    tls.alpn_protocols = vec![tls_alpn_01::PROTOCOL.to_vec()];
+    let stream = TcpStream::connect((LOCALHOST, world.port)).await.unwrap();
+    let connector = TlsConnector::from(Arc::new(tls));
+    let mut stream = connector.connect(HOST.to_owned().try_into().unwrap(), stream).await.unwrap();
+    // It may be closed before, while, or after that is sent.
+    let _ = stream.write_all(format!("GET /.well-known/mta-sts.txt HTTP/1.1\r\nHost: {HOST}\r\n\r\n").as_bytes()).await;
+    let mut rest = Vec::new();
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("the server keeps the connection");
+    assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
 }
 
 #[tokio::test]

@@ -47,8 +47,8 @@ fn permit(file: &Path, mode: u32) {
     std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
 }
 
-/// Does a handshake succeed? In memory.
-fn handshake(
+/// Does a handshake succeed? In memory. What the server shows.
+pub(crate) fn handshake(
     server: &Arc<rustls::ServerConfig>,
     client: &Arc<ClientConfig>,
     name: &str,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use net::acme::challenges::Kind;
 use net::dns::Source;
 use net::dns::zone::Zone;
 use net::tls::{Certificates, ClientTls, Trust};
@@ -11,7 +12,8 @@ use super::args::Global;
 use super::humane::now;
 use super::output::{Exit, Failure, Outcome, Output};
 use crate::accounts::Accounts;
-use crate::config::{Config, Deliver, ListenerKind, NextKey, Way};
+use crate::acme::challenge;
+use crate::config::{Config, Deliver, Listener, ListenerKind, NextKey, Way};
 use crate::keys;
 use crate::private;
 use crate::routing::Router;
@@ -108,7 +110,8 @@ fn sense(config: &Config, findings: &mut Findings) {
         warn("a [[custodian]] is asked by ETRN, but there is no relay listener that its mail could come to".into());
     }
     for listener in &config.listeners {
-        let blind = config.tls.certificates.is_empty() && !listener.tbr_without_tls;
+        let uncertified = config.tls.certificates.is_empty() && config.acme.is_none();
+        let blind = uncertified && !listener.tbr_without_tls;
         if listener.kind == ListenerKind::Relay && listener.tbr && blind {
             warn(format!("{} has no certificate: no STARTTLS, and no messages by reference", listener.address));
         }
@@ -116,6 +119,11 @@ fn sense(config: &Config, findings: &mut Findings) {
         if (listener.auth_without_tls || listener.tbr_without_tls) && !loopback {
             warn(format!("{} lets passwords or grants travel in clear", listener.address));
         }
+    }
+    let at_port_443 = |l: &Listener| l.kind == ListenerKind::Repository && l.address.port() == 443;
+    let by_tls = config.acme.is_some() && challenge(config) == Kind::TlsAlpn01;
+    if by_tls && !config.listeners.iter().any(at_port_443) {
+        warn("an authority asks port 443 for names (tls-alpn-01), and no repository listener has it: lead it there as it is, or add an acme listener for port 80".into());
     }
     for (domain, tbr) in config.domains.values().filter_map(|domain| Some((&domain.name, domain.tbr.as_ref()?))) {
         let Some(next) = tbr.next.as_ref().filter(|next| next.from.after(NextKey::STAYS) < now()) else { continue };
@@ -160,7 +168,27 @@ fn counted(count: usize, noun: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+
+    #[test]
+    fn an_authority_must_reach_port_443_where_there_is_none_for_port_80() {
+        let warns = |listeners: &str| {
+            let text = format!(
+                "hostname = \"mx.a.example\"\ndata_dir = \".\"\n[acme]\naccept_terms = true\n{listeners}\
+                 [[listener]]\nkind = \"relay\"\naddress = \"127.0.0.1:0\"\n"
+            );
+            let warnings = check(&Config::parse(&text, Path::new("/x/restante.toml")).unwrap()).warnings;
+            assert!(!warnings.iter().any(|warning| warning.contains("STARTTLS")), "{warnings:?}");
+            warnings.iter().any(|warning| warning.contains("port 443"))
+        };
+        let listener =
+            |kind: &str, port: u16| format!("[[listener]]\nkind = \"{kind}\"\naddress = \"127.0.0.1:{port}\"\n");
+        assert!(warns(&listener("repository", 8443)));
+        assert!(!warns(&listener("repository", 443)));
+        assert!(!warns(&(listener("repository", 8443) + &listener("acme", 8080))));
+    }
 
     #[test]
     fn files_that_are_not_there_are_all_named() {
@@ -185,6 +213,7 @@ mod tests {
         let errors = |outgoing: &str| {
             let text = format!(
                 "hostname = \"mx.a.example\"\ndata_dir = \".\"\n{outgoing}\
+                 [[listener]]\nkind = \"acme\"\naddress = \"127.0.0.1:0\"\n\
                  [acme]\ndirectory = \"https://acme.a.example/directory\"\naccept_terms = true\nca_file = \"acme-ca.pem\"\n"
             );
             let config = Config::parse(&text, &directory.path().join("restante.toml")).unwrap();

@@ -148,7 +148,7 @@ pub enum ListenerKind {
     Submissions,
     /// On-Demand Mail Relay (RFC 2645, port 366): STARTTLS, AUTH, ATRN.
     Odmr,
-    /// The repository: HTTPS (port 443).
+    /// The repository: HTTPS (port 443); and an ACME authority's questions (RFC 8737), where no other listener answers them.
     Repository,
     /// Answers an ACME authority's questions (RFC 8555 §8.3): HTTP (port 80).
     Acme,

@@ -113,8 +113,9 @@ pub(super) const SECTIONS: &[Section] = &[
         "acme",
         false,
         "Certificates by ACME (RFC 8555), beside those above or instead: one for this server's name, and one for the hosts of each \
-              domain (`tbr.<domain>`, `mta-sts.<domain>`). The authority asks port 80 of each name (http-01): a listener of kind \
-              `acme` answers it, there or behind another web server that passes `/.well-known/acme-challenge/` on. They are kept in \
+              domain (`tbr.<domain>`, `mta-sts.<domain>`). The authority asks whether each name leads here: with a listener of kind `acme` \
+              at port 80 (http-01), there or behind another web server that passes `/.well-known/acme-challenge/` on; without one at port \
+              443 (tls-alpn-01, RFC 8737), which the repository's listener answers if TLS comes to it as it is. They are kept in \
               `data_dir`, renewed when a third of their time is left, with the same key, and shown by `restante certificates`.",
         ACME,
     ),
@@ -319,7 +320,7 @@ const LISTENER: &[Field] = &[
         "kind",
         "word",
         Required("\"relay\""),
-        "`acme`: answers for certificates, port 80. `relay`: SMTP between servers, port 25. `submissions`: mail programs, TLS from the first octet, port 465. \
+        "`acme`: answers for certificates, port 80 (where there is none, `repository` does). `relay`: SMTP between servers, port 25. `submissions`: mail programs, TLS from the first octet, port 465. \
          `submission`: mail programs, STARTTLS, port 587. `repository`: HTTPS, from where peers fetch messages sent by \
          reference, port 443. `odmr`: On-Demand Mail Relay (RFC 2645), port 366: accounts of domains with `deliver = \"odmr\"` log \
          in, and get what waits on the same connection.",

@@ -132,6 +132,22 @@ fn a_missing_field_says_what_to_write() {
 }
 
 #[test]
+fn an_authority_is_reached_by_https_and_answered_by_a_listener() {
+    let acme =
+        |more: &str| messages(&format!("hostname = \"a\"\ndata_dir = \"/x\"\n[acme]\naccept_terms = true\n{more}"));
+    assert_eq!(acme(""), ["nothing here could answer the authority's questions about names"]);
+    for kind in ["acme", "repository"] {
+        let listener = format!("[[listener]]\nkind = \"{kind}\"\naddress = \"[::]:1\"\n");
+        for url in ["http://x.example/dir", "https://", "https://x example/dir", "x"] {
+            let found = acme(&format!("directory = \"{url}\"\n{listener}"));
+            assert_eq!(found, ["an authority is reached by https only"], "{url}");
+        }
+        let good = format!("hostname = \"a\"\ndata_dir = \"/x\"\n[acme]\naccept_terms = true\n{listener}");
+        parse(&good).unwrap();
+    }
+}
+
+#[test]
 fn fields_and_tables_in_the_wrong_place() {
     let one = |text: &str| {
         let errors = parse(&format!("hostname = \"a\"\n{text}")).unwrap_err();
