@@ -2,7 +2,10 @@
 //!
 //! A certificate and its key are one file, replaced as a whole: listeners follow it as they follow those of the operator. Until
 //! there is one, a certificate of our own making stands in, so that the server can start. An attempt counts as failed from its
-//! beginning, on disk: a kill at any point, or many, does not hammer at the authority. The protocol is `net::acme`'s.
+//! beginning, on disk: a kill at any point, or many, does not hammer at the authority. The protocol is `net::acme`'s; when a
+//! certificate is renewed is [`renewal`]'s.
+
+pub(crate) mod renewal;
 
 use std::fs;
 use std::io;
@@ -12,11 +15,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use mail::{Domain, Timestamp, mta_sts};
-use net::acme::Authority;
 use net::acme::challenges::{Challenges, Kind};
+use net::acme::{Authority, Request};
 use net::dns::Resolver;
 use net::tls::{self, Trust, Versions};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
+use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -26,6 +30,7 @@ use crate::config::{Acme, Config, ListenerKind};
 use crate::private;
 use crate::receive::LiveConfig;
 use crate::runtime::now;
+use renewal::Advice;
 
 /// How often is looked whether something is due.
 const ROUND: Duration = Duration::from_secs(15);
@@ -122,12 +127,17 @@ impl Wanted {
         private::replace(&self.attempts_file(config), &serde_json::to_vec(attempts)?)
     }
 
+    /// The certificate in the file.
+    fn certificate(&self, config: &Config) -> Result<CertificateDer<'static>> {
+        Ok(tls::certificates::end_entity(&self.file(config))?)
+    }
+
     /// What the certificate in the file says.
     ///
     /// # Errors
     /// It is not there, or no certificate.
     pub(crate) fn standing(&self, config: &Config) -> Result<Standing> {
-        let der = tls::certificates::end_entity(&self.file(config))?;
+        let der = self.certificate(config)?;
         let (_, parsed) = x509_parser::parse_x509_certificate(&der).context("that is no certificate")?;
         let at = |time: i64| Timestamp::from_secs(u64::try_from(time).unwrap_or(0));
         let alternatives = parsed.subject_alternative_name().ok().flatten();
@@ -143,17 +153,13 @@ impl Wanted {
         })
     }
 
-    /// When another certificate is to be ordered: a third of the lifetime before the end, for each name a bit earlier or later;
-    /// at once where it lacks a name.
-    pub(crate) fn renew_at(&self, standing: &Standing) -> Timestamp {
+    /// When another certificate is to be ordered: at once where it lacks a name, else as [`renewal`] has it.
+    pub(crate) fn renew_at(&self, standing: &Standing, advice: &Advice) -> Timestamp {
         let lacks = |name: &Domain| !standing.names.iter().any(|known| known == name.as_str());
         if standing.stands_in || self.names.iter().any(lacks) {
             return Timestamp::default();
         }
-        let third = standing.to.since(standing.from) / 3;
-        let seed = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, self.name.as_str().as_bytes());
-        let share = u32::from(seed.as_ref().first().copied().unwrap_or_default());
-        standing.to.before(third).after(third * share / (256 * 8))
+        renewal::moment(&self.name, standing, advice)
     }
 
     /// Makes the one that stands in, if there is no file.
@@ -191,6 +197,7 @@ pub(crate) async fn keep(config: LiveConfig, resolver: Resolver, challenges: Cha
         loop {
             let current = config.get();
             for wanted in wanted(&current) {
+                renewal::ask_if_due(&current, &wanted, &resolver, &challenges).await;
                 attempt_if_due(&current, &wanted, &resolver, &challenges).await;
             }
             tokio::time::sleep(ROUND).await;
@@ -201,7 +208,8 @@ pub(crate) async fn keep(config: LiveConfig, resolver: Resolver, challenges: Cha
 
 async fn attempt_if_due(config: &Config, wanted: &Wanted, resolver: &Resolver, challenges: &Challenges) {
     let (at, attempts) = (now(), wanted.attempts(config));
-    let due = wanted.standing(config).map_or(Timestamp::default(), |standing| wanted.renew_at(&standing));
+    let standing = wanted.standing(config);
+    let due = standing.map_or(Timestamp::default(), |standing| wanted.renew_at(&standing, &wanted.advice(config)));
     if at < attempts.next || (at < due && !attempts.wanted) {
         return;
     }
@@ -215,6 +223,7 @@ async fn attempt_if_due(config: &Config, wanted: &Wanted, resolver: &Resolver, c
         Ok(()) => {
             info!(certificate = %wanted.name, names = wanted.names.len(), "a certificate was issued");
             let _ = fs::remove_file(wanted.attempts_file(config));
+            let _ = fs::remove_file(wanted.advice_file(config));
         }
         Err(error) => {
             failed.problem = format!("{error:#}").chars().take(MAX_PROBLEM).collect();
@@ -246,8 +255,11 @@ async fn order(config: &Config, wanted: &Wanted, resolver: &Resolver, challenges
     let key = KeyPair::from_pem(&private::read(&file)?).context("the key cannot be read")?;
     let mut params = CertificateParams::new(wanted.names.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     params.distinguished_name = DistinguishedName::new();
-    let request = params.serialize_request(&key)?;
-    let chain = authority.issue(account, &wanted.names, request.der()).await?;
+    let csr = params.serialize_request(&key)?;
+    let issued = wanted.standing(config).is_ok_and(|standing| !standing.stands_in);
+    let old = if issued { wanted.certificate(config).ok() } else { None };
+    let request = Request { names: &wanted.names, csr: csr.der(), replaces: old.as_ref() };
+    let chain = authority.issue(account, &request).await?;
     let (draft, both) = (file.with_extension("issued"), key.serialize_pem() + &chain);
     private::replace(&draft, both.as_bytes())?;
     // What cannot be used does not take the place of what can.
@@ -263,10 +275,14 @@ fn authority(acme: &Acme, resolver: &Resolver, challenges: &Challenges) -> Resul
     Ok(Authority::new(&acme.directory, Arc::new(resolver.clone()), tls, challenges.clone()))
 }
 
+fn account_file(config: &Config, acme: &Acme) -> PathBuf {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, acme.directory.as_bytes());
+    config.acme_dir().join(format!("account-{}", mail::base64url::encode(&digest.as_ref()[..6])))
+}
+
 /// The account at this directory, made if need be.
 async fn account(config: &Config, acme: &Acme, authority: &Authority) -> Result<net::acme::Credentials> {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, acme.directory.as_bytes());
-    let file = config.acme_dir().join(format!("account-{}", mail::base64url::encode(&digest.as_ref()[..6])));
+    let file = account_file(config, acme);
     if let Some(known) = read_account(&file)? {
         return Ok(known);
     }
@@ -292,7 +308,7 @@ mod tests {
 
     const DAY: Duration = Duration::from_secs(24 * 3600);
 
-    fn config(folder: &Path, more: &str) -> Config {
+    pub(super) fn config(folder: &Path, more: &str) -> Config {
         let text = format!(
             "hostname = \"mx.a.example\"\ndata_dir = \".\"\n[acme]\naccept_terms = true\nnames = [\"imap.a.example\"]\n\
              [[listener]]\nkind = \"acme\"\naddress = \"127.0.0.1:0\"\n\
@@ -324,13 +340,13 @@ mod tests {
         assert_eq!(files(&config).unwrap().len(), 2);
         let wanted = &wanted(&config)[0];
         let mut standing = wanted.standing(&config).unwrap();
-        assert!(standing.stands_in && wanted.renew_at(&standing) == Timestamp::default());
+        assert!(standing.stands_in && wanted.renew_at(&standing, &Advice::default()) == Timestamp::default());
         let start = Timestamp::from_secs(1_800_000_000);
         (standing.stands_in, standing.from, standing.to) = (false, start, start.after(90 * DAY));
-        let at = wanted.renew_at(&standing);
+        let at = wanted.renew_at(&standing, &Advice::default());
         assert!(at >= start.after(60 * DAY) && at < start.after(64 * DAY), "{at}");
         standing.names.pop();
-        assert_eq!(wanted.renew_at(&standing), Timestamp::default());
+        assert_eq!(wanted.renew_at(&standing, &Advice::default()), Timestamp::default());
     }
 
     #[test]

@@ -1,12 +1,14 @@
-//! Certificates by ACME (RFC 8555): an account, orders, and the answers to http-01 (§8.3) or tls-alpn-01 (RFC 8737) challenges.
+//! Certificates by ACME (RFC 8555): an account, orders, and the answers to http-01 (§8.3) or tls-alpn-01 (RFC 8737) challenges;
+//! and when the authority wants a certificate renewed ([`renewal`], RFC 9773).
 //!
 //! The protocol's messages are instant-acme's; over which connections they go is [`http`]'s; [`http_01`] and [`tls_alpn_01`] answer the
-//! server's questions with what [`challenges`] holds. When to order what, and where keys are kept, is the caller's. Whatever an authority sends, it costs a certificate
-//! at most, and never the process.
+//! server's questions with what [`challenges`] holds. When to order what, and where keys are kept, is the caller's. Whatever an authority
+//! sends, it costs a certificate at most, and never the process.
 
 pub mod challenges;
 mod http;
 pub mod http_01;
+pub mod renewal;
 pub mod tls_alpn_01;
 
 #[cfg(test)]
@@ -18,11 +20,12 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use instant_acme::{
-    Account, AccountBuilder, AccountCredentials, AuthorizationStatus, ChallengeHandle, ChallengeType, Error,
-    Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
+    Account, AccountBuilder, AccountCredentials, AuthorizationStatus, CertificateIdentifier, ChallengeHandle,
+    ChallengeType, Error, Identifier, NewAccount, NewOrder, Order, OrderStatus, Problem, RetryPolicy,
 };
 use mail::Domain;
 use rustls::ClientConfig;
+use rustls::pki_types::CertificateDer;
 use tokio::time::timeout;
 
 use crate::lookup::Lookup;
@@ -33,7 +36,6 @@ pub use instant_acme::AccountCredentials as Credentials;
 
 /// Longest wait for the server to look at the challenges, and for the certificate.
 const PATIENCE: Duration = Duration::from_secs(120);
-
 /// Longest that one call here takes.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
 /// How often an order is begun, where the authority wants none of its own nonces.
@@ -58,9 +60,21 @@ impl AcmeError {
 
 impl From<Error> for AcmeError {
     fn from(error: Error) -> Self {
-        let is_stale = matches!(&error, Error::Api(problem) if problem.r#type.as_deref() == Some(STALE));
-        Self { text: printable(&error.to_string()), is_stale }
+        let Error::Api(problem) = error else { return Self::new(&error.to_string()) };
+        let text = printable(&format!("the authority refuses: {}", words(&problem)));
+        Self { text, is_stale: problem.r#type.as_deref() == Some(STALE) }
     }
+}
+
+/// What is ordered.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The names.
+    pub names: &'a [Domain],
+    /// The request for them, in DER (PKCS #10).
+    pub csr: &'a [u8],
+    /// The certificate in whose place it comes; the authority may treat the order better for it (RFC 9773 §5).
+    pub replaces: Option<&'a CertificateDer<'a>>,
 }
 
 /// A certification authority.
@@ -89,20 +103,19 @@ impl Authority {
         contained(async { Ok(made.await?.1) }).await
     }
 
-    /// Orders a certificate for these names and answers what is asked about them; `csr` is the request, in DER, for the same
-    /// names. Answers the chain, PEM.
+    /// Orders a certificate and answers what is asked about its names. Answers the chain, PEM.
     ///
     /// # Errors
     /// [`AcmeError`].
-    pub async fn issue(&self, account: AccountCredentials, names: &[Domain], csr: &[u8]) -> Result<String, AcmeError> {
+    pub async fn issue(&self, account: AccountCredentials, request: &Request<'_>) -> Result<String, AcmeError> {
         contained(async {
             let account = self.builder().from_credentials(account).await?;
-            let mut issued = self.order(&account, names, csr).await;
+            let mut issued = self.order(&account, request).await;
             for _ in 1..ORDERS {
                 if !issued.as_ref().is_err_and(|error| error.is_stale) {
                     break;
                 }
-                issued = self.order(&account, names, csr).await;
+                issued = self.order(&account, request).await;
             }
             issued
         })
@@ -113,19 +126,20 @@ impl Authority {
         Account::builder_with_http(Box::new(self.http.clone()))
     }
 
-    async fn order(&self, account: &Account, names: &[Domain], csr: &[u8]) -> Result<String, AcmeError> {
-        let identifiers: Vec<_> = names.iter().map(|name| Identifier::Dns(name.to_string())).collect();
-        let mut order = account.new_order(&NewOrder::new(&identifiers)).await?;
+    async fn order(&self, account: &Account, request: &Request<'_>) -> Result<String, AcmeError> {
+        let mut order = begin(account, request).await?;
         // They are taken back at the end, however it comes.
-        let _answers = self.answer(&mut order, names).await?;
+        let _answers = self.answer(&mut order, request.names).await?;
         let patience = RetryPolicy::default().timeout(PATIENCE);
         if !matches!(order.state().status, OrderStatus::Ready | OrderStatus::Valid) {
-            let status = order.poll_ready(&patience).await?;
-            if status != OrderStatus::Ready {
-                return Err(AcmeError::new(&refusal(&mut order).await));
+            let polled = order.poll_ready(&patience).await;
+            match polled {
+                Ok(OrderStatus::Ready) => {}
+                Err(error) if order.state().status != OrderStatus::Invalid => return Err(error.into()),
+                Ok(_) | Err(_) => return Err(AcmeError::new(&refusal(&mut order).await)),
             }
         }
-        order.finalize_csr(csr).await?;
+        order.finalize_csr(request.csr).await?;
         Ok(order.poll_certificate(&patience).await?)
     }
 
@@ -139,7 +153,7 @@ impl Authority {
             }
             let asked = authorization.identifier().to_string();
             let name = names.iter().find(|name| name.as_str().eq_ignore_ascii_case(&asked));
-            let name = name.ok_or_else(|| AcmeError::new(&format!("the authority asks about {asked}, unordered")))?;
+            let name = name.ok_or_else(|| AcmeError::new(&format!("{asked} was not ordered, and is asked about")))?;
             let challenge = authorization.challenge(kind.into());
             let mut challenge = challenge
                 .ok_or_else(|| AcmeError::new(&format!("the authority does not offer {} for {name}", kind.as_str())))?;
@@ -162,6 +176,18 @@ impl Authority {
     }
 }
 
+/// Begins an order; one in another's place, if the authority wants to hear of that.
+async fn begin(account: &Account, request: &Request<'_>) -> Result<Order, AcmeError> {
+    let identifiers: Vec<_> = request.names.iter().map(|name| Identifier::Dns(name.to_string())).collect();
+    if let Some(old) = request.replaces.and_then(|old| CertificateIdentifier::try_from(old).ok()) {
+        // It may be another authority's, or replaced already: a certificate is needed all the same.
+        if let Ok(order) = account.new_order(&NewOrder::new(&identifiers).replaces(old)).await {
+            return Ok(order);
+        }
+    }
+    Ok(account.new_order(&NewOrder::new(&identifiers)).await?)
+}
+
 impl From<Kind> for ChallengeType {
     fn from(kind: Kind) -> Self {
         match kind {
@@ -178,10 +204,17 @@ async fn refusal(order: &mut Order) -> String {
         let _ = authorization.refresh().await;
         let failed = authorization.challenges.iter().find_map(|challenge| challenge.error.as_ref());
         if let Some(problem) = failed {
-            return format!("the authority refuses {}: {problem}", authorization.identifier());
+            return format!("the authority refuses {}: {}", authorization.identifier(), words(problem));
         }
     }
-    "the authority refuses the order".to_owned()
+    let why = order.state().error.as_ref().map_or_else(|| "the whole order".to_owned(), words);
+    format!("the authority refuses: {why}")
+}
+
+/// What an authority says is wrong, without the library's own words.
+fn words(problem: &Problem) -> String {
+    let text = problem.to_string();
+    text.strip_prefix("API error").unwrap_or(&text).trim_start_matches([':', ' ']).to_owned()
 }
 
 /// Ends in time, and without a panic: the library has those for URLs that are none and for times beyond every clock, which an

@@ -3,7 +3,11 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
-use rcgen::{CertificateParams, KeyPair};
+use mail::Timestamp;
+use rcgen::{CertificateParams, Issuer, KeyPair, SerialNumber};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, SignatureScheme};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -12,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::testing::{Authority as Ca, Play, Scripted, Table, domain, header};
 use crate::tls::tests::{Ca as FileCa, handshake};
-use crate::tls::{Certificates, ClientTls, Trust, Versions, server_config};
+use crate::tls::{Certificates, Versions, server_config};
 
 const NAME: &str = "mx.a.example";
 
@@ -84,10 +88,16 @@ impl Odd {
     }
 
     async fn issue(&self) -> Result<String, AcmeError> {
+        self.issue_after(None).await
+    }
+
+    /// In the place of another certificate.
+    async fn issue_after(&self, replaces: Option<&CertificateDer<'_>>) -> Result<String, AcmeError> {
         let account = self.authority.new_account(Some("mailto:postmaster@a.example")).await?;
         let params = CertificateParams::new(vec![NAME.to_owned()]).unwrap();
         let csr = params.serialize_request(&KeyPair::generate().unwrap()).unwrap();
-        self.authority.issue(account, &[domain(NAME)], csr.der()).await
+        let request = Request { names: &[domain(NAME)], csr: csr.der(), replaces };
+        self.authority.issue(account, &request).await
     }
 
     /// How often a path was asked for.
@@ -133,6 +143,29 @@ async fn an_order_is_begun_again_where_the_authority_wants_none_of_its_nonces_an
 }
 
 #[tokio::test]
+async fn nothing_is_said_of_a_name_that_was_not_ordered() {
+    let curious = Odd::new(|asked| match asked.path.as_str() {
+        "/directory" => fine(asked.directory()),
+        "/order" => {
+            let mut order = asked.order("pending");
+            order["authorizations"] = json!([asked.url("/authorization")]);
+            fine(order)
+        }
+        "/authorization" => {
+            let (status, url) = ("pending", asked.url("/challenge"));
+            let challenge = json!({ "type": "http-01", "url": url, "token": "t", "status": status });
+            let identifier = json!({ "type": "dns", "value": "mx.other.example" });
+            fine(json!({ "status": status, "identifier": identifier, "challenges": [challenge] }))
+        }
+        _ => fine(json!({})),
+    });
+    let curious = curious.await;
+    let refused = curious.issue().await.unwrap_err();
+    assert!(refused.to_string().contains("mx.other.example was not ordered"), "{refused}");
+    assert_eq!(curious.count("/challenge"), 0);
+}
+
+#[tokio::test]
 async fn a_stranger_at_the_door_gets_nothing() {
     let (challenges, stop) = (Challenges::default(), CancellationToken::new());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -173,6 +206,45 @@ async fn a_directory_that_leads_to_http_is_not_followed() {
     assert!(refused.to_string().contains("not https"), "{refused}");
 }
 
+/// Takes any certificate, as an authority does: the critical extension of a proof is beyond every ordinary client.
+#[derive(Debug)]
+struct Anything;
+
+impl ServerCertVerifier for Anything {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ECDSA_NISTP256_SHA256]
+    }
+}
+
 #[test]
 fn a_proof_is_shown_to_who_asks_by_its_protocol_and_only_while_it_counts() {
     let ca = FileCa::new();
@@ -182,7 +254,8 @@ fn a_proof_is_shown_to_who_asks_by_its_protocol_and_only_while_it_counts() {
     let (http, question) = (&b"http/1.1"[..], tls_alpn_01::PROTOCOL);
     let server = server_config(answering, Versions::Only13, &[http, question]).unwrap();
     let shown = |protocols: &[&[u8]], name: &str| {
-        let mut client = ClientConfig::clone(&ClientTls::new(&Trust::CaFile(ca.ca_file())).unwrap().opportunistic);
+        let client = ClientConfig::builder_with_protocol_versions(&[&rustls::version::TLS13]).dangerous();
+        let mut client = client.with_custom_certificate_verifier(Arc::new(Anything)).with_no_client_auth();
         client.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         handshake(&server, &Arc::new(client), name)
     };
@@ -201,4 +274,85 @@ fn a_proof_is_shown_to_who_asks_by_its_protocol_and_only_while_it_counts() {
     assert_eq!(shown(&[question, http], NAME).unwrap(), usual, "whoever can do more is no authority");
     drop(answer);
     assert!(shown(&[question], NAME).is_err(), "it was taken back");
+}
+
+/// A certificate that names its authority's key.
+fn certificate() -> CertificateDer<'static> {
+    let issuer = Issuer::new(CertificateParams::new(Vec::new()).unwrap(), KeyPair::generate().unwrap());
+    let mut params = CertificateParams::new(vec![NAME.to_owned()]).unwrap();
+    params.use_authority_key_identifier_extension = true;
+    params.serial_number = Some(SerialNumber::from_slice(&[0x87, 1]));
+    params.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap().der().clone()
+}
+
+/// An authority with renewal information, which it answers with these fields and this window.
+async fn adviser(fields: &'static str, window: Value) -> Odd {
+    Odd::new(move |asked| {
+        let (url, renewal) = (asked.url("/renewal"), asked.path.starts_with("/renewal/"));
+        let mut directory = asked.directory();
+        directory["renewalInfo"] = json!(url);
+        match asked.path.as_str() {
+            "/directory" => fine(directory),
+            _ if renewal => {
+                let why = "https://acme.example/why\u{7}";
+                ("200 OK", fields.to_owned(), json!({ "suggestedWindow": window, "explanationURL": why }))
+            }
+            // It has replaced that one already, and issues nothing.
+            "/order" if asked.payload["replaces"].is_string() => {
+                ("409 Conflict", String::new(), json!({ "type": "urn:ietf:params:acme:error:alreadyReplaced" }))
+            }
+            "/order" => ("403 Forbidden", String::new(), json!({ "detail": "closed today" })),
+            _ => fine(json!({})),
+        }
+    })
+    .await
+}
+
+impl Odd {
+    async fn suggestion(&self, of: &CertificateDer<'_>) -> Result<Option<renewal::Suggestion>, AcmeError> {
+        let account = self.authority.new_account(None).await?;
+        self.authority.suggestion(account, of).await
+    }
+}
+
+#[tokio::test]
+async fn an_authority_says_when_a_certificate_is_to_be_renewed() {
+    let of = certificate();
+    let window = json!({ "start": "2027-01-02T04:00:00Z", "end": "2027-01-03T04:00:00Z" });
+    let odd = adviser("\nRetry-After: 21600", window.clone()).await;
+    let found = odd.suggestion(&of).await.unwrap().unwrap();
+    let (start, end) = (Timestamp::from_secs(1_798_862_400), Timestamp::from_secs(1_798_948_800));
+    let explanation = Some("https://acme.example/why".to_owned());
+    assert_eq!(found.window, renewal::Window { start, end, explanation });
+    assert!(found.pause.as_secs().abs_diff(21600) < 60, "{:?}", found.pause);
+    // Asked without a signature, by key identifier and serial number, with the zero that a positive number needs (RFC 9773 §4.1).
+    let asked = odd.server.requests().into_iter().find(|request| request.starts_with("GET /renewal/")).unwrap();
+    assert!(asked.split(' ').nth(1).unwrap().ends_with(".AIcB"), "{asked}");
+    for (fields, pause) in
+        [("\nRetry-After: 0", renewal::LEAST_PAUSE), ("\nRetry-After: 9999999", renewal::LONGEST_PAUSE)]
+    {
+        assert_eq!(adviser(fields, window.clone()).await.suggestion(&of).await.unwrap().unwrap().pause, pause);
+    }
+    for (fields, start) in [
+        ("", "2027-01-02T04:00:00Z"),
+        ("\nRetry-After: 60", "2027-01-03T04:00:00Z"),
+        ("\nRetry-After: 18446744073709551615", "2027-01-02T04:00:00Z"),
+    ] {
+        let broken = json!({ "start": start, "end": "2027-01-03T04:00:00Z" });
+        assert!(adviser(fields, broken).await.suggestion(&of).await.is_err(), "{fields} {start}");
+    }
+    let silent = Odd::new(|asked| fine(if asked.path == "/directory" { asked.directory() } else { json!({}) })).await;
+    assert_eq!(silent.suggestion(&of).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn an_order_says_which_certificate_it_replaces_and_does_without_where_that_is_refused() {
+    let odd = adviser("", json!({})).await;
+    let refused = odd.issue_after(Some(&certificate())).await.unwrap_err();
+    assert!(refused.to_string().contains("closed today"), "{refused}");
+    let requests = odd.server.requests();
+    let orders = requests.iter().filter(|request| request.starts_with("POST /order "));
+    let replaced: Vec<_> = orders.map(|request| Asked::read(request).payload["replaces"].clone()).collect();
+    assert!(replaced.len() == 2 && replaced[1].is_null(), "{replaced:?}");
+    assert!(replaced[0].as_str().unwrap().ends_with(".AIcB"), "{replaced:?}");
 }

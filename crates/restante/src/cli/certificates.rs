@@ -1,6 +1,7 @@
 //! `restante certificates`: what ACME has brought, when it is renewed, and a wish for another one.
 
 use mail::Timestamp;
+use net::acme::renewal::Window;
 use serde::Serialize;
 
 use super::args::{CertificatesCommand, Global};
@@ -18,6 +19,8 @@ struct Shown {
     certificate: Option<Standing>,
     /// When another one is ordered.
     renewal: Option<Timestamp>,
+    /// When the authority would like that.
+    suggested: Option<Window>,
     attempts: Attempts,
 }
 
@@ -37,9 +40,10 @@ pub(super) fn run(command: &CertificatesCommand, global: &Global, output: Output
 fn list(config: &Config, output: Output) -> Outcome {
     let shown = wanted(config).into_iter().map(|wanted| {
         let certificate = wanted.standing(config).ok();
-        let renewal = certificate.as_ref().map(|standing| wanted.renew_at(standing));
+        let advice = wanted.advice(config);
+        let renewal = certificate.as_ref().map(|standing| wanted.renew_at(standing, &advice));
         let attempts = wanted.attempts(config);
-        Shown { certificate, renewal, attempts, wanted }
+        Shown { certificate, renewal, suggested: advice.window, attempts, wanted }
     });
     let shown: Vec<Shown> = shown.collect();
     output.print(&shown, || shown.iter().flat_map(|shown| lines(shown, now())).collect::<Vec<_>>().join("\n"));
@@ -56,6 +60,10 @@ fn lines(shown: &Shown, now: Timestamp) -> Vec<String> {
         _ => "not issued yet".to_owned(),
     };
     let mut lines = vec![format!("{}: {state}", names.join(", "))];
+    if let Some(window) = &shown.suggested {
+        let why = window.explanation.as_ref().map(|page| format!(" ({page})")).unwrap_or_default();
+        lines.push(format!("  the authority suggests {} to {}{why}", date(window.start), date(window.end)));
+    }
     let attempts = &shown.attempts;
     if attempts.failures > 0 {
         let next = when(attempts.next, now);
@@ -83,4 +91,34 @@ fn renew(config: &Config, name: Option<&str>, output: Output) -> Outcome {
         )
     });
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use mail::Domain;
+
+    use super::*;
+
+    #[test]
+    fn what_the_authority_suggests_is_shown_with_its_reason() {
+        let (day, name) = (Duration::from_secs(24 * 3600), Domain::parse("mx.a.example").unwrap());
+        let at = Timestamp::from_date("2027-01-02").unwrap();
+        let why = Some("https://acme.example/why".to_owned());
+        let shown = Shown {
+            wanted: Wanted { names: vec![name.clone()], name },
+            certificate: Some(Standing { from: at, to: at.after(90 * day), names: Vec::new(), stands_in: false }),
+            renewal: Some(at.after(day / 2)),
+            suggested: Some(Window { start: at, end: at.after(day), explanation: why }),
+            attempts: Attempts::default(),
+        };
+        assert_eq!(
+            lines(&shown, at),
+            [
+                "mx.a.example: until 2027-04-02 00:00:00, renewed in 12 h",
+                "  the authority suggests 2027-01-02 00:00:00 to 2027-01-03 00:00:00 (https://acme.example/why)"
+            ]
+        );
+    }
 }

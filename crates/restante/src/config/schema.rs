@@ -116,7 +116,8 @@ pub(super) const SECTIONS: &[Section] = &[
               domain (`tbr.<domain>`, `mta-sts.<domain>`). The authority asks whether each name leads here: with a listener of kind `acme` \
               at port 80 (http-01), there or behind another web server that passes `/.well-known/acme-challenge/` on; without one at port \
               443 (tls-alpn-01, RFC 8737), which the repository's listener answers if TLS comes to it as it is. They are kept in \
-              `data_dir`, renewed when a third of their time is left, with the same key, and shown by `restante certificates`.",
+              `data_dir`, renewed when the authority suggests it (RFC 9773) or a third of their time is left, with the same key, and shown \
+              by `restante certificates`.",
         ACME,
     ),
     section_of("tls", false, "TLS on all listeners and connections.", TLS),

@@ -95,9 +95,7 @@ fn whole(root: Cursor<'_>, origin: &Path) -> Option<Config> {
     sites::check_uploads(&root, &uploads, &custodians);
 
     check_listeners(&listeners, tls.as_ref(), acme.is_some());
-    if acme.is_some() {
-        check_challenges(&root, &listeners);
-    }
+    check_challenges(&root, &listeners, acme.is_some());
     check_repository(&listeners, &domains);
     check_routes(&domains, &hops, &relays, &lmtp);
     check_postmaster(&domains, postmaster.is_some());
@@ -281,9 +279,9 @@ fn check_listeners(listeners: &Read<'_, Listener>, tls: Option<&Tls>, acme: bool
 }
 
 /// An authority that asks for a name must be answered.
-fn check_challenges(root: &Cursor<'_>, listeners: &Read<'_, Listener>) {
+fn check_challenges(root: &Cursor<'_>, listeners: &Read<'_, Listener>, acme: bool) {
     let answers = |kind| matches!(kind, ListenerKind::Acme | ListenerKind::Repository);
-    if !listeners.iter().any(|(_, listener)| answers(listener.kind)) {
+    if acme && !listeners.iter().any(|(_, listener)| answers(listener.kind)) {
         let help = "add [[listener]] with kind = \"acme\" (port 80), or one with kind = \"repository\" (port 443)";
         root.mistake("acme", "nothing here could answer the authority's questions about names", help);
     }
