@@ -328,9 +328,9 @@ impl Node {
         };
         for (row, place) in rows.into_iter().zip(0..) {
             let (key, text, jitter) = (row.key.clone(), text.clone(), self.random.number());
-            // Who was refused is the first; the others only shared its retrieval.
-            let is_refused = failure == RetrieveFailure::Refused;
-            let failure = if is_refused && place > 0 { RetrieveFailure::Temporary } else { failure };
+            // It was the first whose grant was used, and who was refused or is gone; the others only shared its retrieval.
+            let is_its_own = matches!(failure, RetrieveFailure::Refused | RetrieveFailure::Gone);
+            let failure = if is_its_own && place > 0 { RetrieveFailure::Temporary } else { failure };
             let change = retrieval::NotRetrieved { key: key.clone(), failure, text, jitter };
             self.begin_with(change, vec![row], vec![key]);
         }

@@ -302,6 +302,25 @@ fn a_retrieval_that_fails_for_now_is_repeated_and_410_ends_it() {
 }
 
 #[test]
+fn a_410_ends_the_reference_whose_grant_was_used_and_none_that_shared_its_retrieval() {
+    let (mut b, first) = offered(BOB);
+    let second = reference(3, &["carol@b.example"]);
+    assert!(matches!(offer(&mut b, &second), OfferAnswer::Pending(_)));
+    assert_eq!(b.jobs.len(), 1, "one retrieval serves both");
+    not_retrieved(&mut b, RetrieveFailure::Gone);
+    let phase = |b: &Server, of: &Inbound| match &b.ledger.rows[&Key::Inbound(of.i, of.d.clone())].body {
+        RowBody::Inbound(inbound) => inbound.phase.clone(),
+        RowBody::Leg(leg) => panic!("{leg:?}"),
+    };
+    assert_eq!((phase(&b, &first), phase(&b, &second)), (Phase::Closed, Phase::Waiting));
+    b.pass(HOUR);
+    let (job, work) = retrieval(&mut b);
+    assert_eq!(work.uri, second.uri);
+    b.event(job, JobEvent::Retrieved { object: object(CONTENT), facts: FACTS, octets: 12 });
+    assert_eq!(claims(&mut b).1[0].id, second.i);
+}
+
+#[test]
 fn a_corrupt_object_is_claimed_as_failed_and_never_delivered() {
     let (mut b, _) = offered(BOB_AND_CAROL);
     not_retrieved(&mut b, RetrieveFailure::Corrupt);
