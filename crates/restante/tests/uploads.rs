@@ -4,6 +4,7 @@
 
 use std::fs;
 
+use serde_json::Value;
 use testbed::peers::restante::{object, states};
 use testbed::peers::{PartTime, RestanteConfig};
 use testbed::powercut::{CutAt, Loss, PowerCut};
@@ -185,6 +186,81 @@ fn the_power_fails_at_every_sync_of_the_custodian_and_everything_arrives_once() 
         }
     }
     assert_eq!(world.custodian.json(&["store", "check"], b"").unwrap()["clean"], true);
+}
+
+/// `restante sync` at a laptop: what it prints, and the status that it ends with.
+fn sync(world: &PartTime) -> (Value, Option<i32>) {
+    let ended = world.site.cli(&["sync", "--json"], b"").unwrap();
+    let report = serde_json::from_slice(&ended.stdout);
+    (report.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&ended.stderr))), ended.status.code())
+}
+
+#[test]
+fn a_laptop_without_a_server_syncs_with_a_custodian_that_it_uploads_to() {
+    let mut world = world();
+    world.site.stop().unwrap();
+    let waits = awkward("waits");
+    let id = world.send("bob@site.example", &waits).unwrap();
+    world.until_kept(&id).unwrap();
+    let written = ["first", "second"].map(|subject| by_bob(&large(subject, 50_000)));
+    let kept = written.each_ref().map(|message| write_at_site(&world, &["alice@a.example"], message));
+    let outbox = world.site.data().join("outbox");
+    assert!(kept.iter().all(|id| outbox.join(id).exists()), "nobody was there to take them");
+
+    let (report, status) = sync(&world);
+    assert_eq!(
+        (status, &report["taken"], &report["fetched"][0]["pending"]),
+        (Some(0), &2.into(), &1.into()),
+        "{report:#}"
+    );
+    let copies = world.copies("bob@site.example");
+    assert_eq!(copies.len(), 1);
+    assert_eq!(object(&copies[0]), Some(&crlf(&waits)[..]));
+    // It ended when the custodian had taken them: nothing is left to do here.
+    world.origin.wait_for_state(&id, "delivered", wait::LONG).unwrap();
+    world.origin.maildir("alice@a.example").wait_for(2, wait::LONG).unwrap();
+    let copies = written.each_ref().map(|message| copy_at_origin(&world, message, 1));
+    assert!(copies.iter().all(|copy| String::from_utf8_lossy(copy).contains("tbr=pass")));
+    assert!(kept.iter().all(|id| !outbox.join(id).exists()));
+    assert!(world.site.json(&["queue", "list"], b"").is_err(), "a server is left behind");
+    let (report, status) = sync(&world);
+    assert_eq!((status, &report["taken"], &report["retried"]), (Some(0), &0.into(), &0.into()), "{report:#}");
+}
+
+#[test]
+fn a_sync_that_was_killed_amid_an_upload_goes_on_where_it_stopped() {
+    const SIZE: usize = 1_500_000;
+    let mut world = world_with(|name, config| match name {
+        "custodian" => config.packages(PackageSet::Firewall),
+        _ => config,
+    });
+    world.custodian.host().count_to(443).unwrap();
+    world.site.stop().unwrap();
+    world.site.host().slow_down("1200kbit").unwrap();
+    let waits = awkward("waits");
+    let id = world.send("bob@site.example", &waits).unwrap();
+    world.until_kept(&id).unwrap();
+    let message = by_bob(&attachment("written on the train", SIZE));
+    write_at_site(&world, &["alice@a.example"], &message);
+
+    let before = counted(&world);
+    let mut process = world.site.host().spawn_command("sync", world.site.command(&["sync"])).unwrap();
+    let most = || (counted(&world) - before > SIZE as u64 * 2 / 3).then_some(());
+    wait::until("most of the message to be there", wait::LONG, most).unwrap();
+    process.kill().unwrap();
+    assert!(world.origin.maildir("alice@a.example").messages().is_empty());
+
+    let before = counted(&world);
+    let (report, status) = sync(&world);
+    // The first one had taken it out of the outbox.
+    assert_eq!((status, &report["taken"]), (Some(0), &0.into()), "{report:#}");
+    let came = counted(&world) - before;
+    assert!(came < SIZE as u64 * 2 / 3, "{came} octets came after the kill: it began anew");
+    copy_at_origin(&world, &message, 0);
+    let copies = world.copies("bob@site.example");
+    assert_eq!(copies.len(), 1, "what waited came once");
+    assert_eq!(object(&copies[0]), Some(&crlf(&waits)[..]));
+    world.origin.wait_for_state(&id, "delivered", wait::LONG).unwrap();
 }
 
 #[test]
