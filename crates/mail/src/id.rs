@@ -103,6 +103,12 @@ impl Grant {
     }
 }
 
+impl From<[u8; 16]> for Grant {
+    fn from(octets: [u8; 16]) -> Self {
+        Self(octets.to_vec())
+    }
+}
+
 impl PartialEq for Grant {
     fn eq(&self, other: &Self) -> bool {
         verify_slices_are_equal(&self.0, &other.0).is_ok()

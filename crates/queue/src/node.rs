@@ -12,7 +12,7 @@ use crate::config::QueueConfig;
 use crate::desk::Desk;
 use crate::flow::{Change, Flow, Random, Stage};
 use crate::look::Look;
-use crate::origin::{accept, claims, command, delegate, leg, locate, receipts, served, taken, timers};
+use crate::origin::{accept, claims, command, delegate, leg, letter, locate, receipts, served, taken, timers};
 use crate::port::{Action, CallId, Entropy, Input, LedgerAnswer, Request, Token};
 use crate::receiver;
 use crate::receiver::inbound::Task;
@@ -144,6 +144,7 @@ impl Node {
             }
             Request::Heard { entries } => self.begin(receiver::carried::Heard { call, entries }),
             Request::Taken { entries } => self.begin(taken::Taken { call, entries }),
+            Request::Letter(taking) => self.begin(letter::Take { call, taking }),
             Request::Command(command) => self.begin(command::Order { call, command }),
             Request::Served { grant, octets } => self.begin(served::Served { grant, octets }),
         }

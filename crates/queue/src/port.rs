@@ -12,8 +12,10 @@ use mail::{
     Address, Assurance, Domain, EnhancedStatus, Grant, InstanceId, MailParams, QueueId, Recipient, ReferenceId,
     Timestamp, Xuid,
 };
-use reference::Hop;
 use reference::message_signature::SignedBy;
+use reference::{Hop, bundle};
+
+use crate::letters::Taking;
 
 /// A request of the edge, answered by exactly one [`Action::Reply`] with the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -130,6 +132,8 @@ pub enum Request {
         /// At most 1000.
         entries: Vec<TakenEntry>,
     },
+    /// A message of a site's has come, to its custodian: take it, unless it was taken before (TBR §7.4, §7.5). Reply: `Letter`.
+    Letter(Box<Taking>),
     /// An operator's command. Reply: `Commanded(..)`.
     Command(Command),
     /// A repository has served octets of an object: noted for `trace`. No reply.
@@ -303,6 +307,13 @@ pub enum Reply {
     Heard(u64),
     /// Of how many messages that was news.
     Taken(u64),
+    /// The message is ours, as far as it goes anywhere.
+    Letter {
+        /// What its site is told.
+        told: bundle::TakenEntry,
+        /// The object is the queue's now. If not, nobody has it.
+        is_kept: bool,
+    },
     /// One word for all of a hop's recipients; `None` as above, and where this origin lets nobody delegate.
     Delegated(Option<ClaimAnswer>),
     /// What a command did.

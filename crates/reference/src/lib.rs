@@ -12,6 +12,7 @@ pub mod bundle;
 pub mod claims;
 pub mod codes;
 pub mod delegate;
+pub mod handover;
 pub mod hop;
 pub mod judge;
 pub mod keys;

@@ -1,5 +1,6 @@
 //! What a site sends to its custodian (TBR §7.4): the list, the octets that the custodian has not got, the list once more.
-//! After a break it goes on from what the custodian says that it has.
+//!
+//! What follows which answer, and which break, is decided by `reference::handover`.
 
 use std::io;
 use std::pin::Pin;
@@ -14,6 +15,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use mail::Domain;
 use reference::body::Revision1;
 use reference::bundle::{MailEntry, MailList, NotTaken};
+use reference::handover::{Handover, Next, Patience};
 use reference::message_signature::Signer;
 use reference::upload::{PART_MEDIA, UPLOAD_OFFSET, upload_path};
 use tokio::time::timeout;
@@ -24,9 +26,6 @@ use super::post::{none, refused, unreached};
 use super::signed::signed;
 use super::{Client, NoAnswer, Shared};
 
-/// Attempts that together brought this much are no failures, should they break: long objects go over short-lived links. It is
-/// what the custodian says that it has: what was written may still lie in the kernel.
-const WORTHWHILE: u64 = 64 * 1024;
 /// Longest body of an answer to a part; it says nothing.
 const MAX_WORDS: usize = 4096;
 
@@ -62,11 +61,11 @@ impl Client {
     ) -> Result<HandedOver, NoAnswer> {
         let shared = self.shared();
         let Ok(_place) = shared.uploads.take(host).await else { return Err(none("nothing is uploaded any more")) };
-        let list = MailList { v: Revision1, mail: vec![entry.clone()] };
-        let (began, brought) = (None, 0);
-        Upload { client: self, shared: &shared, host, entry, list, signer, source, began, brought, is_second: false }
-            .run()
-            .await
+        let config = &shared.config;
+        let patience = Patience { breaks: config.resumptions, pause: config.resumption_wait };
+        let (handover, list) = (Handover::new(entry.l, patience), MailList { v: Revision1, mail: vec![entry.clone()] });
+        let why = none("it has not begun");
+        Upload { client: self, shared: &shared, host, entry, list, signer, source, handover, why }.run().await
     }
 }
 
@@ -79,89 +78,68 @@ struct Upload<'a, S> {
     list: MailList,
     signer: &'a Signer,
     source: &'a S,
-    /// Where the last part began.
-    began: Option<u64>,
-    /// Octets that the custodian has got by the parts before it.
-    brought: u64,
-    /// The octets were found to be wrong once.
-    is_second: bool,
-}
-
-/// How one step ended.
-enum Step {
-    Taken(Vec<NotTaken>),
-    /// The custodian has all octets: it is asked once more.
-    Whole,
-    /// It has so many at least, and the rest did not get there.
-    Broken(String),
-    /// Going on makes no sense now.
-    Final(NoAnswer),
+    handover: Handover,
+    /// What came last, if nothing comes after it.
+    why: NoAnswer,
 }
 
 impl<S: Source> Upload<'_, S> {
     async fn run(mut self) -> Result<HandedOver, NoAnswer> {
-        let config = &self.shared.config;
-        let (mut breaks, mut wait, mut mark) = (0, config.resumption_wait, 0);
+        let mut next = Next::List;
         loop {
-            let text = match self.step().await {
-                Step::Taken(failed) => return Ok(HandedOver { failed, octets: self.brought }),
-                Step::Final(no_answer) => return Err(no_answer),
-                Step::Whole => continue,
-                Step::Broken(text) => text,
+            next = match next {
+                Next::List => self.list().await?,
+                Next::ListAfter(pause) => {
+                    self.shared.link.pause(pause).await;
+                    self.list().await?
+                }
+                Next::Part(at) => self.part(at).await?,
+                Next::Taken(failed) => return Ok(HandedOver { failed, octets: self.handover.brought() }),
+                Next::Stop => return Err(self.why),
             };
-            debug!(host = %self.host, octets = self.brought, text, "an upload broke off");
-            if self.brought < mark + WORTHWHILE {
-                breaks += 1;
-            } else {
-                (breaks, wait, mark) = (0, config.resumption_wait, self.brought);
-            }
-            if breaks > config.resumptions {
-                return Err(none(text));
-            }
-            self.shared.link.pause(wait).await;
-            wait *= 2;
         }
     }
 
-    /// The custodian says that it has so much.
-    fn has(&mut self, at: u64) {
-        self.brought += self.began.take().map_or(0, |began| at.saturating_sub(began));
-    }
-
-    /// The list, and then as much as it takes.
-    async fn step(&mut self) -> Step {
-        let answer = match self.client.post_mail(self.host, &self.list, self.signer).await {
-            Ok(answer) => answer,
-            Err(no_answer) if no_answer.status.is_none() => return Step::Broken(no_answer.text),
-            Err(no_answer) => return Step::Final(no_answer),
-        };
-        if let Some(taken) = answer.taken.into_iter().next() {
-            self.has(self.entry.l);
-            return Step::Taken(taken.failed);
-        }
-        match answer.wanted.first() {
-            Some(wanted) => {
-                self.has(wanted.at);
-                self.part(wanted.at).await
+    async fn list(&mut self) -> Result<Next, NoAnswer> {
+        match self.client.post_mail(self.host, &self.list, self.signer).await {
+            Ok(answer) => {
+                self.why = none(format!("{} takes neither the message nor its octets now", self.host));
+                Ok(self.handover.listed(answer))
             }
-            None => Step::Final(none(format!("{} takes neither the message nor its octets now", self.host))),
+            Err(no_answer) if no_answer.status.is_none() => Ok(self.broke(no_answer.text)),
+            Err(no_answer) => Err(no_answer),
         }
     }
 
     /// All octets from there on.
-    async fn part(&mut self, at: u64) -> Step {
-        let octets = match self.source.read(at).await {
-            Ok(octets) => octets,
-            Err(error) => return Step::Final(none(format!("the message cannot be read here: {error}"))),
+    async fn part(&mut self, at: u64) -> Result<Next, NoAnswer> {
+        let octets = self.source.read(at).await;
+        let octets = octets.map_err(|error| none(format!("the message cannot be read here: {error}")))?;
+        let request = match self.request(at, octets) {
+            Ok(request) => request,
+            Err(text) => return Ok(self.broke(text)),
         };
-        self.began = Some(at);
-        let request = self.request(at, octets);
-        let sent = async { self.shared.send_part(self.host, request?, self.entry.l - at).await };
-        match sent.await {
-            Ok(response) => self.judge(&response),
-            Err(Unsent::Broken(text)) => Step::Broken(text),
-            Err(Unsent::NoAnswer(no_answer)) => Step::Final(no_answer),
+        match self.shared.send_part(self.host, request, self.entry.l - at).await {
+            Ok(response) => Ok(self.answered(&response)),
+            Err(Unsent::Broken(text)) => Ok(self.broke(text)),
+            Err(Unsent::NoAnswer(no_answer)) => Err(no_answer),
         }
+    }
+
+    fn broke(&mut self, text: String) -> Next {
+        debug!(host = %self.host, octets = self.handover.brought(), text, "an upload broke off");
+        self.why = none(text);
+        self.handover.broke()
+    }
+
+    fn answered(&mut self, response: &Response<()>) -> Next {
+        self.why = match response.status() {
+            status @ (StatusCode::CONFLICT | StatusCode::NOT_FOUND) => {
+                none(format!("{} answers {} to a part", self.host, status.as_u16()))
+            }
+            status => refused(self.host, status, response.headers()),
+        };
+        self.handover.sent(response.status().as_u16())
     }
 
     fn request(&self, at: u64, octets: Octets) -> Result<Request<Body>, String> {
@@ -175,21 +153,6 @@ impl<S: Source> Upload<'_, S> {
             .body(StreamBody::new(frames).boxed_unsync())
             .map_err(unwritable)?;
         address(signed(request, self.host, None, std::slice::from_ref(self.signer))?, self.host)
-    }
-
-    fn judge(&mut self, response: &Response<()>) -> Step {
-        match response.status() {
-            StatusCode::NO_CONTENT => Step::Whole,
-            // Another connection has got further, or the custodian has forgotten the list: both come out at the next one.
-            status @ (StatusCode::CONFLICT | StatusCode::NOT_FOUND) => {
-                Step::Broken(format!("{} answers {} to a part", self.host, status.as_u16()))
-            }
-            StatusCode::UNPROCESSABLE_ENTITY if !self.is_second => {
-                self.is_second = true;
-                Step::Broken(format!("{} has got other octets than were sent", self.host))
-            }
-            status => Step::Final(refused(self.host, status, response.headers())),
-        }
     }
 }
 

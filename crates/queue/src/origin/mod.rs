@@ -11,6 +11,7 @@ pub(crate) mod delegate;
 pub(crate) mod end;
 pub(crate) mod issue;
 pub(crate) mod leg;
+pub(crate) mod letter;
 pub(crate) mod locate;
 pub(crate) mod news;
 pub(crate) mod onward;

@@ -11,6 +11,7 @@ use futures_util::stream::{self, Stream};
 use mail::ledger::{Key, Leg, ObjectRef, RecipientState, Route, Row, RowBody, by_pending};
 use mail::{Domain, InstanceId, ReferenceId, Timestamp};
 use queue::bundle::{Recorded, heard, owed};
+use queue::letters::told;
 use queue::port::{self, Command, Reply, Request, Selection};
 use reference::body::{JsonBody, MAX_ENTRIES, Revision1};
 use reference::bundle::{
@@ -28,7 +29,7 @@ use super::archive::{self, Name};
 use super::{Bundles, Exported, custodian_of};
 use crate::config::Config;
 use crate::deliver::{claim_entry, receipt_entry};
-use crate::letters::{self, taken};
+use crate::letters;
 use crate::repository::carried_offers;
 use crate::runtime::{SystemEntropy, now};
 use crate::waiting::each_of;
@@ -518,7 +519,7 @@ async fn collect_taken(store: &Store, site: &Domain) -> Result<Vec<TakenEntry>, 
     let mut all: Vec<(Timestamp, TakenEntry)> = Vec::new();
     each_of(store, "in/", |row| {
         let RowBody::Inbound(inbound) = &row.body else { return };
-        all.extend(taken(inbound, site).map(|entry| (inbound.accepted, entry)));
+        all.extend(told(inbound, site).map(|entry| (inbound.accepted, entry)));
         if all.len() > 2 * MAX_HEARD {
             all.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
             all.truncate(MAX_HEARD);

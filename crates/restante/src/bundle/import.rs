@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt as _};
 use mail::ledger::{Key, Owner, Phase, RowBody};
 use mail::{Domain, Timestamp, Xuid};
+use queue::letters::Letter;
 use queue::port::{HeardEntry, Reply, Request, TakenEntry};
 use reference::body::{BodyError, JsonBody};
 use reference::bundle::{
@@ -30,7 +31,7 @@ use super::archive::{Fault, Found, Name, Reader};
 use super::{Bundles, Imported, custodian_of};
 use crate::config::Config;
 use crate::deliver::facts;
-use crate::letters::{Carriage, Letter, NotNow};
+use crate::letters::{self, Carriage, NotNow};
 use crate::receive::{Carrier, Taken};
 use crate::repository::{port_claim, port_receipt};
 use crate::runtime::now;
@@ -423,10 +424,8 @@ impl Import<'_> {
         let keys = match who {
             Who::References(keys) => keys,
             Who::Letter(letter) => {
-                let from = (&self.manifest.site, Carriage::Bundle);
-                let is_taken = self.bundles.letters.take(&letter, from, object, checked).await?;
                 // One that goes nowhere is known as well: its author is told.
-                info!(name = self.imported.name, is_taken, "a message from the site");
+                self.bundles.letters.take(&letter, Carriage::Bundle, object, checked).await?;
                 return Ok(1);
             }
         };
@@ -471,16 +470,16 @@ impl Import<'_> {
         for entry in entries {
             let is_of_the_future = Timestamp::from_secs(entry.at) > now().after(CLOCK_SKEW);
             let too_large = entry.l > self.bundles.reception.config.get().limits.message_size;
-            let letter = Letter::read(entry, &self.manifest.site).filter(|_| !is_of_the_future && !too_large);
+            let letter = letters::read(entry, &self.manifest.site).filter(|_| !is_of_the_future && !too_large);
             let Some(letter) = letter else {
                 self.imported.refused += 1;
                 continue;
             };
-            if self.bundles.letters.knows(&letter, &self.manifest.site).await? {
+            if self.bundles.letters.knows(&letter).await? {
                 self.imported.known += 1;
                 continue;
             }
-            let (xuid, size) = (letter.xuid(), letter.size());
+            let (xuid, size) = (letter.xuid, letter.size);
             let before = waiting.insert(xuid, Waiting { size, who: Who::Letter(Box::new(letter)) });
             // Two messages of one content come in two parts.
             self.imported.missing += before.map_or(0, |before| before.count());

@@ -15,13 +15,14 @@ use policy::evidence::{ListKind, Spf, SpfVerdict, Verdict};
 use policy::reputation::Standing;
 use policy::tbr::{self, ByValue, TbrResult};
 use policy::{Decision, Evidence, Reason, Rules, SessionEvidence, decide, results};
+use queue::remembered::Remembered;
 use reference::judge::{judge_link, sent_by_value_to};
 use reference::{Assurance, Chain, HopMode, Link, Session, SignatureVerdict};
 use smtp::Reply;
 use tracing::info;
 
 use super::refusal;
-use crate::remembered::Remembered;
+use crate::remembered;
 use crate::reports::Recorder;
 use crate::reports::dmarc::DmarcResult;
 use crate::reputation::Reputation;
@@ -261,6 +262,6 @@ impl Memory {
             mail_from: topmost.mail_from().cloned(),
             recipients: recipients.iter().map(refused).collect(),
         };
-        note.note(&self.custody, at).await == Some(true)
+        remembered::note(note, &self.custody, at).await == Some(true)
     }
 }
