@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use mail::Timestamp;
 use mail::ledger::{Batch, Key, ObjectKey, ObjectRef, Row, RowBody, Source};
+use queue::letters::told;
 use queue::port::LedgerAnswer;
 
 use crate::mutation::Mutation;
@@ -130,6 +131,11 @@ impl Disk {
             batch.put.retain(
                 |row| !matches!(&row.body, RowBody::Leg(leg) if leg.source == Source::Report && row.version == 0),
             );
+        }
+        if mutation == Some(Mutation::TakenForgotten) {
+            let remembers =
+                |row: &Row| matches!(&row.body, RowBody::Inbound(inbound) if told(inbound, &inbound.d).is_some());
+            batch.put.retain(|row| !remembers(row));
         }
         for (object, content) in created {
             self.write(object, Some(content.into()));

@@ -14,6 +14,8 @@ use crate::mutation::Mutation;
 use crate::scenario::{Mood, SERVERS, START, ServerId};
 use crate::server::{At, Caller};
 use crate::smtp;
+use crate::stick;
+use crate::upload::{self, Listed};
 use crate::world::{Arriving, Event, World};
 
 impl World {
@@ -131,6 +133,7 @@ impl World {
             }
         }
         self.note_handed(keys)?;
+        self.note_taken(keys)?;
         if touched.is_empty() {
             return Ok(());
         }
@@ -146,6 +149,15 @@ impl World {
             for to in recipients {
                 self.judge.handed(from, &key, &to, &xuid)?;
             }
+        }
+        Ok(())
+    }
+
+    /// What a site sends is its custodian's the moment that this is durable, and that once.
+    fn note_taken(&mut self, keys: &[Key]) -> Result<(), Violation> {
+        for key in keys {
+            let Some(Listed { site, id, recipients, xuid }) = self.letters.remove(key) else { continue };
+            self.judge.taken(site, &id, &recipients, &xuid)?;
         }
         Ok(())
     }
@@ -179,6 +191,8 @@ impl World {
                 _ => Ok(()),
             },
             Caller::Hurry => Ok(()),
+            Caller::Letter { asker: Some(asker), letter } => upload::taken(self, at.server, asker, &letter, reply),
+            Caller::Letter { asker: None, letter } => stick::taken(self, at.server, &letter, &reply),
             Caller::Offer { from, job, outcomes, open } => {
                 smtp::offer_answered(self, at.server, from, job, outcomes, &open, &reply)
             }

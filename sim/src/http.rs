@@ -161,7 +161,8 @@ pub(crate) fn arrives(world: &mut World, here: ServerId, from: At, job: JobId, q
             }
             (Caller::Receipts { from, job, post }, request)
         }
-        Question::Connect | Question::Value(..) | Question::Offer(_) | Question::Delegation(_) => return Ok(()),
+        Question::Connect | Question::Value(..) | Question::Offer(_) => return Ok(()),
+        Question::Delegation(_) | Question::List(..) | Question::Part(..) => return Ok(()),
     };
     if world.servers[here].node.is_none() {
         return Ok(());

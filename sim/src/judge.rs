@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use mail::ledger::{Action, Inbound, IndexState, Key, Leg, Phase, RecipientState, Route, Row, RowBody, Source};
 use mail::{Address, EnhancedStatus, ReferenceId, Timestamp, Xuid};
+use queue::letters::told;
 
 use crate::network;
 use crate::scenario::{self, ServerId};
@@ -65,6 +66,12 @@ pub struct Judge {
     withdrawn: HashSet<Who>,
     /// Taken by a next hop: from which server, leg, for whom.
     handed: HashMap<(ServerId, Key, String), Handed>,
+    /// Messages that custodians have taken from their sites, by the site's name.
+    taken: HashSet<(ServerId, Key)>,
+    /// For whom; and whether the site's ledger knows.
+    uploaded: HashMap<(ServerId, Key, String), bool>,
+    /// How many of those it does not know of. It may be told something else meanwhile, but no second copy may be.
+    in_doubt: HashMap<Who, u32>,
     posted: BTreeSet<(ServerId, ReferenceId)>,
     /// Authors to whom a report could not be delivered in its lifetime: nobody is told of that.
     unreachable: HashSet<Address>,
@@ -124,6 +131,33 @@ impl Judge {
         }
     }
 
+    /// A custodian has taken a message of its site's, by upload or in a bundle.
+    ///
+    /// # Errors
+    /// It had done so before: nothing excuses that.
+    pub(crate) fn taken(
+        &mut self,
+        site: ServerId,
+        id: &Key,
+        recipients: &[String],
+        xuid: &Xuid,
+    ) -> Result<(), Violation> {
+        if !self.taken.insert((site, id.clone())) {
+            return Err(Violation(format!("{id} was taken from its site twice")));
+        }
+        let number = self.by_xuid.get(xuid).copied();
+        for to in recipients {
+            self.uploaded.insert((site, id.clone(), to.clone()), false);
+            number.into_iter().for_each(|number| *self.in_doubt.entry((number, to.clone())).or_default() += 1);
+        }
+        Ok(())
+    }
+
+    /// Has its custodian taken this message?
+    pub(crate) fn was_taken(&self, site: ServerId, id: &Key) -> bool {
+        self.taken.contains(&(site, id.clone()))
+    }
+
     /// The content of a message.
     pub fn xuid(&self, number: usize) -> Xuid {
         self.cases[number].xuid
@@ -181,6 +215,11 @@ impl Judge {
             };
             let concluded = by_value(&recipient.state);
             let to = recipient.recipient.address.to_string();
+            if let Some(settled) = self.uploaded.get_mut(&(server, key.clone(), to.clone())).filter(|_| concluded)
+                && !std::mem::replace(settled, true)
+            {
+                self.in_doubt.entry((number, to.clone())).and_modify(|count| *count -= 1);
+            }
             let Some(handed) = self.handed.get_mut(&(server, key.clone(), to.clone())) else { continue };
             if concluded && !std::mem::replace(&mut handed.settled, true) {
                 self.unsettled.entry((number, to)).and_modify(|count| *count -= 1);
@@ -265,7 +304,8 @@ impl Judge {
         }
         let granted = |row: &&&Row| {
             let RowBody::Inbound(inbound) = &row.body else { return false };
-            inbound.recipients.iter().any(|r| r.recipient.address == *recipient && is_granted(&r.state))
+            !remembers(inbound)
+                && inbound.recipients.iter().any(|r| r.recipient.address == *recipient && is_granted(&r.state))
         };
         // A custodian and its site know the recipient by the same address: one may hold after the other.
         let holders = |at_sites: bool| {
@@ -276,7 +316,8 @@ impl Judge {
         // What was sent by value before, and its sender does not know, is a message of its own (RFC 1047).
         let most = self.repeats(number, recipient) as usize;
         let unclaimed = matches!(state, Some(RecipientState::Queued | RecipientState::Offered(_)));
-        if count > most || at_sites > most || (count + at_sites > 0 && unclaimed && most == 1) {
+        let is_sure = most == 1 && !self.is_doubtful(number, recipient);
+        if count > most || at_sites > most || (count + at_sites > 0 && unclaimed && is_sure) {
             return Err(Violation(format!("custody of m{number} for {recipient} is held twice ({count}): {state:?}")));
         }
         Ok(())
@@ -330,7 +371,7 @@ impl Judge {
         let mailboxes = scenario::mailboxes(recipient);
         let has_copy = |mailbox: &String| self.copies_in(number, mailbox) > 0;
         let arrived = !mailboxes.is_empty() && mailboxes.iter().all(has_copy);
-        let doubtful = scenario::names(recipient).iter().any(|name| self.unsettled_for(number, name) > 0);
+        let doubtful = self.is_doubtful(number, recipient);
         let told = |action: &str| self.was_told(number, recipient, action);
         let told_good = told("delivered") || told("relayed") || told("expanded");
         let listens = case.author.as_ref().is_some_and(|author| !self.unreachable.contains(author));
@@ -355,6 +396,12 @@ impl Judge {
             () if surely && case.success && !told_good => Some("the author asked to hear of success, and did not"),
             () => None,
         }
+    }
+
+    /// Has somebody on the way taken it, and whoever sent it does not know?
+    fn is_doubtful(&self, number: usize, recipient: &Address) -> bool {
+        let uploaded = |name: &String| self.in_doubt.get(&(number, name.clone())).is_some_and(|count| *count > 0);
+        scenario::names(recipient).iter().any(|name| uploaded(name) || self.unsettled_for(number, name) > 0)
     }
 
     fn unsettled_for(&self, number: usize, name: &str) -> u32 {
@@ -395,10 +442,16 @@ fn holds(row: &Row, names: &[String], origin: Option<&RecipientState>) -> bool {
             let is_his = is_one(&r.recipient.address) || r.original.as_ref().is_some_and(is_one);
             is_his && matches!(r.state, RecipientState::Queued | RecipientState::Offered(_))
         }),
+        RowBody::Inbound(inbound) if remembers(inbound) => false,
         RowBody::Inbound(inbound) => {
             inbound.recipients.iter().any(|r| is_one(&r.recipient.address) && inbound_holds(inbound, &r.state, origin))
         }
     }
+}
+
+/// A row that only remembers what was taken from a site holds nothing.
+fn remembers(inbound: &Inbound) -> bool {
+    told(inbound, &inbound.d).is_some()
 }
 
 /// At the receiver custody is here, or the origin has granted it and the answer is still on its way.

@@ -1,7 +1,8 @@
 //! The simulated world: the real queue of five or ten servers over a virtual network, virtual disks and a virtual clock, with
 //! everything going wrong that a seed says. It covers the code that could lose mail.
 //!
-//! SMTP and HTTPS are modelled by what they mean: a transaction arrives, its reply is lost, a claim is answered twice.
+//! SMTP and HTTPS are modelled by what they mean: a transaction arrives, its reply is lost, a claim is answered twice, an upload
+//! breaks off.
 //! References are really signed and verified. What must hold is in [`judge`]; that the judge is awake is shown by
 //! seeding bugs, [`mutation`].
 
@@ -18,6 +19,8 @@ pub mod scenario;
 mod server;
 mod site;
 mod smtp;
+mod stick;
+mod upload;
 mod world;
 
 pub use judge::Violation;

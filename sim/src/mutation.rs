@@ -51,11 +51,17 @@ pub enum Mutation {
     PartTakenForWhole,
     /// A relay acknowledges that what it had passed on has failed, and tells nobody.
     LateFailureForgotten,
+    /// A custodian sends on what its site has uploaded, and does not remember that.
+    TakenForgotten,
+    /// A custodian says of a message that it is taken before that is on disk.
+    TakenBeforeCommit,
+    /// A site takes it for the word that its custodian has all octets.
+    TakenTooEarly,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::CommittedTooSoon,
         Self::ObjectsNotSynced,
         Self::ObjectsReleasedEarly,
@@ -77,12 +83,20 @@ impl Mutation {
         Self::PendingForgotten,
         Self::PartTakenForWhole,
         Self::LateFailureForgotten,
+        Self::TakenForgotten,
+        Self::TakenBeforeCommit,
+        Self::TakenTooEarly,
     ];
 
     /// The worlds in which it can show.
     pub fn shape(self) -> Shape {
         match self {
-            Self::PendingForgotten | Self::PartTakenForWhole | Self::LateFailureForgotten => Shape::Network,
+            Self::PendingForgotten
+            | Self::PartTakenForWhole
+            | Self::LateFailureForgotten
+            | Self::TakenForgotten
+            | Self::TakenBeforeCommit
+            | Self::TakenTooEarly => Shape::Network,
             _ => Shape::Five,
         }
     }

@@ -2,8 +2,8 @@
 //! the links of sites are up.
 //!
 //! A wide world has ten servers. Two of them are sites (TBR §7.4): reached by nobody, connected by times to their custodian and to nobody
-//! else. The others are relays to each other in any order, by custody, by reference or by value, so that a message goes through chains of
-//! two to five servers that mix all three.
+//! else; what their users send goes there by submission or by upload (and then in a bundle as well). The others are relays to each other
+//! in any order, by custody, by reference or by value, so that a message goes through chains of two to five servers that mix all three.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -47,6 +47,8 @@ pub struct Network {
     pub calendars: Vec<Calendar>,
     /// How long a site waits for the answer to a claim.
     site_patience: Duration,
+    /// Sites that upload what their users send; the others submit it.
+    uploading: Vec<ServerId>,
 }
 
 /// When a site is connected to its custodian, and how fast.
@@ -103,6 +105,7 @@ impl Network {
             of.iter().copied().filter(|_| chance.permille(250)).collect()
         };
         Self {
+            uploading: SITES.iter().map(|(site, _)| *site).filter(|_| chance.permille(700)).collect(),
             ways,
             plain: some(&[5, 6], chance),
             keyless: some(&[5, 6], chance),
@@ -119,6 +122,11 @@ impl Network {
     /// Does its domain publish keys?
     pub fn publishes_keys(&self, server: ServerId) -> bool {
         !self.keyless.contains(&server) && self.speaks_tbr(server)
+    }
+
+    /// Does this site upload what its users send?
+    pub fn uploads(&self, site: ServerId) -> bool {
+        self.uploading.contains(&site)
     }
 
     /// What the network says in a server's configuration.

@@ -171,6 +171,8 @@ pub struct Mail {
     pub size: u64,
     /// The author wants to hear of success too.
     pub success: bool,
+    /// When a bundle is written that may take it, if it is written at a site.
+    pub stick: Option<Timestamp>,
     /// Operators' commands on it.
     pub orders: Vec<(Timestamp, Order)>,
 }
@@ -303,6 +305,17 @@ impl Scenario {
     pub fn links(&self) -> Vec<(ServerId, Timestamp)> {
         let calendars = self.network.iter().flat_map(|network| &network.calendars);
         calendars.flat_map(|calendar| calendar.spans.iter().map(|span| (calendar.site, span.0))).collect()
+    }
+
+    /// When sites write bundles with mail of theirs.
+    pub fn sticks(&self) -> impl Iterator<Item = (ServerId, Timestamp)> {
+        let uploaded = self.mails.iter().filter(|mail| self.uploads(mail.server));
+        uploaded.filter_map(|mail| Some((mail.server, mail.stick?)))
+    }
+
+    /// Does this site upload what its users send?
+    pub fn uploads(&self, site: ServerId) -> bool {
+        self.network.as_ref().is_some_and(|network| network.uploads(site))
     }
 
     /// How fast the link of a site is, in octets a second.
@@ -493,8 +506,10 @@ fn mail(shape: Shape, number: u64, chaos: Duration, chance: &mut Chance) -> Mail
     let at = START.after(chance.up_to(chaos));
     let recipients = (0..1 + chance.below(4)).map(|n| recipient(shape, &format!("{number}-{n}"), chance)).collect();
     let orders = if chance.permille(250) { orders(at, chance) } else { Vec::new() };
+    let stick = (shape == Shape::Network && chance.permille(400)).then(|| at.after(chance.up_to(3 * HOUR)));
     let author = (!chance.permille(80)).then(|| address(&format!("alice@{own}")));
-    Mail { at, server, author, recipients, size: 100 + chance.below(100_000), success: chance.permille(100), orders }
+    let size = 100 + chance.below(100_000);
+    Mail { at, server, author, recipients, size, success: chance.permille(100), stick, orders }
 }
 
 fn recipient(shape: Shape, suffix: &str, chance: &mut Chance) -> Address {

@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use mail::ledger::{ObjectKey, ObjectRef};
 use mail::{Address, Domain, Grant, InstanceId, MailParams, Recipient, ReferenceId, Timestamp, Xuid};
 use queue::Node;
+use queue::letters::{Answering, Letter};
 use queue::port::{CallId, ClaimEntry, Delegating, Delivery, JobId, Post, ReceiptEntry, RecipientEnd, Work};
 use reference::DomainFacts;
 
 use crate::disk::Disk;
 use crate::scenario::ServerId;
+use crate::upload::{Asker, Part, Upload};
 
 /// A server as it was before its next crash: what comes from an earlier life is not heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub(crate) struct Server {
     pub(crate) facts: DomainFacts,
     /// What broken retrievals have brought: octets of each object.
     pub(crate) partials: HashMap<Xuid, u64>,
+    /// What has been uploaded of objects that are not whole, by site.
+    pub(crate) parts: HashMap<(ServerId, Xuid), Part>,
     /// What a site was told that waits for it (a seeded bug).
     pub(crate) told: HashSet<String>,
     next_call: u64,
@@ -53,6 +57,8 @@ pub(crate) struct Errand {
     pub(crate) step: u32,
     /// Octets that are there, where that is not all of them.
     pub(crate) brought: Option<u64>,
+    /// The delivery is an upload.
+    pub(crate) upload: Option<Box<Upload>>,
 }
 
 /// Who waits for the node's reply.
@@ -75,6 +81,8 @@ pub(crate) enum Caller {
     Pending,
     /// A site whose link has come up.
     Hurry,
+    /// A list of a site's, with the answer as far as it is known; or a bundle.
+    Letter { asker: Option<(Asker, Box<Answering>)>, letter: Letter },
     /// A post of a delegation.
     Delegation { from: At, job: JobId, hop: ReferenceId },
     /// Somebody who has stolen grants, and not the keys that they are bound to.
@@ -97,6 +105,10 @@ pub(crate) enum Question {
     Receipts(Post<ReceiptEntry>),
     /// To record a delegation.
     Delegation(Box<Delegating>),
+    /// What of this message is there, and to take it if it is whole; with the number of the request.
+    List(Box<Letter>, u32),
+    /// The octets of this message from there on.
+    Part(Box<Letter>, u64, u32),
 }
 
 /// An offer on the wire.
@@ -125,6 +137,7 @@ impl Server {
             files: BTreeMap::new(),
             facts,
             partials: HashMap::new(),
+            parts: HashMap::new(),
             told: HashSet::new(),
             next_call: 0,
             next_object: 0,
@@ -154,8 +167,9 @@ impl Server {
     }
 
     /// Power is lost. Nothing in memory survives, jobs and sessions break.
-    pub(crate) fn crash(&mut self) {
+    pub(crate) fn crash(&mut self, now: Timestamp) {
         self.node = None;
+        self.parts.values_mut().for_each(|part| part.crash(now));
         self.epoch += 1;
         self.jobs.clear();
         self.calls.clear();

@@ -15,6 +15,8 @@ use crate::network::custodian;
 use crate::scenario::{self, Channel, SERVERS, ServerId};
 use crate::server::{At, Caller, Offer};
 use crate::smtp;
+use crate::stick::{self, StickEvent};
+use crate::upload::{self, UploadEvent};
 use crate::world::{Event, World};
 
 type Done = Result<(), Violation>;
@@ -32,6 +34,10 @@ pub(crate) enum SiteEvent {
     Listed(At, Vec<Offer>, Option<Key>),
     /// The link went down in the middle of a retrieval of this job, when so many octets of it were there.
     Broken(At, JobId, ObjectRef, u64),
+    /// Something of an upload.
+    Upload(UploadEvent),
+    /// Something of a bundle with mail from the site.
+    Stick(StickEvent),
 }
 
 /// Something of that happens.
@@ -41,6 +47,8 @@ pub(crate) fn happens(world: &mut World, site: ServerId, event: SiteEvent) -> Do
         SiteEvent::Asked(from, after) => asked(world, site, from, after.as_ref()),
         SiteEvent::Listed(at, offers, next) => listed(world, at, &offers, next),
         SiteEvent::Broken(at, job, object, octets) => broken(world, at, job, &object, octets),
+        SiteEvent::Upload(event) => upload::happens(world, event),
+        SiteEvent::Stick(event) => stick::happens(world, site, event),
     }
 }
 

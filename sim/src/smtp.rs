@@ -17,6 +17,7 @@ use crate::judge::Violation;
 use crate::network;
 use crate::scenario::{self, Channel, Mood, ServerId};
 use crate::server::{At, Caller, Errand, Offer, Question, file_name};
+use crate::upload;
 use crate::world::{Arriving, Event, World};
 
 type Done = Result<(), Violation>;
@@ -37,6 +38,11 @@ pub(crate) fn deliver(world: &mut World, at: At, job: JobId, delivery: &Delivery
             // Nobody is connected to: the queue issues, and the site will ask.
             let keys = vec![(site.clone(), Assurance::Webpki)];
             let peer = Peer { name: site.to_string(), tbr: true, keys, ..Peer::default() };
+            world.after(Duration::from_millis(1), Event::Answer(at, job, JobEvent::Connected(peer)));
+        }
+        Route::Relay(_) if upload::is_uploaded(world, at.server, &delivery.leg) => {
+            // Nobody is connected to before there is something to ask.
+            let peer = Peer { name: "custodian".into(), dsn: true, ..Peer::default() };
             world.after(Duration::from_millis(1), Event::Answer(at, job, JobEvent::Connected(peer)));
         }
         Route::Relay(_) => {
@@ -95,12 +101,14 @@ pub(crate) fn proceed(world: &mut World, at: At, job: JobId, how: Proceed) -> Do
     let Some(errand) = world.servers[at.server].jobs.get_mut(&job) else { return Ok(()) };
     let Work::Deliver(delivery) = &mut errand.work else { return Ok(()) };
     let is_mailbox = matches!(delivery.leg.route, Route::Lmtp(_));
+    let is_relay = matches!(delivery.leg.route, Route::Relay(_));
     let peer = errand.peer;
     world.summary.count_way(&delivery.leg, &how);
     if let Route::Site(_) = delivery.leg.route {
         return keep(world, at, job, how);
     }
     match (how, peer) {
+        (Proceed::ByValue { positions, .. }, None) if is_relay => return upload::begin(world, at, job, positions),
         (Proceed::ByValue { positions, .. }, _) if is_mailbox => {
             delivery.positions = positions;
             world.after(Duration::from_millis(2), Event::WriteMailbox(at, job));
@@ -491,7 +499,7 @@ fn never(status: &str, text: &str, to_offer: bool) -> RecipientEnd {
     RecipientEnd::Permanent { status: parsed(status), text: text.into(), to_offer }
 }
 
-fn parsed(status: &str) -> EnhancedStatus {
+pub(crate) fn parsed(status: &str) -> EnhancedStatus {
     status.parse().unwrap_or(EnhancedStatus::permanent(0, 0))
 }
 

@@ -24,6 +24,8 @@ use crate::scenario::{self, Channel, Mood, Order, SERVERS, START, Scenario, Serv
 use crate::server::{At, Errand, Question, Server};
 use crate::site::{self, SiteEvent};
 use crate::smtp;
+use crate::stick::StickEvent;
+use crate::upload::{self, Heard, Listed};
 
 /// How a world is run.
 #[derive(Debug, Clone, Copy, Default)]
@@ -63,6 +65,12 @@ pub struct Summary {
     pub pages: u64,
     /// Retrievals that went on where the last link had broken off.
     pub resumed: u64,
+    /// Messages that sites handed over to their custodians by upload.
+    pub uploaded: u64,
+    /// Parts of uploads that went on where an earlier one had broken off.
+    pub uploads_resumed: u64,
+    /// Messages that left a site in a bundle.
+    pub carried: u64,
 }
 
 impl Summary {
@@ -92,6 +100,9 @@ impl std::ops::AddAssign for Summary {
         self.passed_on = std::array::from_fn(|way| self.passed_on[way] + other.passed_on[way]);
         self.pages += other.pages;
         self.resumed += other.resumed;
+        self.uploaded += other.uploaded;
+        self.uploads_resumed += other.uploads_resumed;
+        self.carried += other.carried;
     }
 }
 
@@ -129,7 +140,8 @@ pub(crate) enum Event {
 struct Entry {
     at: Timestamp,
     number: u64,
-    event: Event,
+    /// Boxed: the agenda moves its entries about, and events are large.
+    event: Box<Event>,
 }
 
 pub(crate) struct World {
@@ -143,6 +155,8 @@ pub(crate) struct World {
     pub(crate) options: Options,
     /// By value transactions whose content has arrived: they count once they are durable.
     pub(crate) arriving: HashMap<QueueId, Arriving>,
+    /// Messages that custodians are to take from their sites, by the row that will remember them.
+    pub(crate) letters: HashMap<Key, Listed>,
     /// What was served, where somebody reads it.
     pub(crate) contents: HashMap<Xuid, Rc<[u8]>>,
     pub(crate) queue_ids: Vec<QueueId>,
@@ -171,6 +185,7 @@ impl World {
             judge: Judge::default(),
             options,
             arriving: HashMap::new(),
+            letters: HashMap::new(),
             contents: HashMap::new(),
             queue_ids: Vec::new(),
             summary: Summary::default(),
@@ -212,6 +227,9 @@ impl World {
         for (site, at) in self.scenario.links() {
             self.at(at, Event::Site(site, SiteEvent::LinkUp));
         }
+        for (site, at) in self.scenario.sticks().collect::<Vec<_>>() {
+            self.at(at, Event::Site(site, SiteEvent::Stick(StickEvent::Begins(60))));
+        }
         for (server, at, down) in self.scenario.crashes.clone() {
             self.at(at, Event::Crash(server, down));
         }
@@ -250,7 +268,7 @@ impl World {
             if self.summary.events > MAX_EVENTS {
                 return Err(Violation("the world runs in circles".into()));
             }
-            self.happen(event)?;
+            self.happen(*event)?;
         }
         Ok(())
     }
@@ -287,7 +305,7 @@ impl World {
 
     pub(crate) fn at(&mut self, at: Timestamp, event: Event) {
         self.number += 1;
-        let entry = Entry { at: at.max(self.now), number: self.number, event };
+        let entry = Entry { at: at.max(self.now), number: self.number, event: Box::new(event) };
         self.agenda.push(Reverse(entry));
     }
 
@@ -349,7 +367,9 @@ impl World {
     }
 
     pub(crate) fn start(&mut self, at: At, job: JobId, work: Work) -> Result<(), Violation> {
-        self.servers[at.server].jobs.insert(job, Errand { work: work.clone(), peer: None, step: 0, brought: None });
+        self.servers[at.server]
+            .jobs
+            .insert(job, Errand { work: work.clone(), peer: None, step: 0, brought: None, upload: None });
         match work {
             Work::Deliver(delivery) => smtp::deliver(self, at, job, &delivery),
             Work::Retrieve(retrieval) => http::retrieve(self, at, job, &retrieval),
@@ -381,6 +401,8 @@ impl World {
             Question::Value(delivery, positions) => smtp::value_arrives(self, to, from, job, &delivery, &positions),
             Question::Offer(offer) => smtp::offer_arrives(self, to, from, job, &offer),
             Question::Delegation(post) => delegation::arrives(self, to, from, job, &post),
+            Question::List(letter, step) => upload::list_arrives(self, to, (from, job, step), *letter),
+            Question::Part(letter, at, step) => upload::part_arrives(self, to, (from, job, step), &letter, at),
             question => http::arrives(self, to, from, job, question),
         }
     }
@@ -431,6 +453,9 @@ impl World {
         let Some(errand) = self.servers[at.server].jobs.get(&job).filter(|errand| errand.step == step) else {
             return Ok(());
         };
+        if errand.upload.is_some() {
+            return upload::hear(self, at, job, Heard::Broken);
+        }
         let event = match &errand.work {
             Work::Deliver(_) => smtp::unreachable("the peer does not answer"),
             Work::Retrieve(_) => http::no_object("the repository does not answer"),
@@ -456,7 +481,7 @@ impl World {
         self.tell(|| format!("{} CRASHES", SERVERS[server].0));
         self.count_stats(server);
         self.summary.crashes += 1;
-        self.servers[server].crash();
+        self.servers[server].crash(self.now);
         if self.is_mutated(Mutation::MailboxNotSynced) {
             self.lose_files(server);
         }
