@@ -109,6 +109,23 @@ pub enum RowBody {
     Inbound(Box<Inbound>),
 }
 
+impl RowBody {
+    /// Gives back the memory that its lists have reserved and do not need: thousands of rows may be in hand.
+    pub fn shrink(&mut self) {
+        match self {
+            Self::Leg(leg) => {
+                leg.recipients.shrink_to_fit();
+                leg.issued.shrink_to_fit();
+                leg.steps.shrink_to_fit();
+            }
+            Self::Inbound(inbound) => {
+                inbound.recipients.shrink_to_fit();
+                inbound.steps.shrink_to_fit();
+            }
+        }
+    }
+}
+
 impl Row {
     /// The object that this row keeps alive.
     pub fn object(&self) -> Option<&ObjectRef> {

@@ -255,7 +255,8 @@ impl Client {
     /// # Errors
     /// [`ConnectError`].
     pub async fn connect(&self, destination: &Destination) -> Result<Session, ConnectError> {
-        let places = self.inner.places(destination).await?;
+        // Apart: looking names up takes more memory than all that follows.
+        let places = Box::pin(self.inner.places(destination)).await?;
         let found = match self.inner.known(destination, &places).await {
             Some(found) => found,
             None => {

@@ -287,7 +287,7 @@ impl Default for Limits {
             judgements: 64,
             posts: 64,
             waiting: 4096,
-            in_hand: 2048,
+            in_hand: 1024,
         }
     }
 }

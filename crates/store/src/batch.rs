@@ -87,7 +87,8 @@ impl RawRow {
     pub(crate) fn row(&self) -> Result<Row, StoreError> {
         let damaged = |detail: String| StoreError::DamagedRow { key: self.key.clone(), detail };
         let key = self.key.parse::<Key>().map_err(|e| damaged(e.to_string()))?;
-        let body = serde_json::from_str::<RowBody>(&self.body).map_err(|e| damaged(e.to_string()))?;
+        let mut body = serde_json::from_str::<RowBody>(&self.body).map_err(|e| damaged(e.to_string()))?;
+        body.shrink();
         match (&key, &body) {
             (Key::Leg(..), RowBody::Leg(_)) | (Key::Inbound(..), RowBody::Inbound(_)) => {}
             _ => return Err(damaged("its key is of another kind than its body".into())),

@@ -105,7 +105,8 @@ impl Inner {
                         return Ok((link, true));
                     }
                 }
-                Grant::Open(ticket) => match self.open_place(destination, place, ticket).await {
+                // Apart: hundreds may wait here for a connection, and few open one.
+                Grant::Open(ticket) => match Box::pin(self.open_place(destination, place, ticket)).await {
                     Ok(Some(link)) => return Ok((Box::new(link), false)),
                     // There are others, which will do.
                     Ok(None) => {}

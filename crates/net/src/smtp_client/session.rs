@@ -158,7 +158,7 @@ impl Session {
             None => {
                 let places = match self.places.take() {
                     Some(places) => places,
-                    None => self.inner.places(&self.destination).await?,
+                    None => Box::pin(self.inner.places(&self.destination)).await?,
                 };
                 let Obtained { link, place, reused } = self.inner.obtain(&self.destination, places, eager).await?;
                 (self.peer, self.reused) = (place.peer(), reused);

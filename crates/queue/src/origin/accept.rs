@@ -129,6 +129,7 @@ fn by_route(recipients: &[(Recipient, Vec<Target>)]) -> Vec<(Route, Vec<LegRecip
             }
         }
     }
+    groups.iter_mut().for_each(|(_, recipients)| recipients.shrink_to_fit());
     groups
 }
 

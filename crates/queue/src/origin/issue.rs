@@ -207,6 +207,7 @@ pub(crate) fn issue(
     let signer = signing.signer.domain.clone();
     let acted = Vec::new();
     let delegated = None;
+    leg.issued.reserve_exact(1);
     leg.issued.push(Issued { id, signer, to, grant, uri, block, positions, issued, expires, bound, acted, delegated });
     Ok(id)
 }

@@ -109,21 +109,24 @@ impl Couriers {
         }
     }
 
+    /// Each way in a box of its own: hundreds of deliveries wait at a time, none of them with room for all ways.
     async fn deliver(&self, delivery: Delivery, line: JobLine) -> DeliveryEnd {
         match &delivery.leg.route {
             Route::Discard => mailbox::discard(&delivery),
-            Route::Reports => self.reports.take(&delivery).await,
+            Route::Reports => self.reports.take(&delivery).boxed().await,
             Route::Maildir(name) => match self.router.get().maildir(name) {
-                Some(path) => self.mailboxes.deliver(&delivery, path).await,
+                Some(path) => self.mailboxes.deliver(&delivery, path).boxed().await,
                 None => unreachable_mailbox(name),
             },
             Route::Site(site) => site::keep(site, line).await,
-            Route::OnDemand(domain) => on_demand::deliver(&self.smtp, &self.lines, domain, &delivery, line).await,
+            Route::OnDemand(domain) => {
+                on_demand::deliver(&self.smtp, &self.lines, domain, &delivery, line).boxed().await
+            }
             Route::Relay(name) => match self.smtp.hosts.custodian(name) {
-                Some(custodian) => self.upload.deliver(&delivery, &custodian, line).await,
-                None => self.smtp.deliver(&delivery, line).await,
+                Some(custodian) => self.upload.deliver(&delivery, &custodian, line).boxed().await,
+                None => self.smtp.deliver(&delivery, line).boxed().await,
             },
-            Route::Mx(_) | Route::Lmtp(_) => self.smtp.deliver(&delivery, line).await,
+            Route::Mx(_) | Route::Lmtp(_) => self.smtp.deliver(&delivery, line).boxed().await,
         }
     }
 }

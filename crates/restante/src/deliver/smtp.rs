@@ -167,12 +167,12 @@ impl SmtpCourier {
 
     /// In an open session: asks the queue how to go on, transacts, and once more where the offer was declined.
     pub(super) async fn converse(&self, delivery: &Delivery, session: &mut Session, line: &mut JobLine) -> DeliveryEnd {
-        let mut event = JobEvent::Connected(self.peer(session, delivery).await);
+        let mut event = JobEvent::Connected(Box::pin(self.peer(session, delivery)).await);
         loop {
             match line.ask(event).await {
                 Some(Proceed::ByValue { positions, prefix }) => {
                     let prefix = prefix.as_deref().unwrap_or(&delivery.leg.prefix);
-                    return self.by_value(delivery, session, prefix, positions).await;
+                    return Box::pin(self.by_value(delivery, session, prefix, positions)).await;
                 }
                 Some(Proceed::Offer { uri, block, positions }) => {
                     match self.offer(delivery, session, &uri, block, positions).await {
