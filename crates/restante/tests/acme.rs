@@ -30,14 +30,37 @@ fn listed(server: &Restante, name: &str) -> Value {
     found.unwrap_or_else(|| panic!("no {name} in {all:#}")).clone()
 }
 
-/// Waits until the authority has issued a certificate.
+/// The same; where an attempt has failed for another reason than this one, an operator asks for the next at once: on a loaded machine
+/// a name server may be late.
+fn listed_insisting(server: &Restante, name: &str, expected: &str) -> Value {
+    let found = listed(server, name);
+    let problem = found["attempts"]["problem"].as_str().unwrap().to_owned();
+    let is_over = !problem.is_empty() && problem != "it was broken off" && found["attempts"]["next"] != 0;
+    if is_over && !problem.contains(expected) {
+        server.json(&["certificates", "renew", name], b"").unwrap();
+    }
+    found
+}
+
+/// What stands in no problem.
+const NOTHING: &str = "\n";
+
+/// Waits until the authority has issued a certificate, and nothing more is wanted.
 fn wait_for_issue(server: &Restante, name: &str) {
     let mut last = Value::Null;
     let issued = wait::until(&format!("a certificate for {name}"), wait::LONG, || {
-        last = listed(server, name);
-        (last["certificate"]["stands_in"] == false).then_some(())
+        last = listed_insisting(server, name, NOTHING);
+        let attempts = &last["attempts"];
+        let is_done = attempts["failures"] == 0 && attempts["wanted"] == false;
+        (is_done && last["certificate"]["stands_in"] == false).then_some(())
     });
     issued.unwrap_or_else(|error| panic!("{error:#}\n{last:#}\n{}", server.log()));
+}
+
+/// Asks for another certificate, and waits for it.
+fn renew(server: &Restante, name: &str) {
+    server.json(&["certificates", "renew", name], b"").unwrap();
+    wait_for_issue(server, name);
 }
 
 /// Serial number and public key of what a listener shows to curl, which believes in `root` only and wants this very name.
@@ -65,12 +88,12 @@ fn wait_until_shown(client: &Host, url: &str, root: &str, old: &str) -> (String,
 fn certificates_come_by_http_01_and_are_renewed_with_their_keys() {
     let sandbox = Sandbox::new().unwrap();
     let pebble = Pebble::start(&sandbox, "acme.example").unwrap();
+    let client = sandbox.host("client.example", &[]).unwrap();
     let server = Restante::start(&sandbox, restante(&sandbox, &pebble, "").tables(AT_PORT_80)).unwrap();
     wait_for_issue(&server, "mx.a.example");
     wait_for_issue(&server, "tbr.a.example");
 
     let root = pebble.root().unwrap().display().to_string();
-    let client = sandbox.host("client.example", &[]).unwrap();
     let (first, key) = wait_until_shown(&client, "smtp://mx.a.example", &root, "");
     let (submissions, _) = wait_until_shown(&client, "smtps://mx.a.example", &root, "");
     assert_eq!(first, submissions, "one certificate for the server's name, on all listeners");
@@ -80,26 +103,25 @@ fn certificates_come_by_http_01_and_are_renewed_with_their_keys() {
     let status = client.run(&["curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", no_one]);
     assert_eq!(status.unwrap(), "404");
 
-    server.json(&["certificates", "renew", "mx.a.example"], b"").unwrap();
+    renew(&server, "mx.a.example");
     let (second, same_key) = wait_until_shown(&client, "smtp://mx.a.example", &root, &first);
     assert!(second != first && same_key == key, "another certificate for the same key");
     assert_eq!(wait_until_shown(&client, "https://tbr.a.example/", &root, "").0, repository, "nobody wanted another");
-    assert_eq!(listed(&server, "mx.a.example")["attempts"]["wanted"], false);
 }
 
 #[test]
 fn certificates_come_by_tls_alpn_01_where_nothing_listens_at_port_80() {
     let sandbox = Sandbox::new().unwrap();
     let pebble = Pebble::start(&sandbox, "acme.example").unwrap();
+    let client = sandbox.host("client.example", &[]).unwrap();
     let server = Restante::start(&sandbox, restante(&sandbox, &pebble, "")).unwrap();
     assert!(server.host().connect((server.host().ipv4(), 80)).is_err());
     wait_for_issue(&server, "mx.a.example");
     wait_for_issue(&server, "tbr.a.example");
     let root = pebble.root().unwrap().display().to_string();
-    let client = sandbox.host("client.example", &[]).unwrap();
     wait_until_shown(&client, "smtps://mx.a.example", &root, "");
     let (repository, _) = wait_until_shown(&client, "https://tbr.a.example/", &root, "");
-    server.json(&["certificates", "renew", "tbr.a.example"], b"").unwrap();
+    renew(&server, "tbr.a.example");
     wait_until_shown(&client, "https://tbr.a.example/", &root, &repository);
 }
 
@@ -113,16 +135,16 @@ fn a_name_that_leads_elsewhere_leaves_the_stand_in_and_is_told_of() {
     // The hosts of the domain do not suffer from it.
     wait_for_issue(&server, "tbr.a.example");
     let found = wait::until("an attempt that failed", wait::LONG, || {
-        let found = listed(&server, "mx.a.example");
-        found["attempts"]["problem"].as_str()?.contains("refuses").then_some(found)
+        let found = listed_insisting(&server, "mx.a.example", "refuses www");
+        found["attempts"]["problem"].as_str()?.contains("refuses www").then_some(found)
     });
     let found = found.unwrap_or_else(|error| panic!("{error:#}: {:#}", listed(&server, "mx.a.example")));
     assert_eq!(found["certificate"]["stands_in"], true, "{found:#}");
-    assert_eq!(found["attempts"]["failures"], 1, "{found:#}");
+    assert!(found["attempts"]["failures"].as_u64().unwrap() >= 1, "{found:#}");
     let told = server.cli(&["certificates", "list"], b"").unwrap();
     let told = String::from_utf8(told.stdout).unwrap();
     assert!(told.contains("not issued yet: one of our own making stands in"), "{told}");
-    assert!(told.contains("1 failed, next attempt in "), "{told}");
+    assert!(told.contains(" failed, next attempt in "), "{told}");
     assert!(told.contains("the authority refuses www.a.example: "), "{told}");
 
     // Mail comes and goes under what stands in.
