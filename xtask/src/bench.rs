@@ -54,7 +54,7 @@ struct Benchmark {
     run: fn(Effort) -> Result<Vec<Figure>>,
 }
 
-const BENCHMARKS: [Benchmark; 13] = [
+const BENCHMARKS: [Benchmark; 14] = [
     Benchmark {
         name: "small",
         about: "4 KiB by value, 50 connections, beside Postfix",
@@ -116,6 +116,12 @@ const BENCHMARKS: [Benchmark; 13] = [
         about: "mail that waits for a site behind a slow link that breaks, beside ETRN and IMAP",
         peer: "by value",
         run: sites::run,
+    },
+    Benchmark {
+        name: "uploads",
+        about: "mail from such a site to its custodian, beside Postfix by SMTP",
+        peer: "Postfix",
+        run: sites::uploads,
     },
     Benchmark {
         name: "list",

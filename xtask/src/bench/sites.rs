@@ -1,5 +1,6 @@
 //! Mail that waits for a site behind a slow link that breaks: a Restante site and its custodian, beside Postfix at both ends with
-//! ETRN, and beside an IMAP synchroniser (mbsync from Dovecot).
+//! ETRN, and beside an IMAP synchroniser (mbsync from Dovecot). And the same mail the other way: uploaded by the site, beside Postfix that
+//! sends it to its relay host.
 //!
 //! When the link breaks both ends know at once, and when it is up again the site's hook runs: nobody waits for timeouts, which
 //! favours the peers. What breaks cost is what the same mail took more than over the same link without breaks.
@@ -18,9 +19,10 @@ use super::under_test::wire_octets;
 
 mod imap;
 mod reference;
+mod upload;
 mod value;
 
-/// What the far end sends over the link.
+/// What the end that has the mail sends over the link.
 const RATE: &str = "512kbit";
 /// At that rate, what 30 seconds are at 64 kbit/s.
 const UP: Duration = Duration::from_millis(3750);
@@ -40,17 +42,17 @@ const ROUNDS: usize = 1;
 /// How often the link is up for it.
 const WINDOWS: usize = 2;
 
-/// A site and where its mail waits.
+/// A site and where its mail waits; or, the other way, is to arrive.
 trait Contender {
     /// The site's machine.
     fn site(&self) -> &Host;
     /// The one at the far end of the link.
     fn far(&self) -> &Host;
-    /// Lets this mail wait for the site, whose link is down.
+    /// Lets this mail wait for the site, or at the site; its link is down.
     fn put(&mut self, mail: &[Vec<u8>]) -> Result<()>;
     /// What the site's hook does when the link comes up.
     fn link_is_up(&mut self) -> Result<()>;
-    /// The Maildir in which mail is readable while the link is down.
+    /// The Maildir in which mail is readable while the link is down; or the one at the custodian that it is to arrive in.
     fn maildir(&self) -> PathBuf;
 }
 
@@ -62,22 +64,40 @@ struct Taken {
     octets: f64,
 }
 
+type Peer = (&'static str, Box<dyn Contender>);
+
+/// What waits for the site.
 pub(super) fn run(_: Effort) -> Result<Vec<Figure>> {
     let mut ours = reference::Ours::start()?;
-    let mut peers: [(&str, Box<dyn Contender>); 2] =
-        [("ETRN", Box::new(value::Etrn::start()?)), ("IMAP", Box::new(imap::Imap::start()?))];
+    let mut peers: [Peer; 2] = [("ETRN", Box::new(value::Etrn::start()?)), ("IMAP", Box::new(imap::Imap::start()?))];
     for contender in std::iter::once(&ours as &dyn Contender).chain(peers.iter().map(|(_, peer)| &**peer)) {
         contender.far().slow_down(RATE)?;
     }
-    let figures = |what: &str, unit: &'static str, goal: Goal| {
-        peers.each_ref().map(|(name, _)| Figure::new(format!("{what}, peer: {name}"), unit, goal))
+    measure(&mut ours, &mut peers, "readable")
+}
+
+/// What users of the site send.
+pub(super) fn uploads(_: Effort) -> Result<Vec<Figure>> {
+    let mut ours = upload::Ours::start()?;
+    let mut peers: [Peer; 1] = [("SMTP", Box::new(upload::Relayed::start()?))];
+    for contender in std::iter::once(&ours as &dyn Contender).chain(peers.iter().map(|(_, peer)| &**peer)) {
+        contender.site().slow_down(RATE)?;
+    }
+    measure(&mut ours, &mut peers, "at the custodian")
+}
+
+fn measure(ours: &mut dyn Contender, peers: &mut [Peer], there: &str) -> Result<Vec<Figure>> {
+    let names: Vec<&str> = peers.iter().map(|(name, _)| *name).collect();
+    let figures = |what: &str, unit: &'static str, goal: Goal| -> Vec<Figure> {
+        names.iter().map(|name| Figure::new(format!("{what}, peer: {name}"), unit, goal)).collect()
     };
-    let mut seconds = figures("until all is readable", "s", Goal::RatioAtMost(1.0));
+    let mut seconds = figures(&format!("until all is {there}"), "s", Goal::RatioAtMost(1.0));
     let mut octets = figures("octets on the wire", "KiB", Goal::RatioAtMost(1.0));
     let mut wasted = figures("octets that breaks cost", "KiB", Goal::RatioAtMost(1.0));
-    let mut larger = figures("of one message larger than a window, readable after two windows", "", Goal::AtLeast(1.0));
+    let larger = format!("of one message larger than a window, {there} after two windows");
+    let mut larger = figures(&larger, "", Goal::AtLeast(1.0));
     for round in 0..ROUNDS {
-        let our = both(&mut ours, round)?;
+        let our = both(ours, round)?;
         for (number, (_, peer)) in peers.iter_mut().enumerate() {
             let their = both(&mut **peer, round)?;
             seconds[number].round(our.1.seconds, their.1.seconds);
@@ -85,7 +105,7 @@ pub(super) fn run(_: Effort) -> Result<Vec<Figure>> {
             wasted[number].round(our.1.octets - our.0.octets, their.1.octets - their.0.octets);
         }
     }
-    let our = one_larger(&mut ours)?;
+    let our = one_larger(ours)?;
     for (number, (_, peer)) in peers.iter_mut().enumerate() {
         larger[number].round(our, one_larger(&mut **peer)?);
     }

@@ -1,7 +1,7 @@
 //! Restante at both ends: what waits is asked for and fetched by reference.
 
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::Result;
 use testbed::Host;
@@ -10,9 +10,36 @@ use testbed::peers::PartTime;
 use super::Contender;
 use crate::bench::under_test::program;
 
+/// What the site runs when its link comes up; the one before is ended.
+#[derive(Default)]
+pub(super) struct Hook(Option<Child>);
+
+impl Hook {
+    pub(super) fn begin(&mut self, mut command: Command) -> Result<()> {
+        self.end()?;
+        self.0 = Some(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        if let Some(mut hook) = self.0.take() {
+            hook.kill()?;
+            hook.wait()?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Hook {
+    fn drop(&mut self) {
+        // Its host ends it if this fails.
+        let _ = self.end();
+    }
+}
+
 pub(super) struct Ours {
+    hook: Hook,
     world: PartTime,
-    hook: Option<Child>,
 }
 
 impl Ours {
@@ -22,15 +49,7 @@ impl Ours {
             "site" => config.with("transfer", "max_retrievals_per_domain", "1"),
             _ => config,
         })?;
-        Ok(Self { world, hook: None })
-    }
-
-    fn end_hook(&mut self) -> Result<()> {
-        if let Some(mut hook) = self.hook.take() {
-            hook.kill()?;
-            hook.wait()?;
-        }
-        Ok(())
+        Ok(Self { hook: Hook::default(), world })
     }
 }
 
@@ -50,20 +69,10 @@ impl Contender for Ours {
     }
 
     fn link_is_up(&mut self) -> Result<()> {
-        self.end_hook()?;
-        let mut command = self.world.site.command(&["link", "up"]);
-        self.hook = Some(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
-        Ok(())
+        self.hook.begin(self.world.site.command(&["link", "up"]))
     }
 
     fn maildir(&self) -> PathBuf {
         self.world.site.maildir("bob@site.example").path().to_owned()
-    }
-}
-
-impl Drop for Ours {
-    fn drop(&mut self) {
-        // Its host ends it if this fails.
-        let _ = self.end_hook();
     }
 }
