@@ -181,22 +181,22 @@ impl Node {
 
     fn post_claims(&mut self, repository: Repository, waiting: Vec<Key>) {
         let rows = self.take_inbounds(waiting, Task::Claim);
-        let entries = rows.iter().map(|(_, inbound)| claim::entry(inbound)).collect();
-        let keys: Vec<Key> = rows.iter().map(|(row, _)| row.key.clone()).collect();
+        let entries = rows.iter().filter_map(inbound_of).map(claim::entry).collect();
+        let keys: Vec<Key> = rows.iter().map(|row| row.key.clone()).collect();
         if keys.is_empty() {
             return self.desk.claims.leave(&repository, &());
         }
         let post = self.post(&repository, entries);
         let job = self.begin_job(JobKind::Claims { repository, keys });
-        rows.into_iter().for_each(|(row, _)| self.desk.run(row, job));
+        rows.into_iter().for_each(|row| self.desk.run(row, job));
         self.actions.push_back(Action::Start { job, work: Work::PostClaims(post) });
     }
 
     fn post_receipts(&mut self, repository: Repository, waiting: Vec<Key>) {
         let rows = self.take_inbounds(waiting, Task::Report);
-        let entries: Vec<_> = rows.iter().map(|(_, inbound)| receipts::entry(inbound)).collect();
-        let said = |(row, entry): (&(Row, Inbound), &crate::port::ReceiptEntry)| {
-            (row.0.key.clone(), entry.outcomes.iter().map(|(index, outcome)| (*index, outcome.action)).collect())
+        let entries: Vec<_> = rows.iter().filter_map(inbound_of).map(receipts::entry).collect();
+        let said = |(row, entry): (&Row, &crate::port::ReceiptEntry)| {
+            (row.key.clone(), entry.outcomes.iter().map(|(index, outcome)| (*index, outcome.action)).collect())
         };
         let posted: Vec<(Key, Vec<(u16, Outcome)>)> = rows.iter().zip(&entries).map(said).collect();
         if posted.is_empty() {
@@ -204,7 +204,7 @@ impl Node {
         }
         let post = self.post(&repository, entries);
         let job = self.begin_job(JobKind::Receipts { repository, entries: posted });
-        rows.into_iter().for_each(|(row, _)| self.desk.run(row, job));
+        rows.into_iter().for_each(|row| self.desk.run(row, job));
         self.actions.push_back(Action::Start { job, work: Work::PostReceipts(post) });
     }
 
@@ -212,15 +212,9 @@ impl Node {
         Post { host: repository.host.clone(), d: repository.d.clone(), instance: self.instance, entries }
     }
 
-    fn take_inbounds(&mut self, keys: Vec<Key>, task: Task) -> Vec<(Row, Inbound)> {
-        let mut rows = Vec::with_capacity(keys.len());
-        for row in keys.into_iter().filter_map(|key| self.take_for(task, key)) {
-            if let RowBody::Inbound(inbound) = &row.body {
-                let inbound = Inbound::clone(inbound);
-                rows.push((row, inbound));
-            }
-        }
-        rows
+    /// All of them references.
+    fn take_inbounds(&mut self, keys: Vec<Key>, task: Task) -> Vec<Row> {
+        keys.into_iter().filter_map(|key| self.take_for(task, key)).collect()
     }
 
     fn begin_job(&mut self, kind: JobKind) -> JobId {
@@ -389,9 +383,16 @@ impl Node {
     }
 }
 
-/// Is this what the row waits for?
+/// Is this what the row waits for? Only a reference waits for a task.
 fn wants(row: &Row, task: Task) -> bool {
-    matches!(&row.body, RowBody::Inbound(inbound) if inbound::task(inbound) == Some(task))
+    inbound_of(row).is_some_and(|inbound| inbound::task(inbound) == Some(task))
+}
+
+fn inbound_of(row: &Row) -> Option<&Inbound> {
+    match &row.body {
+        RowBody::Inbound(inbound) => Some(inbound),
+        RowBody::Leg(_) => None,
+    }
 }
 
 /// The end of a delivery whose job said something else.

@@ -4,8 +4,6 @@
 //! A bundle is an archive; reading and writing archives is left to the edge. What the parts say is said elsewhere:
 //! [`crate::pending`], [`crate::claims`].
 
-use std::fmt;
-
 use mail::ledger::{Action, Key};
 use mail::{Address, Domain, EnhancedStatus, InstanceId, ReferenceId, StatusClass, Timestamp, Xuid};
 use serde::{Deserialize, Serialize};
@@ -211,12 +209,6 @@ pub struct Sealed {
     pub created: Timestamp,
     /// The name of the bundle: no two have the same.
     pub name: Nonce,
-}
-
-impl fmt::Display for Sealed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.name)
-    }
 }
 
 /// Verifies the second file of a bundle over its first. `key` finds the keys that may have signed; nothing is looked up.

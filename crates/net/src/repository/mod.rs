@@ -152,8 +152,6 @@ pub enum Located<H> {
     Gone,
     /// It cannot be told or served now: 503.
     Unavailable(Busy),
-    /// This grant is used too often: 429.
-    TooMany(Busy),
 }
 
 /// Not now.

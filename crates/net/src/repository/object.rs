@@ -58,7 +58,6 @@ impl<'a> Wanted<'a> {
             Located::Object { .. } | Located::Unknown => answer::nothing(verdict.put_off),
             Located::Gone => answer::status(StatusCode::GONE),
             Located::Unavailable(busy) => answer::busy(StatusCode::SERVICE_UNAVAILABLE, busy),
-            Located::TooMany(busy) => answer::busy(StatusCode::TOO_MANY_REQUESTS, busy),
         }
     }
 

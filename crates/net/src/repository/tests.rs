@@ -42,7 +42,6 @@ enum State {
     Here,
     Gone,
     Unavailable,
-    TooMany,
     /// Its grant leads to another object than the one that was asked for.
     Swapped,
     /// Its chunks come only after permits were added to the gate.
@@ -86,7 +85,6 @@ impl Repository for Shelf {
             None => Located::Unknown,
             Some((State::Gone, _)) => Located::Gone,
             Some((State::Unavailable, _)) => Located::Unavailable(busy),
-            Some((State::TooMany, _)) => Located::TooMany(busy),
             Some(found @ (State::Swapped, _)) => {
                 Located::Object { xuid: Xuid::of(b"x"), size: 1, coded: None, handle: found }
             }
@@ -441,9 +439,6 @@ async fn what_cannot_be_served_now_says_when() {
     let path = world.put(State::Unavailable, &object(10), &grant(1));
     let answer = world.get(&path, "").await;
     assert_eq!((answer.status(), answer.field("retry-after")), ("503", Some("7")));
-    let path = world.put(State::TooMany, &object(11), &grant(1));
-    let answer = world.get(&path, "").await;
-    assert_eq!((answer.status(), answer.field("retry-after")), ("429", Some("7")));
 }
 
 #[tokio::test]
