@@ -29,6 +29,8 @@ pub struct Handover {
     patience: Patience,
     /// Where the last part began.
     began: Option<u64>,
+    /// The custodian has said that all octets are there.
+    has_all: bool,
     /// Octets that the custodian has got by the parts before it.
     brought: u64,
     /// The octets were found to be wrong once.
@@ -58,7 +60,7 @@ impl Handover {
     /// Of an object of so many octets. It begins with the list.
     pub fn new(size: u64, patience: Patience) -> Self {
         let pause = patience.pause;
-        Self { size, patience, began: None, brought: 0, is_second: false, breaks: 0, pause, mark: 0 }
+        Self { size, patience, began: None, has_all: false, brought: 0, is_second: false, breaks: 0, pause, mark: 0 }
     }
 
     /// Octets that this has brought to the custodian, as that says.
@@ -74,6 +76,10 @@ impl Handover {
         }
         let Some(wanted) = answer.wanted.first() else { return Next::Stop };
         self.has(wanted.at);
+        if std::mem::take(&mut self.has_all) {
+            // It wants again what it had: whatever it lacks, sending at once and for ever does not mend it.
+            return self.broke();
+        }
         self.began = Some(wanted.at);
         Next::Part(wanted.at)
     }
@@ -81,8 +87,11 @@ impl Handover {
     /// The status of the answer to a part.
     pub fn sent(&mut self, status: u16) -> Next {
         match status {
-            // All octets are there. That is not yet the word.
-            204 => Next::List,
+            // That is not yet the word.
+            204 => {
+                self.has_all = true;
+                Next::List
+            }
             // Another connection has got further, or the custodian has forgotten the list: both come out at the next one.
             404 | 409 => self.broke(),
             422 if !std::mem::replace(&mut self.is_second, true) => self.broke(),
@@ -162,13 +171,26 @@ mod tests {
 
     #[test]
     fn what_is_forgotten_or_wrong_is_listed_again_and_what_is_refused_is_not() {
-        let mut handover = handover();
-        assert_eq!(handover.sent(404), Next::ListAfter(PAUSE));
-        assert_eq!(handover.sent(422), Next::ListAfter(PAUSE * 2));
-        assert_eq!(handover.sent(422), Next::Stop, "wrong twice");
+        let mut ours = handover();
+        assert_eq!(ours.sent(404), Next::ListAfter(PAUSE));
+        assert_eq!(ours.sent(422), Next::ListAfter(PAUSE * 2));
+        assert_eq!(ours.sent(422), Next::Stop, "wrong twice");
         for status in [400, 413, 429, 503, 507] {
-            assert_eq!(super::tests::handover().sent(status), Next::Stop, "{status}");
+            assert_eq!(handover().sent(status), Next::Stop, "{status}");
         }
-        assert_eq!(handover.listed(MailAnswer::default()), Next::Stop, "neither taken nor wanted");
+        assert_eq!(ours.listed(MailAnswer::default()), Next::Stop, "neither taken nor wanted");
+    }
+
+    #[test]
+    fn a_custodian_that_wants_all_octets_again_and_again_does_not_get_them_for_ever() {
+        let mut handover = handover();
+        for pause in [PAUSE, PAUSE * 2] {
+            assert_eq!(handover.listed(wanted(0)), Next::Part(0));
+            assert_eq!(handover.sent(204), Next::List);
+            assert_eq!(handover.listed(wanted(0)), Next::ListAfter(pause));
+        }
+        assert_eq!(handover.listed(wanted(0)), Next::Part(0));
+        assert_eq!(handover.sent(204), Next::List);
+        assert_eq!(handover.listed(wanted(0)), Next::Stop);
     }
 }

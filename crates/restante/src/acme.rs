@@ -199,6 +199,8 @@ pub(crate) async fn keep(config: LiveConfig, resolver: Resolver, challenges: Cha
             for wanted in wanted(&current) {
                 renewal::ask_if_due(&current, &wanted, &resolver, &challenges).await;
                 attempt_if_due(&current, &wanted, &resolver, &challenges).await;
+                // Files are read for each, and there may be a thousand.
+                tokio::task::yield_now().await;
             }
             tokio::time::sleep(ROUND).await;
         }

@@ -111,7 +111,7 @@ impl Letters {
         checked: Checked,
     ) -> Result<TakenEntry, NotNow> {
         let store = &self.reception.store;
-        let refused = self.refusal(letter, &object, &checked).await?;
+        let refused = self.refusal(letter, &object, &checked).await.inspect_err(|_| store.discard(&object))?;
         let Sorted { taken: recipients, failed } = self.sort(letter, refused);
         let config = self.reception.config.get();
         let routes = recipients.iter().flat_map(|(_, targets)| targets.iter().map(|target| &target.route));
@@ -137,9 +137,12 @@ impl Letters {
             store.discard(&object);
         }
         let Reply::Letter { told, is_kept } = reply else { return Err(NotNow::Queue) };
-        if is_kept {
-            let (id, site, by) = (letter.queue_id(), &letter.site, carriage.as_str());
-            info!(%id, %site, octets = checked.size, by, "accepted from a site");
+        let (id, site, by) = (letter.queue_id(), &letter.site, carriage.as_str());
+        match is_kept {
+            true => info!(%id, %site, octets = checked.size, by, "accepted from a site"),
+            false => {
+                info!(%id, %site, failed = told.failed.len(), by, "of what a site has sent nothing new goes on from here")
+            }
         }
         Ok(told)
     }

@@ -148,7 +148,10 @@ impl Server {
         server.listen(&parts.reception, &Arc::new(local)).await?;
         let live = &server.live;
         let (config, resolver, challenges) = (live.config.clone(), live.resolver.clone(), live.challenges.clone());
-        server.back_tasks.spawn(acme::keep(config, resolver, challenges, server.back.clone()));
+        // One that comes by a reload waits for the restart: nobody would answer the authority's questions before.
+        if config.get().acme.is_some() {
+            server.back_tasks.spawn(acme::keep(config, resolver, challenges, server.back.clone()));
+        }
         let (wishes, received) = mpsc::channel(4);
         let (client, keys) = (server.live.repositories.clone(), server.live.keys.clone());
         let bundles = Arc::new(Bundles::new(Arc::clone(&parts.reception), keys.clone(), letters));

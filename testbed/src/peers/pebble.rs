@@ -46,12 +46,6 @@ impl Pebble {
         Ok(Self { _process: process, ca: sandbox.ca().certificate().to_owned(), host })
     }
 
-    /// The machine it runs on.
-    #[must_use]
-    pub fn host(&self) -> &Host {
-        &self.host
-    }
-
     /// The URL of its directory.
     #[must_use]
     pub fn directory(&self) -> String {

@@ -181,8 +181,9 @@ async fn begin(account: &Account, request: &Request<'_>) -> Result<Order, AcmeEr
     let identifiers: Vec<_> = request.names.iter().map(|name| Identifier::Dns(name.to_string())).collect();
     if let Some(old) = request.replaces.and_then(|old| CertificateIdentifier::try_from(old).ok()) {
         // It may be another authority's, or replaced already: a certificate is needed all the same.
-        if let Ok(order) = account.new_order(&NewOrder::new(&identifiers).replaces(old)).await {
-            return Ok(order);
+        match account.new_order(&NewOrder::new(&identifiers).replaces(old)).await.map_err(AcmeError::from) {
+            Err(error) if !error.is_stale => {}
+            begun => return begun,
         }
     }
     Ok(account.new_order(&NewOrder::new(&identifiers)).await?)

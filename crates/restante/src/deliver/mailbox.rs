@@ -79,14 +79,21 @@ impl Mailboxes {
         };
         // The next octets are read, and decoded, while the last ones are written.
         let mut writing = spawn_blocking(begin);
-        while let Some(chunk) = reader.next_chunk().await.map_err(io::Error::other)? {
+        let read = loop {
+            let chunk = match reader.next_chunk().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(io::Error::other(error)),
+            };
             let mut writer = ended(writing).await?;
             writing = spawn_blocking(move || {
                 writer.write(&chunk)?;
                 Ok(writer)
             });
-        }
+        };
+        // Also where reading failed: the next try writes under the same name.
         let writer = ended(writing).await?;
+        read?;
         Ok((blocking(move || writer.finish()).await?, written))
     }
 
