@@ -106,6 +106,8 @@ pub enum Reason {
     TrustedSealer(Domain),
     /// DMARC fails, but the domain of From has signed the message, and only trusted domains passed it on.
     TrustedRelays(Domain),
+    /// DMARC fails, but the domain of From has signed the message, and has let those who passed it on do so.
+    Delegated(Domain),
 }
 
 impl Reason {
@@ -122,6 +124,7 @@ impl Reason {
             Self::DmarcQuarantine(_) => "dmarc-quarantine",
             Self::TrustedSealer(_) => "trusted-sealer",
             Self::TrustedRelays(_) => "trusted-relays",
+            Self::Delegated(_) => "delegated",
         }
     }
 
@@ -158,6 +161,7 @@ impl fmt::Display for Reason {
             }
             Self::TrustedSealer(domain) => write!(f, "{domain}, which is trusted, has sealed what it was before (ARC)"),
             Self::TrustedRelays(domain) => write!(f, "{domain} signed it, and trusted relays passed it on (TBR)"),
+            Self::Delegated(domain) => write!(f, "{domain} signed it, and let others pass it on (TBR)"),
         }
     }
 }
@@ -211,8 +215,8 @@ fn judge_content(content: &ContentEvidence, evidence: &Evidence, rules: &Rules) 
     if let Some(sealer) = trusted_sealer(content, &evidence.session, rules) {
         return Some(Decision::new(Disposition::Accept, Reason::TrustedSealer(sealer.clone())));
     }
-    if let Some(origin) = through_trusted_relays(content, &evidence.tbr) {
-        return Some(Decision::new(Disposition::Accept, Reason::TrustedRelays(origin.clone())));
+    if let Some(reason) = passed_on(content, &evidence.tbr) {
+        return Some(Decision::new(Disposition::Accept, reason));
     }
     Some(match response {
         Response::Mark => Decision::new(Disposition::Mark, reason),
@@ -236,11 +240,16 @@ fn is_server_of(session: &SessionEvidence, owner: &Domain) -> bool {
     named.into_iter().chain(sent_for.as_ref()).any(|domain| are_aligned(domain, owner))
 }
 
-/// The origin, under relays, is only ever `pass` where all of them are trusted (TBR §9).
-fn through_trusted_relays<'e>(content: &ContentEvidence, tbr: &'e [TbrResult]) -> Option<&'e Domain> {
-    let [_, .., origin] = tbr else { return None };
+/// Others than the domain of From brought the message, and are believed: it let them itself, or, under custodians, it is only ever
+/// `pass` where all of them are trusted (TBR §9). What it brings itself SPF and DKIM can tell.
+fn passed_on(content: &ContentEvidence, tbr: &[TbrResult]) -> Option<Reason> {
+    let (origin, reason): (_, fn(Domain) -> Reason) = match tbr {
+        [origin] if origin.delegated => (origin, Reason::Delegated),
+        [_, .., origin] => (origin, Reason::TrustedRelays),
+        _ => return None,
+    };
     let domain = origin.domain.as_ref().filter(|_| origin.verdict == TbrVerdict::Pass)?;
-    content.from.as_ref().is_some_and(|from| are_aligned(from, domain)).then_some(domain)
+    content.from.as_ref().is_some_and(|from| are_aligned(from, domain)).then(|| reason(domain.clone()))
 }
 
 #[cfg(test)]
@@ -373,6 +382,7 @@ mod tests {
             domain: Some(domain.parse().unwrap()),
             assurance: None,
             comment: String::new(),
+            delegated: false,
         };
         let decide = |from: &str, tbr: Vec<TbrResult>| {
             let dmarc = Dmarc {
@@ -393,6 +403,10 @@ mod tests {
         assert_eq!(decide("a.example", both(none)), (Disposition::Refuse, "dmarc-reject"));
         // Without relays DMARC is judged by its own rules.
         assert_eq!(decide("a.example", vec![result(pass, "a.example")]), (Disposition::Refuse, "dmarc-reject"));
+        let delegated = |verdict| vec![TbrResult { delegated: true, ..result(verdict, "a.example") }];
+        assert_eq!(decide("a.example", delegated(pass)), (Disposition::Accept, "delegated"));
+        assert_eq!(decide("bank.example", delegated(pass)), (Disposition::Refuse, "dmarc-reject"));
+        assert_eq!(decide("a.example", delegated(TbrVerdict::Fail)), (Disposition::Refuse, "dmarc-reject"));
     }
 
     #[test]

@@ -163,6 +163,7 @@ mod tests {
             domain: Some(domain("a.example")),
             assurance: Some(Assurance::Webpki),
             comment: String::new(),
+            delegated: false,
         };
         Evidence { session, content: Some(content), tbr: vec![result] }
     }

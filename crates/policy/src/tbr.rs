@@ -8,7 +8,7 @@
 use std::fmt;
 
 use mail::Domain;
-use reference::{Assurance, Chain, HopMode, SignatureVerdict};
+use reference::{Assurance, Chain, Hop, HopMode, HopStatement, SignatureVerdict};
 use serde::{Deserialize, Serialize};
 
 /// What is said of an object whose origin, or whose way, is not vouched for.
@@ -27,6 +27,9 @@ pub struct TbrResult {
     /// A few words, for the comment; empty for none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub comment: String,
+    /// Others brought it here, each of whom this origin has let pass it on by reference: SPF cannot know their servers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub delegated: bool,
 }
 
 /// The results that TBR §9.1 names.
@@ -59,7 +62,7 @@ impl fmt::Display for TbrVerdict {
 
 impl TbrResult {
     fn new(verdict: TbrVerdict, domain: &Domain, assurance: Option<Assurance>, comment: &str) -> Self {
-        Self { verdict, domain: Some(domain.clone()), assurance, comment: comment.to_owned() }
+        Self { verdict, domain: Some(domain.clone()), assurance, comment: comment.to_owned(), delegated: false }
     }
 
     /// The recipient domain's own custodian took it by value, and says so with the domain's key (TBR §7.4): whose it is, its
@@ -70,7 +73,8 @@ impl TbrResult {
 
     /// Fields that cannot be read.
     pub fn unreadable(comment: impl Into<String>) -> Self {
-        Self { verdict: TbrVerdict::PermError, domain: None, assurance: None, comment: comment.into() }
+        let comment = comment.into();
+        Self { verdict: TbrVerdict::PermError, domain: None, assurance: None, comment, delegated: false }
     }
 }
 
@@ -88,7 +92,8 @@ pub fn by_reference(
     let level = Some(assurance);
     let from = &chain.reference().statement().domain;
     if chain.only_delegated() {
-        return vec![TbrResult::new(TbrVerdict::Pass, from, level, "")];
+        let delegated = !chain.hops().is_empty();
+        return vec![TbrResult { delegated, ..TbrResult::new(TbrVerdict::Pass, from, level, "") }];
     }
     let origin = match origin {
         SignatureVerdict::Valid if are_trusted(chain, trusted) => through_trusted(from),
@@ -97,9 +102,14 @@ pub fn by_reference(
     vec![TbrResult::new(TbrVerdict::Pass, chain.topmost().domain(), level, ""), origin]
 }
 
-/// Does local policy trust every relay on the way (TBR §9)?
+/// Does local policy trust every relay on the way (TBR §9)? A domain always trusts itself: its backup exchanger passes on what came while
+/// the others were away.
 fn are_trusted(chain: &Chain, trusted: &[Domain]) -> bool {
-    !chain.hops().is_empty() && chain.hops().iter().all(|hop| trusted.contains(&hop.statement().domain))
+    let is_trusted = |hop: &Hop| {
+        let HopStatement { domain, to, .. } = hop.statement();
+        domain == to || trusted.contains(domain)
+    };
+    !chain.hops().is_empty() && chain.hops().iter().all(is_trusted)
 }
 
 fn through_trusted(origin: &Domain) -> TbrResult {
@@ -166,7 +176,7 @@ fn of_origin(domain: &Domain, signature: SignatureVerdict) -> TbrResult {
 mod tests {
     use mail::{Address, Grant, ReferenceId, Timestamp, Xuid};
     use reference::judge::sent_by_value_to;
-    use reference::{Algorithm, HopStatement, RecipientsHash, Reference, Session, SigningKey, Statement};
+    use reference::{Algorithm, RecipientsHash, Reference, Session, SigningKey, Statement};
 
     use super::*;
 
@@ -242,8 +252,10 @@ mod tests {
         let valid = SignatureVerdict::Valid;
         let by_reference = |chain: &Chain, level, origin| by_reference(chain, level, origin, &[]);
         assert_eq!(said(&by_reference(&direct, Assurance::Webpki, valid)), ["pass a.example"]);
+        assert!(!by_reference(&direct, Assurance::Webpki, valid)[0].delegated);
         let delegated = relayed(HopMode::Reference);
         assert_eq!(said(&by_reference(&delegated, Assurance::Webpki, valid)), ["pass a.example"]);
+        assert!(by_reference(&delegated, Assurance::Webpki, valid)[0].delegated);
         let custody = relayed(HopMode::Custody(domain("tbr.b.example")));
         let results = by_reference(&custody, Assurance::Dnssec, valid);
         assert_eq!(said(&results), ["pass b.example", "none a.example object intact"]);

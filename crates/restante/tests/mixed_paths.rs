@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use testbed::peers::restante::{object, references};
 use testbed::peers::{MailServer, Restante, RestanteConfig, Site};
 use testbed::samples::{awkward, crlf, large};
-use testbed::{Host, PackageSet, Sandbox, wait};
+use testbed::{Host, PackageSet, Record, Sandbox, wait};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_restante");
 
@@ -216,6 +216,10 @@ fn five_hops_over_bad_links_lose_nothing_and_double_nothing() {
 #[test]
 fn a_backup_exchanger_takes_custody_for_a_domain_that_is_away() {
     let sandbox = Sandbox::new().unwrap();
+    // The backup is no server of a.example's: what it brings is believed because it is the domain's own.
+    let spf = Record::Txt("a.example".to_owned(), "v=spf1 a:mx.a.example -all".to_owned());
+    let dmarc = Record::Txt("_dmarc.a.example".to_owned(), "v=DMARC1; p=reject".to_owned());
+    sandbox.publish(&[spf, dmarc]).unwrap();
     let mut origin = Restante::start(&sandbox, config("mx.a.example", &["a.example"])).unwrap();
     let others =
         |config: RestanteConfig, host: &str| config.with("domain.tbr", "other_repositories", &format!("[\"{host}\"]"));

@@ -6,7 +6,7 @@
 use testbed::peers::restante::{object, references, steps};
 use testbed::peers::{Restante, RestanteConfig};
 use testbed::samples::{awkward, crlf};
-use testbed::{Sandbox, wait};
+use testbed::{Record, Sandbox, wait};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_restante");
 const ALIASES: &str = "{ sales = [\"bob@c.example\"], gone = [\"nobody@c.example\"] }";
@@ -60,6 +60,23 @@ fn what_is_delegated_is_fetched_from_its_origin_who_is_named_in_the_end() {
     let file = files.map(|entry| entry.unwrap().path()).next().unwrap();
     let judged = end.json(&["verify", file.to_str().unwrap()], b"").unwrap();
     assert_eq!(judged["verdict"], "pass", "{judged:#}");
+}
+
+#[test]
+fn what_is_delegated_is_authenticated_though_its_domain_asks_to_refuse_what_others_bring() {
+    let sandbox = Sandbox::new().unwrap();
+    let spf = Record::Txt("a.example".to_owned(), "v=spf1 a:mx.a.example -all".to_owned());
+    let dmarc = Record::Txt("_dmarc.a.example".to_owned(), "v=DMARC1; p=reject".to_owned());
+    sandbox.publish(&[spf, dmarc]).unwrap();
+    let (origin, _forwarder) = origin_and_forwarder(&sandbox);
+    let end = Restante::start(&sandbox, config("mx.c.example", &["c.example"])).unwrap();
+    let message = b"From: alice@a.example\nSubject: strict\n\nhello\n";
+    let id = origin.send("alice@a.example", &["sales@b.example"], message).unwrap();
+    origin.wait_for_state(&id, "delivered", wait::LONG).unwrap();
+    let copy = String::from_utf8_lossy(&end.maildir("bob@c.example").messages()[0]).replace("\r\n\t", " ");
+    for result in ["tbr=pass header.d=a.example", "policy.aligned=yes", "dmarc=fail (p=reject; done: none)"] {
+        assert!(copy.contains(result), "{result}: {copy}");
+    }
 }
 
 #[test]

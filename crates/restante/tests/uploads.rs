@@ -329,9 +329,9 @@ fn octets_of_sending(world: &PartTime, message: &[u8]) -> u64 {
 
 #[test]
 fn over_a_slow_link_that_breaks_a_message_gets_out_and_next_to_nothing_is_sent_twice() {
-    const SIZE: usize = 256 * 1024;
-    // Some 14 seconds of 64 kbit/s.
-    const WINDOW: u64 = 110_000;
+    const SIZE: usize = 640 * 1024;
+    // Thirty seconds of 64 kbit/s.
+    const WINDOW: u64 = 240_000;
     let mut world = world_with(|name, config| match name {
         "custodian" => config.packages(PackageSet::Firewall),
         // What is tried by itself is not what is measured.
