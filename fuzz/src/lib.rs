@@ -3,6 +3,7 @@
 //! `cargo fuzz run --features libfuzzer TARGET` looks for new inputs; `cargo test -p restante-fuzz` replays `corpus/` and
 //! a few thousand mutations of it. A target panics when a promise is broken, and for no other reason.
 
+mod content;
 mod milter;
 mod names;
 mod oracle;
@@ -28,6 +29,7 @@ use restante::bundle::archive::{Fault, Found, Name, Reader};
 use smtp::Command;
 use smtp::reply::reader::ReplyReader;
 
+pub use content::content;
 pub use milter::{milter_content, milter_reply};
 pub use names::tlsa;
 pub use oracle::smtp_oracle;
@@ -58,6 +60,7 @@ pub const TARGETS: &[Target] = &[
     ("spf", spf),
     ("scrub", scrub),
     ("sealed", sealed),
+    ("content", content),
     ("message_signature", message_signature),
     ("smtp_command", smtp_command),
     ("smtp_oracle", smtp_oracle),
