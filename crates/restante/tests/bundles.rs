@@ -473,6 +473,44 @@ fn mail_from_a_site_goes_out_once_and_its_author_hears_whom_it_did_not_reach() {
 }
 
 #[test]
+fn what_waits_in_the_outbox_leaves_at_once() {
+    let mut world = World::new();
+    world.site.stop().unwrap();
+    let message = by_bob(&awkward("written on the way to the door"));
+    let kept = world.site.send("bob@site.example", &["alice@a.example"], &message).unwrap();
+    assert!(world.site.data().join("outbox").join(&kept).exists());
+    let file = world.file("mail.tar");
+    let written = export(&world.site, &file, &[]);
+    let bundle = &written["bundles"][0];
+    assert_eq!((&bundle["messages"], &bundle["under_way"]), (&1.into(), &0.into()), "{written:#}");
+    assert_eq!(import(&world.custodian, &file)["messages"], 1);
+    let copy = world.origin.maildir("alice@a.example").wait_for(1, wait::LONG).unwrap().remove(0);
+    assert!(object(&copy).is_some_and(|object| object.ends_with(&crlf(&message))));
+}
+
+#[test]
+fn what_is_being_sent_is_waited_for_or_counted() {
+    let world = World::new();
+    // Handed in, and under a first attempt that gets nowhere.
+    let id = world.site.send("bob@site.example", &["alice@a.example"], &by_bob(&awkward("under way"))).unwrap();
+    let file = world.file("mail.tar");
+    let written = || {
+        let output =
+            world.site.cli(&["bundle", "export", SITE, "--out", file.to_str().unwrap(), "--json"], b"").unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let of = |what: &str| report["bundles"][0][what].as_u64().unwrap();
+        let (messages, under_way) = (of("messages"), of("under_way"));
+        assert_eq!(messages + under_way, 1, "it is left out without a word: {report:#}");
+        assert_eq!(output.status.code(), Some(if under_way > 0 { 75 } else { 0 }), "{report:#}");
+        (messages == 1).then_some(())
+    };
+    wait::until("the bundle with the message", wait::LONG, written).unwrap();
+    assert_eq!(import(&world.custodian, &file)["messages"], 1);
+    assert_eq!(hear_custodian(&world)["taken"], 1);
+    world.site.wait_for_state(&id, "relayed", wait::LONG).unwrap();
+}
+
+#[test]
 fn a_site_speaks_for_its_own_domain_only() {
     let world = World::new();
     let forged = b"From: ceo@cust.example\r\nSubject: transfer\r\n\r\nPay at once.\r\n";

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::api::{self, Exported, Imported};
 use super::server::{Office, Refused};
+use super::submit;
 use crate::bundle::{NotExported, NotImported, Wanted};
 
 #[derive(Deserialize)]
@@ -27,6 +28,8 @@ pub(super) async fn export(
     Query(query): Query<ExportQuery>,
 ) -> Result<Response, Refused> {
     let ExportQuery { site, custodian, limit, after } = query;
+    // What was written while no server ran goes with it.
+    submit::settle_outbox(&office).await?;
     let (exported, volume) =
         office.bundles.export(&Wanted { site, custodian, limit, after }).await.map_err(not_written)?;
     let header: [(&str, String); 1] = [(api::BUNDLE_SUMMARY, encode(&exported)?)];

@@ -58,6 +58,14 @@ pub(super) async fn take_outbox(office: &Office) -> Result<OutboxNews, Refused> 
     Ok(std::mem::take(&mut *news))
 }
 
+/// The same; what became of it is told when the link comes up.
+///
+/// # Errors
+/// As above.
+pub(super) async fn settle_outbox(office: &Office) -> Result<(), Refused> {
+    empty_outbox(office, &mut *office.outbox.lock().await).await
+}
+
 /// The same at the start. What cannot be taken now is taken when the link comes up, or at the next start.
 pub(crate) async fn take_outbox_at_start(office: Office) {
     let mut news = office.outbox.lock().await;

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
@@ -24,6 +25,7 @@ use reference::pending::{PAGE, Page};
 use serde::Serialize;
 use store::{Store, StoreError};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
 
 use super::archive::{self, Name};
 use super::{Bundles, Exported, custodian_of};
@@ -46,6 +48,10 @@ const MAX_ANSWERS: usize = MAX_PARTS / 2;
 const AROUND: u64 = 64 * 1024;
 /// Chunks that wait for whoever takes the archive.
 const WAITING: usize = 8;
+/// How long a bundle waits in all for messages that are being sent otherwise: most attempts are over by then.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two looks at one of them.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Which bundle is wanted.
 #[derive(Debug, Clone)]
@@ -95,6 +101,15 @@ struct Draft {
     parts: Vec<Drafted>,
     exported: Exported,
     limit: u64,
+}
+
+/// What became of a message that was to leave in a bundle.
+enum Carried {
+    Taken(Box<MailEntry>, ObjectRef),
+    /// It is being sent otherwise.
+    UnderWay,
+    /// Nothing of it is left to send.
+    Gone,
 }
 
 /// The two ends of a bundle.
@@ -156,6 +171,7 @@ impl Bundles {
     async fn add_mail(&self, draft: &mut Draft, ends: &Ends, mut after: Option<Key>) -> Result<(), NotExported> {
         let Some(outgoing) = Outgoing::of(&self.reception.config.get(), ends) else { return Ok(()) };
         let store = &self.reception.store;
+        let until = Instant::now() + PATIENCE;
         let mut open = OpenMail::default();
         let mut taken = draft.weight();
         'rows: loop {
@@ -175,9 +191,7 @@ impl Bundles {
                 } else if taken.saturating_add(needed) > draft.limit || !open.has_room(draft, &entry)? {
                     draft.exported.next = Some(after.map_or_else(|| "leg/0/0".to_owned(), |after| after.to_string()));
                     break 'rows;
-                } else if let Some((entry, object)) = self.carry(&outgoing, &row.key).await? {
-                    open.add(entry, object);
-                    draft.exported.messages += 1;
+                } else if open.take(self.carry_by(&outgoing, &row.key, until).await?, &mut draft.exported) {
                     taken += needed;
                 }
                 after = Some(row.key);
@@ -186,20 +200,31 @@ impl Bundles {
         open.close(draft)
     }
 
-    /// Lets a message leave in a bundle; what of it does, once that is durable. `None`: it is on its way otherwise.
-    async fn carry(&self, outgoing: &Outgoing, key: &Key) -> Result<Option<(MailEntry, ObjectRef)>, NotExported> {
-        let Key::Leg(id, number) = key else { return Ok(None) };
-        let command = Command::Carry(Selection::Leg(id.clone(), *number));
-        match self.reception.custody.ask(Request::Command(command)).await {
-            Reply::Commanded(done) if done.carried_out => {}
-            Reply::Commanded(_) => return Ok(None),
-            _ => return Err(NotExported::Format("the queue does not answer".to_owned())),
+    /// Lets a message leave in a bundle, until then: an attempt to send it otherwise has to be over first.
+    async fn carry_by(&self, outgoing: &Outgoing, key: &Key, until: Instant) -> Result<Carried, NotExported> {
+        loop {
+            let carried = self.carry(outgoing, key).await?;
+            if !matches!(carried, Carried::UnderWay) || Instant::now() >= until {
+                return Ok(carried);
+            }
+            sleep(PAUSE).await;
         }
+    }
+
+    /// Lets a message leave in a bundle, if it may now; what of it does, once that is durable.
+    async fn carry(&self, outgoing: &Outgoing, key: &Key) -> Result<Carried, NotExported> {
+        let Key::Leg(id, number) = key else { return Ok(Carried::Gone) };
+        let command = Command::Carry(Selection::Leg(id.clone(), *number));
+        let Reply::Commanded(done) = self.reception.custody.ask(Request::Command(command)).await else {
+            return Err(NotExported::Format("the queue does not answer".to_owned()));
+        };
         let row = self.reception.store.load(vec![key.clone()]).await?.pop();
-        Ok(row.and_then(|row| match row.body {
-            RowBody::Leg(leg) => Some((outgoing.entry(key, &leg)?, leg.object?)),
-            RowBody::Inbound(_) => None,
-        }))
+        let Some(Row { body: RowBody::Leg(leg), .. }) = row else { return Ok(Carried::Gone) };
+        Ok(match (outgoing.entry(key, &leg), leg.object) {
+            (Some(entry), Some(object)) if done.carried_out => Carried::Taken(Box::new(entry), object),
+            (Some(_), _) => Carried::UnderWay,
+            (None, _) => Carried::Gone,
+        })
     }
 
     fn finish(&self, ends: &Ends, draft: Draft) -> Result<(Exported, Option<Volume>), NotExported> {
@@ -243,6 +268,7 @@ impl Draft {
             taken: 0,
             octets: 0,
             too_large: 0,
+            under_way: 0,
             next: None,
         };
         Self { parts: Vec::new(), exported, limit: limit.unwrap_or(u64::MAX) }
@@ -451,6 +477,20 @@ impl OpenMail {
             self.close(draft)?;
         }
         Ok(draft.parts.len() < MAX_PARTS)
+    }
+
+    /// Counts a message; whether it is in the bundle.
+    fn take(&mut self, carried: Carried, exported: &mut Exported) -> bool {
+        match carried {
+            Carried::Taken(entry, object) => {
+                self.add(*entry, object);
+                exported.messages += 1;
+                return true;
+            }
+            Carried::UnderWay => exported.under_way += 1,
+            Carried::Gone => {}
+        }
+        false
     }
 
     fn add(&mut self, entry: MailEntry, object: ObjectRef) {

@@ -46,6 +46,9 @@ pub struct Exported {
     pub octets: u64,
     /// Messages that are larger than the limit by themselves.
     pub too_large: u64,
+    /// Messages that are not in it because they were still being sent otherwise.
+    #[serde(default)]
+    pub under_way: u64,
     /// There is more: go on with this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,

@@ -261,7 +261,12 @@ be written again. It holds the messages in clear: encrypt the disk, or the file 
 Examples:
   restante bundle export site.example --out /media/stick/                  as many files as it takes
   restante bundle export site.example --out /media/stick/ --limit 4GB      none of them larger than that
-  restante bundle export site.example --out out.tar --limit 100M           as much as 100 MB have room for")]
+  restante bundle export site.example --out out.tar --limit 100M           as much as 100 MB have room for
+
+It waits some seconds for messages that are being sent over a link; those that still are then are counted, and not in it.
+Where there is nothing to write there is no file.
+
+Exit status: 0 all of it was written that has room, 75 messages are being sent just now and are not in it: run it again.")]
     Export(BundleExportArgs),
     /// Read what the other end has written
     #[command(after_help = "\

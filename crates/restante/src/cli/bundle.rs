@@ -5,6 +5,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,11 +18,13 @@ use indicatif::ProgressBar;
 use reference::bundle::End;
 use serde::Serialize;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::args::{BundleCommand, BundleExportArgs, BundleImportArgs, Global};
 use super::client::{self, Body, Client};
+use super::humane;
 use super::output::{Exit, Failure, Outcome, Output};
-use super::{humane, sync};
+use super::sync::{self, Deliveries};
 use crate::admin::api::{self, Exported, Imported, UnderWay};
 use crate::bundle::archive::is_bundle;
 use crate::config::format_size;
@@ -33,6 +36,8 @@ const CHUNK: usize = 256 * 1024;
 const WAITING: usize = 4;
 /// Between two looks at what is still to be delivered.
 const PAUSE: Duration = Duration::from_millis(100);
+/// An answer that has not come by then is waiting for deliveries, which is said.
+const AT_ONCE: Duration = Duration::from_secs(1);
 /// What a file is called until it is whole.
 const PART: &str = "part";
 
@@ -75,12 +80,12 @@ struct ImportReport {
 pub(super) fn run(command: &BundleCommand, global: &Global, output: Output) -> Outcome {
     match command {
         BundleCommand::Export(args) => {
-            let report = sync::with_server(global, |client| export(client, args, output))?;
+            let report = sync::with_server(global, Deliveries::Wait, |client| export(client, args, output))?;
             output.print(&report, || export_text(&report));
-            Ok(Exit::Done)
+            Ok(export_exit(&report))
         }
         BundleCommand::Import(args) => {
-            let report = sync::with_server(global, |client| import(client, args, output))?;
+            let report = sync::with_server(global, Deliveries::Begin, |client| import(client, args, output))?;
             output.print(&report, || import_text(&report));
             Ok(import_exit(&report))
         }
@@ -100,7 +105,7 @@ fn export(client: &Client, args: &BundleExportArgs, output: Output) -> Result<Ex
         // The last one of several may be empty: what was there has been fetched meanwhile.
         let is_empty = written.file.is_none();
         after.clone_from(&written.exported.next);
-        if !is_empty || bundles.is_empty() {
+        if !is_empty || bundles.is_empty() || written.exported.under_way > 0 {
             bundles.push(written);
         }
         if is_empty || after.is_none() || !into_folder {
@@ -121,7 +126,7 @@ async fn export_one(
     path.extend(args.limit.iter().map(|limit| format!("&limit={limit}")));
     // Keys of rows: letters, digits and slashes.
     path.extend(after.iter().map(|after| format!("&after={after}")));
-    let response = client.send(Method::GET, &path, None, client::empty()).await?;
+    let response = patiently(client.send(Method::GET, &path, None, client::empty()), output).await?;
     if !response.status().is_success() {
         return client::answer(response).await.map(|exported| Written { file: None, exported });
     }
@@ -135,6 +140,18 @@ async fn export_one(
     write(file, response, &bar).await?;
     bar.finish_and_clear();
     Ok(Written { file: Some(file.to_owned()), exported })
+}
+
+/// Says what it waits for where an answer takes its time.
+async fn patiently<T>(answer: impl Future<Output = T>, output: Output) -> T {
+    let mut answer = pin!(answer);
+    if let Ok(at_once) = timeout(AT_ONCE, &mut answer).await {
+        return at_once;
+    }
+    if !output.json {
+        eprintln!("restante: waiting a moment for what is being sent just now");
+    }
+    answer.await
 }
 
 /// Writes the file under another name, syncs it, and then gives it its own: what has that is whole.
@@ -259,8 +276,21 @@ fn import_exit(report: &ImportReport) -> Exit {
     }
 }
 
+fn under_way(report: &ExportReport) -> u64 {
+    report.bundles.iter().map(|written| written.exported.under_way).sum()
+}
+
+fn export_exit(report: &ExportReport) -> Exit {
+    if under_way(report) > 0 { Exit::Later } else { Exit::Done }
+}
+
 fn export_text(report: &ExportReport) -> String {
     let mut lines: Vec<String> = report.bundles.iter().map(written_line).collect();
+    match under_way(report) {
+        0 => {}
+        1 => lines.push("1 message is being sent just now, and is not in it: run it again.".to_owned()),
+        n => lines.push(format!("{n} messages are being sent just now, and are not in it: run it again.")),
+    }
     if report.more {
         lines.push("More waits than found room: give a larger --limit, or a folder for several files.".to_owned());
     }
@@ -268,12 +298,14 @@ fn export_text(report: &ExportReport) -> String {
 }
 
 fn written_line(Written { file, exported }: &Written) -> String {
-    let Exported { site, custodian, from, messages, answers, heard, taken, octets, too_large, .. } = exported;
+    let Exported { site, custodian, from, messages, answers, heard, taken, octets, too_large, under_way, .. } =
+        exported;
     let (whose, other) = match from {
         End::Custodian => (format!("for {site}"), "the site has nothing to fetch"),
         End::Site => (format!("of {site} for {custodian}"), "the custodian knows everything"),
     };
     let mut line = match file {
+        None if *under_way > 0 => format!("Nothing to write {whose} yet."),
         None => format!("Nothing to write {whose}: {other}."),
         Some(file) => {
             let acknowledged = heard + taken;
@@ -317,4 +349,42 @@ fn read_lines(ReadFile { file, imported }: &ReadFile) -> String {
         line.push_str(&format!("\n  not read to its end: {error}; what stands before that was taken"));
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(under_way: u64) -> ExportReport {
+        let exported = Exported {
+            site: "site.example".parse().unwrap(),
+            custodian: "tbr.site.example".parse().unwrap(),
+            from: End::Site,
+            name: None,
+            messages: 0,
+            answers: 0,
+            heard: 0,
+            taken: 0,
+            octets: 0,
+            too_large: 0,
+            under_way,
+            next: None,
+        };
+        ExportReport { bundles: vec![Written { file: None, exported }], more: false }
+    }
+
+    #[test]
+    fn what_is_left_out_is_said() {
+        let (nothing, some) = (report(0), report(2));
+        assert_eq!((export_exit(&nothing), export_exit(&some)), (Exit::Done, Exit::Later));
+        assert_eq!(
+            export_text(&nothing),
+            "Nothing to write of site.example for tbr.site.example: the custodian knows everything."
+        );
+        assert_eq!(
+            export_text(&some),
+            "Nothing to write of site.example for tbr.site.example yet.\n\
+             2 messages are being sent just now, and are not in it: run it again."
+        );
+    }
 }

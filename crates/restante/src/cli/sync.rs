@@ -17,7 +17,16 @@ use crate::config::Config;
 /// Syncs.
 pub(super) fn run(args: &SyncArgs, global: &Global, output: Output) -> Outcome {
     let wait = WaitArgs { wait: true, limit: args.limit };
-    with_server(global, |client| link::link_up(client, &wait, output))
+    with_server(global, Deliveries::Begin, |client| link::link_up(client, &wait, output))
+}
+
+/// What a server that runs only for this does with mail that waits to be delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Deliveries {
+    /// Delivers it.
+    Begin,
+    /// Leaves it where it is: what is being delivered cannot be had otherwise.
+    Wait,
 }
 
 /// Does something with the server that runs here, or with one that runs for as long as that takes, without listeners.
@@ -26,6 +35,7 @@ pub(super) fn run(args: &SyncArgs, global: &Global, output: Output) -> Outcome {
 /// What `work` says, or that no server can be started.
 pub(super) fn with_server<T: Send>(
     global: &Global,
+    deliveries: Deliveries,
     work: impl FnOnce(&Client) -> Result<T, Failure> + Send,
 ) -> Result<T, Failure> {
     let client = Client::new(global)?;
@@ -35,6 +45,10 @@ pub(super) fn with_server<T: Send>(
     let mut config = Config::load(&global.config).map_err(|errors| Failure::config(&errors))?;
     // Nobody is to find a server here that is gone in a minute.
     config.listeners.clear();
+    if deliveries == Deliveries::Wait {
+        // No place for any of them.
+        config.outgoing.max_connections = 0;
+    }
     if let Some(socket) = &global.socket {
         config.admin_socket.clone_from(socket);
     }
