@@ -118,6 +118,9 @@ pub enum AccountsError {
     /// There is none.
     #[error("there is no account `{0}`")]
     Unknown(String),
+    /// An address of several.
+    #[error("`{0}` is an address of the accounts {1} and {2}: give the name of one")]
+    Shared(String, String, String),
     /// A name with white space, control characters, or none at all.
     #[error("`{0}` cannot be the name of an account: it is empty, too long, or has spaces in it")]
     Name(String),
@@ -188,6 +191,13 @@ impl Account {
     /// Does the account stand for the whole domain, as `@a.example`?
     pub fn speaks_for(&self, domain: &Domain) -> bool {
         self.addresses.iter().any(|sender| matches!(sender, Sender::Domain(own) if own == domain))
+    }
+
+    fn has(&self, sender: &Sender) -> bool {
+        match sender {
+            Sender::Address(address) => self.receives(address),
+            Sender::Domain(domain) => self.speaks_for(domain),
+        }
     }
 
     /// May the account send as this address? `separator` is that of the domain's sub-addresses.
@@ -279,6 +289,25 @@ impl Accounts {
     pub fn get(&self, name: &str) -> Option<&Account> {
         let name = name.to_lowercase();
         self.0.iter().find(|account| account.name == name)
+    }
+
+    /// The account of this name, or else the only one that has this address, or `@domain`.
+    ///
+    /// # Errors
+    /// [`AccountsError::Unknown`], [`AccountsError::Shared`].
+    pub fn find(&self, word: &str) -> Result<&Account, AccountsError> {
+        if let Some(account) = self.get(word) {
+            return Ok(account);
+        }
+        let sender = word.parse::<Sender>().ok();
+        let mut having = self.iter().filter(|account| sender.as_ref().is_some_and(|sender| account.has(sender)));
+        match (having.next(), having.next()) {
+            (Some(only), None) => Ok(only),
+            (Some(one), Some(other)) => {
+                Err(AccountsError::Shared(word.to_owned(), one.name.clone(), other.name.clone()))
+            }
+            _ => Err(AccountsError::Unknown(word.to_owned())),
+        }
     }
 
     /// Changes the account of this name.
@@ -407,6 +436,28 @@ mod tests {
         assert!(!fs::read_to_string(&path).unwrap().contains("pencil"));
         Accounts::edit(&path, |all| all.remove("Bob")).unwrap();
         assert!(Accounts::load(&path).unwrap().get("bob").is_none());
+    }
+
+    #[test]
+    fn an_account_is_found_by_its_name_and_by_what_is_its_own_alone() {
+        let shared = "info@a.example";
+        let all = Accounts(vec![
+            account("alice", &["alice@a.example", shared]),
+            account("bob@a.example", &["bob@a.example", shared]),
+            account("site", &["@b.example"]),
+        ]);
+        let found = |word: &str| all.find(word).map(|account| account.name().to_owned()).map_err(|e| e.to_string());
+        for (word, name) in [
+            ("ALICE", "alice"),
+            ("Alice@a.example", "alice"),
+            ("bob@a.example", "bob@a.example"),
+            ("@b.example", "site"),
+        ] {
+            assert_eq!(found(word).unwrap(), name);
+        }
+        assert_eq!(found("alcie").unwrap_err(), "there is no account `alcie`");
+        assert!(found(shared).unwrap_err().contains("alice and bob@a.example"));
+        assert!(found("carol@b.example").is_err(), "who may be sent as is not the account's own");
     }
 
     #[test]

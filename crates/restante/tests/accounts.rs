@@ -209,7 +209,11 @@ fn what_a_stolen_password_has_sent_is_taken_back_and_it_sends_no_more() {
     thief.begin(&["bob@b.example"]);
     let mut idle = site.logged_in();
 
-    let told = site.json(&["accounts", "recall", "alice"]);
+    let mistyped = site.run(&["accounts", "recall", "alcie@a.example"]);
+    assert_eq!(mistyped.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&mistyped.stderr).contains("no account `alcie@a.example`"), "{mistyped:?}");
+
+    let told = site.json(&["accounts", "recall", "Alice@a.example"]);
     let (totals, lines) = told.split_last().unwrap();
     let count = |field: &str| totals[field].as_u64().unwrap();
     assert_eq!((count("withdrawn"), count("too_late"), count("under_way")), (600, 0, 0), "{totals}");
@@ -226,4 +230,9 @@ fn what_a_stolen_password_has_sent_is_taken_back_and_it_sends_no_more() {
     let told = site.json(&["accounts", "recall", "alice", "--since", "0s", "--keep-active"]);
     assert_eq!((told.len(), &told[0]["withdrawn"], &told[0]["suspended"]), (1, &0.into(), &false.into()));
     site.logged_in().send(&["bob@b.example"]);
+    // What an account leaves can be withdrawn when it is gone.
+    assert!(site.run(&["accounts", "remove", "alice"]).status.success());
+    let told = site.json(&["accounts", "recall", "alice"]);
+    let totals = told.last().unwrap();
+    assert!(totals["removed"] == true && totals["withdrawn"].as_u64() > Some(1), "{totals}");
 }

@@ -14,7 +14,7 @@ use super::args::{AccountsCommand, AddAccountArgs, Global, LimitArgs, RecallArgs
 use super::client::Client;
 use super::humane;
 use super::output::{Exit, Failure, Outcome, Output};
-use super::recall::Recall;
+use super::recall::{Recall, Standing};
 use crate::accounts::{Account, Accounts, AccountsError, OwnLimits, Sender};
 use crate::admin::api::{self, AccountUse, Reloaded};
 use crate::config::Config;
@@ -98,8 +98,9 @@ fn change(
     change: impl FnOnce(&mut Account),
 ) -> Result<(), Failure> {
     let changed = Accounts::edit(&config.accounts_file(), |all| {
-        all.change(name, change)?;
-        Ok(all.get(name).map(Shown::of))
+        let name = all.find(name)?.name().to_owned();
+        all.change(&name, change)?;
+        Ok(all.get(&name).map(Shown::of))
     });
     let Some(shown) = changed.map_err(failure)? else { return Ok(()) };
     tell_server(config, global, output);
@@ -126,26 +127,33 @@ fn limits_text(own: OwnLimits) -> String {
 }
 
 fn recall(config: &Config, global: &Global, output: Output, args: &RecallArgs) -> Outcome {
-    let accounts = Accounts::load(&config.accounts_file()).map_err(failure)?;
-    match accounts.get(&args.name) {
-        Some(_) if args.keep_active => {}
-        Some(_) => {
-            let suspend = |all: &mut Accounts| all.change(&args.name, |account| account.suspend(true));
-            Accounts::edit(&config.accounts_file(), suspend).map_err(failure)?;
-            tell_server(config, global, output);
-        }
-        // One that was removed may have left messages; a mistyped name has not.
-        None if !output.json => eprintln!("restante: there is no account `{}` any more", args.name),
-        None => {}
-    }
-    let is_suspended = accounts.get(&args.name).is_some() && !args.keep_active;
+    let standing = stop(config, global, output, args)?;
     let since = args.since.map(|since| humane::now().before(since));
-    let recalled = Recall::new(&client(config, global), output, &args.name, since).run(is_suspended);
+    let is_suspended = standing.is_suspended();
+    let recalled = Recall::new(&client(config, global), output, standing, since).run();
     recalled.map_err(|failure| match failure.exit {
         Exit::Unavailable if is_suspended => failure
             .help("the account is suspended; start the server and run the command again to withdraw its messages"),
         _ => failure,
     })
+}
+
+/// Suspends the account, unless it is to stay active.
+fn stop(config: &Config, global: &Global, output: Output, args: &RecallArgs) -> Result<Standing, Failure> {
+    let accounts = Accounts::load(&config.accounts_file()).map_err(failure)?;
+    let name = match accounts.find(&args.name) {
+        Ok(account) => account.name().to_owned(),
+        // One that was removed may have left messages.
+        Err(AccountsError::Unknown(name)) => return Ok(Standing::Missing(name)),
+        Err(error) => return Err(failure(error)),
+    };
+    if args.keep_active {
+        return Ok(Standing::Active(name));
+    }
+    Accounts::edit(&config.accounts_file(), |all| all.change(&name, |account| account.suspend(true)))
+        .map_err(failure)?;
+    tell_server(config, global, output);
+    Ok(Standing::Suspended(name))
 }
 
 fn failure(error: AccountsError) -> Failure {

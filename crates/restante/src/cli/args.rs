@@ -614,12 +614,12 @@ Examples:
     Limit(LimitArgs),
     /// Let an account neither log in nor send; it goes on receiving
     Suspend {
-        /// Its name
+        /// Its name, or an address that it alone has
         name: String,
     },
     /// Let a suspended account log in and send again
     Resume {
-        /// Its name
+        /// Its name, or an address that it alone has
         name: String,
     },
     /// Suspend an account and withdraw all that it has sent and nobody has claimed
@@ -630,18 +630,18 @@ Examples:
 
 For an account whose password was stolen. Messages that wait here, and references that nobody has claimed, are withdrawn: they
 never reach their recipients, and no reports are written. It is said of each recipient what holds; those whose outcome was known
-before are counted only. Afterwards set a new password (remove the account and add it again), or `restante accounts resume`.
+before are counted only. What an account that was removed has left is withdrawn by its name. Afterwards set a new password (remove the account and add it again), or `restante accounts resume`.
 
 With --json: a line for each recipient, then one with the totals.
 
-Exit status: 0 all was withdrawn that was not over, 1 for some it was too late, 75 some is still being delivered: run it again.")]
+Exit status: 0 all was withdrawn that was not over, 1 for some it was too late, or there is no such account, 75 some is still being delivered: run it again.")]
     Recall(RecallArgs),
 }
 
 /// `accounts limit`
 #[derive(Debug, Clone, Args)]
 pub struct LimitArgs {
-    /// The account
+    /// The account's name, or an address that it alone has
     pub name: String,
     /// Messages within an hour
     #[arg(long, value_name = "NUMBER")]
@@ -675,7 +675,7 @@ impl LimitArgs {
 /// `accounts recall`
 #[derive(Debug, Clone, Args)]
 pub struct RecallArgs {
-    /// The account
+    /// The account's name, or an address that it alone has
     pub name: String,
     /// Only what was accepted within this time, such as 2h or 3d
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]

@@ -17,11 +17,39 @@ const PASSES: std::ops::RangeInclusive<u32> = 2..=5;
 /// Between them, for deliveries under way to end.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Whose mail is recalled.
+pub(super) enum Standing {
+    /// It sends no more.
+    Suspended(String),
+    /// It goes on sending.
+    Active(String),
+    /// There is no such account: removed perhaps, or mistyped.
+    Missing(String),
+}
+
+impl Standing {
+    fn name(&self) -> &str {
+        match self {
+            Self::Suspended(name) | Self::Active(name) | Self::Missing(name) => name,
+        }
+    }
+
+    pub(super) fn is_suspended(&self) -> bool {
+        matches!(self, Self::Suspended(_))
+    }
+
+    fn is_missing(&self) -> bool {
+        matches!(self, Self::Missing(_))
+    }
+}
+
 /// What a recall came to. Counts are of recipients.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Totals {
     account: String,
     suspended: bool,
+    /// There is no such account any more.
+    removed: bool,
     withdrawn: u64,
     too_late: u64,
     under_way: u64,
@@ -49,17 +77,21 @@ pub(super) struct Recall<'a> {
 
 impl<'a> Recall<'a> {
     /// Of what this account has sent since then.
-    pub(super) fn new(client: &'a Client, output: Output, account: &str, since: Option<Timestamp>) -> Self {
-        let totals = Totals { account: account.to_owned(), ..Totals::default() };
+    pub(super) fn new(client: &'a Client, output: Output, standing: Standing, since: Option<Timestamp>) -> Self {
+        let totals = Totals {
+            account: standing.name().to_owned(),
+            suspended: standing.is_suspended(),
+            removed: standing.is_missing(),
+            ..Totals::default()
+        };
         Self { client, output, since, totals, under_way: BTreeSet::new() }
     }
 
     /// Withdraws, prints, and sums up.
     ///
     /// # Errors
-    /// The server cannot be asked; what was withdrawn stays so.
-    pub(super) fn run(mut self, suspended: bool) -> Result<Exit, Failure> {
-        self.totals.suspended = suspended;
+    /// The server cannot be asked; what was withdrawn stays so. Or nobody knows of such an account.
+    pub(super) fn run(mut self) -> Result<Exit, Failure> {
         for pass in 1..=*PASSES.end() {
             self.pass(pass == 1)?;
             if self.under_way.is_empty() && pass >= *PASSES.start() {
@@ -69,6 +101,10 @@ impl<'a> Recall<'a> {
         }
         self.totals.under_way = self.under_way.len() as u64;
         let totals = &self.totals;
+        if totals.removed && totals.is_nothing() {
+            let text = format!("there is no account `{}`, and no message in the queue is from one", totals.account);
+            return Err(Failure::new(text).help("`restante accounts list` shows the names and addresses of all"));
+        }
         self.output.print(totals, || totals.text());
         Ok(match (totals.under_way, totals.too_late) {
             (0, 0) => Exit::Done,
@@ -122,6 +158,10 @@ impl<'a> Recall<'a> {
 }
 
 impl Totals {
+    fn is_nothing(&self) -> bool {
+        self.withdrawn + self.too_late + self.under_way + self.settled_before == 0
+    }
+
     fn text(&self) -> String {
         let mut text = format!("{} withdrawn, too late for {}", self.withdrawn, self.too_late);
         if self.under_way > 0 {
@@ -131,11 +171,12 @@ impl Totals {
             0 => String::new(),
             n => format!(" For {n} more the outcome was known before."),
         };
-        let suspended = match self.suspended {
-            true => format!(" {} is suspended: it can neither log in nor send.", self.account),
-            false => String::new(),
+        let account = match (self.suspended, self.removed) {
+            (true, _) => format!(" {} is suspended: it can neither log in nor send.", self.account),
+            (_, true) => format!(" There is no account {} any more.", self.account),
+            _ => String::new(),
         };
-        format!("{text}.{before}{suspended}")
+        format!("{text}.{before}{account}")
     }
 }
 
@@ -153,5 +194,8 @@ mod tests {
             "3 withdrawn, too late for 1, 2 still being delivered: run it again. For 7 more the outcome was known before. \
              alice is suspended: it can neither log in nor send."
         );
+        let totals = Totals { account: "alice".into(), removed: true, withdrawn: 1, ..Totals::default() };
+        assert_eq!(totals.text(), "1 withdrawn, too late for 0. There is no account alice any more.");
+        assert!(!totals.is_nothing() && Totals { withdrawn: 0, ..totals }.is_nothing());
     }
 }
