@@ -2,6 +2,7 @@
 //!
 //! Nothing is changed but the new file: publishing and configuring are the operator's, who may undo both.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::args::{Global, RotateArgs};
 use super::humane::{date, now};
 use super::output::{Exit, Failure, Outcome, Output};
 use crate::config::{Config, DomainTbr, NextKey};
-use crate::keys::{self, TxtRecord};
+use crate::keys::{self, KeyFileError, KeyFileReason, TxtRecord};
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// Length of the new key's window, beyond its beginning.
@@ -69,7 +70,7 @@ fn rotate(args: &RotateArgs, tbr: &DomainTbr) -> Result<Rotation, Failure> {
     let next_from = whole_minute(now().after(args.after));
     let record = KeyRecord::active(selector.clone(), key.verifying_key(), now().before(DAY), next_from.after(YEAR));
     let name = key_name(&selector, &args.domain).map_err(|error| Failure::new(error.to_string()))?;
-    keys::write(&file, &key).map_err(|error| Failure::new(error.to_string()))?;
+    keys::write(&file, &key).map_err(|error| not_written(&error, &args.domain, &selector))?;
     Ok(Rotation {
         domain: args.domain.clone(),
         selector: tbr.selector.clone(),
@@ -79,6 +80,21 @@ fn rotate(args: &RotateArgs, tbr: &DomainTbr) -> Result<Rotation, Failure> {
         retire_after: next_from.after(NextKey::STAYS),
         records: vec![TxtRecord { name, text: record.to_txt() }],
     })
+}
+
+/// What is there was made by a rotation that is not over, most likely.
+fn not_written(error: &KeyFileError, domain: &Domain, selector: &Selector) -> Failure {
+    let KeyFileError { path, reason } = error;
+    let file = path.display();
+    let is_there = matches!(reason, KeyFileReason::Io(io) if io.kind() == ErrorKind::AlreadyExists);
+    if !is_there {
+        return Failure::new(error.to_string());
+    }
+    Failure::new(format!("{file} is there: a rotation to {selector} has begun")).help(format!(
+        "go on with it: add next_selector = \"{selector}\", next_key = \"{file}\" and next_from to [domain.tbr] of {domain}, \
+         at least an hour ahead, and publish what `restante dns print {domain}` then says; \
+         or begin anew: delete the file if its record was never published, or give another --selector"
+    ))
 }
 
 /// `k1` is followed by `k2`; what has no number at its end, by itself with a 2.
@@ -117,6 +133,17 @@ fn text(rotation: &Rotation, tbr: &DomainTbr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_rotates_twice_is_told_how_to_go_on() {
+        let (domain, selector) = ("a.example".parse().unwrap(), "k2".parse().unwrap());
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("k2.pem");
+        let write = || keys::write(&file, &SigningKey::generate().unwrap());
+        write().unwrap();
+        let told = not_written(&write().unwrap_err(), &domain, &selector);
+        assert!(told.message.ends_with("k2.pem is there: a rotation to k2 has begun"), "{}", told.message);
+    }
 
     #[test]
     fn names_go_on() {
