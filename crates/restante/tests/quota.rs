@@ -71,6 +71,8 @@ fn a_held_message_stays_until_its_date() {
     let mut receiver = Restante::start(&sandbox, paused).unwrap();
     let id = origin.send("alice@a.example", &["bob@b.example"], &large("to be held", 100_000)).unwrap();
     origin.wait_for_state(&id, "offered", wait::LONG).unwrap();
+    let past = origin.cli(&["store", "hold", &id, "--until", "2001-12-31"], b"").unwrap();
+    assert!(!past.status.success() && String::from_utf8_lossy(&past.stderr).contains("is past"), "{past:?}");
     let list = origin.json(&["store", "hold", &id, "--until", "2199-12-31", "--why", "case 7"], b"").unwrap();
     assert_eq!(
         (list["holds"][0]["id"].as_str(), list["holds"][0]["why"].as_str()),

@@ -21,6 +21,9 @@ pub(super) async fn list(State(office): State<Office>) -> Result<Json<HoldList>,
 
 /// Holds every object that a message still has here.
 pub(super) async fn order(State(office): State<Office>, Json(wish): Json<HoldWish>) -> Result<Json<HoldList>, Refused> {
+    if wish.until.is_some_and(|until| until <= now()) {
+        return Err(Refused::new(StatusCode::UNPROCESSABLE_ENTITY, "that date is past: nothing would be held"));
+    }
     let rows = lookup(&office.store, &wish.id).await.map_err(|error| Refused::failed(&error))?;
     let mut found: Vec<(QueueId, ObjectRef)> = Vec::new();
     for (id, object) in rows.iter().filter_map(|row| Some((queue_id(row), row.object()?.clone()))) {
