@@ -193,7 +193,10 @@ fn a_message_that_waits_can_be_held_released_and_withdrawn() {
     let id = sent["id"].as_str().unwrap();
     let listed = site.text(&["queue", "list"]);
     assert!(listed.contains(id) && listed.contains("x@nowhere.example"), "{listed}");
-    let held = site.json(&["queue", "hold", id], "");
+    let as_listed = format!("{id}/0");
+    assert!(listed.contains(&as_listed), "{listed}");
+    assert_eq!(site.json(&["trace", &as_listed], "")["entries"][0]["id"], id);
+    let held = site.json(&["queue", "hold", &as_listed], "");
     assert_eq!(held["recipients"][0]["address"], "x@nowhere.example");
     assert_eq!(site.json(&["queue", "show", id], "")["entries"][0]["held"], true);
     site.json(&["queue", "release", id], "");

@@ -1,10 +1,12 @@
 //! The command line: every command, argument and help text. What they do is in the modules named after them.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
+use mail::id::NotQueueId;
 use mail::{Address, Domain, QueueId, Timestamp};
 use reference::Selector;
 
@@ -360,16 +362,41 @@ impl QueueCommand {
 /// One message.
 #[derive(Debug, Clone, Args)]
 pub struct MessageArg {
-    /// Its queue id
+    /// Its queue id, with or without the number that `queue list` adds
+    #[arg(value_name = "ID")]
+    pub name: Name,
+}
+
+/// A message as `queue list` prints it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    /// Its queue id.
     pub id: QueueId,
+    /// One of its destinations.
+    pub leg: Option<u32>,
+}
+
+impl FromStr for Name {
+    type Err = NotQueueId;
+    fn from_str(text: &str) -> Result<Self, NotQueueId> {
+        let (id, leg) = split_number(text);
+        Ok(Self { id: id.parse()?, leg })
+    }
+}
+
+/// The id and the number of `<id>/<number>`; what has no number is an id.
+pub(super) fn split_number(text: &str) -> (&str, Option<u32>) {
+    let split = text.split_once('/').and_then(|(id, number)| Some((id, number.parse().ok()?)));
+    split.map_or((text, None), |(id, number)| (id, Some(number)))
 }
 
 /// A message or a part of it.
 #[derive(Debug, Clone, Args)]
 pub struct SelectionArgs {
-    /// Its queue id
-    pub id: QueueId,
-    /// Only this destination of the message: the number after the id in `queue list`
+    /// Its queue id; as ID/NUMBER, as `queue list` prints it, only this destination of the message
+    #[arg(value_name = "ID")]
+    pub name: Name,
+    /// Only this destination of the message, whatever stands after the id
     #[arg(long, value_name = "NUMBER")]
     pub leg: Option<u32>,
 }
@@ -377,7 +404,7 @@ pub struct SelectionArgs {
 /// `trace`
 #[derive(Debug, Clone, Args)]
 pub struct TraceArgs {
-    /// A queue id or a reference id
+    /// A queue id, with or without the number that `queue list` adds, or a reference id
     #[arg(allow_hyphen_values = true)]
     pub id: String,
 }
@@ -788,6 +815,14 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+
+    #[test]
+    fn messages_are_named_as_they_are_listed() {
+        let name = |text: &str| text.parse::<Name>().ok().map(|name| (name.id.to_string(), name.leg));
+        assert_eq!(name("1abc"), Some(("1abc".to_owned(), None)));
+        assert_eq!(name("1abc/12"), Some(("1abc".to_owned(), Some(12))));
+        assert_eq!([name("1abc/"), name("1abc/x"), name("/1")], [None, None, None]);
+    }
 
     #[test]
     fn the_definitions_are_consistent() {

@@ -14,8 +14,8 @@ use crate::config::format_size;
 pub(super) fn run(command: &QueueCommand, global: &Global, output: Output) -> Outcome {
     let client = Client::new(global)?;
     if let Some((verb, selection)) = command.verb() {
-        let leg = selection.leg.map(|number| format!("?leg={number}")).unwrap_or_default();
-        let path = format!("{}/{}/{}{leg}", api::QUEUE, selection.id, verb.as_str());
+        let leg = selection.leg.or(selection.name.leg).map(|number| format!("?leg={number}")).unwrap_or_default();
+        let path = format!("{}/{}/{}{leg}", api::QUEUE, selection.name.id, verb.as_str());
         let done: Done = client.ask(Method::POST, &path)?;
         output.print(&done, || done_text(&done));
         return Ok(Exit::Done);
@@ -27,7 +27,7 @@ pub(super) fn run(command: &QueueCommand, global: &Global, output: Output) -> Ou
             output.print(&list, || list_text(&list, humane::now()));
         }
         QueueCommand::Show(message) => {
-            let message: Message = client.ask(Method::GET, &format!("{}/{}", api::QUEUE, message.id))?;
+            let message: Message = client.ask(Method::GET, &format!("{}/{}", api::QUEUE, message.name.id))?;
             output.print(&message, || message_text(&message, humane::now()));
         }
         _ => {}
@@ -40,7 +40,7 @@ pub(super) fn sender(sender: Option<&Address>) -> String {
     sender.map_or_else(|| "<>".to_owned(), Address::to_string)
 }
 
-/// `<queue id>/<number>`, as `--leg` wants it; a reference that came in has no number.
+/// `<queue id>/<number>`, as commands take it; a reference that came in has no number.
 fn name(entry: &Entry) -> String {
     let id = entry.id.as_ref().map(mail::QueueId::to_string).unwrap_or_default();
     match &entry.key {

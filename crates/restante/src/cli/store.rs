@@ -5,7 +5,7 @@ use hyper::Method;
 use indicatif::ProgressBar;
 use store::{EmbeddedConfig, Store, StoreError};
 
-use super::args::{Global, HoldArgs, HoldCommand, StoreCommand};
+use super::args::{Global, HoldArgs, HoldCommand, StoreCommand, split_number};
 use super::client::{self, Client};
 use super::humane;
 use super::output::{Exit, Failure, Outcome, Output};
@@ -34,7 +34,7 @@ fn hold(args: &HoldArgs, global: &Global, output: Output) -> Outcome {
             client.ask(Method::POST, &format!("{}/{number}/release", api::STORE_HOLDS))?
         }
         (None, Some(id)) => {
-            let wish = HoldWish { id: id.clone(), until: args.until, why: args.why.clone() };
+            let wish = HoldWish { id: split_number(id).0.to_owned(), until: args.until, why: args.why.clone() };
             client.ask_with(api::STORE_HOLDS, &wish)?
         }
         (None, None) => {

@@ -3,7 +3,7 @@
 use hyper::Method;
 use mail::Timestamp;
 
-use super::args::{Global, TraceArgs};
+use super::args::{Global, TraceArgs, split_number};
 use super::client::Client;
 use super::humane::{self, date, passed};
 use super::output::{Exit, Failure, Outcome, Output};
@@ -13,11 +13,12 @@ use crate::config::format_size;
 
 /// Asks and prints.
 pub(super) fn run(args: &TraceArgs, global: &Global, output: Output) -> Outcome {
-    let fine = !args.id.is_empty() && args.id.bytes().all(|o| o.is_ascii_alphanumeric() || matches!(o, b'-' | b'_'));
+    let (id, _) = split_number(&args.id);
+    let fine = !id.is_empty() && id.bytes().all(|o| o.is_ascii_alphanumeric() || matches!(o, b'-' | b'_'));
     if !fine {
         return Err(Failure::usage(format!("`{}` is neither a queue id nor a reference id", args.id)));
     }
-    let message: Message = Client::new(global)?.ask(Method::GET, &format!("{}/{}", api::TRACE, args.id))?;
+    let message: Message = Client::new(global)?.ask(Method::GET, &format!("{}/{}", api::TRACE, id))?;
     output.print(&message, || text(&message, humane::now()));
     Ok(Exit::Done)
 }
