@@ -96,11 +96,19 @@ fn routing(config: &Config, findings: &mut Findings) {
     }
 }
 
+/// What a configuration lacks that nobody has filled in yet.
+pub(super) fn gaps(config: &Config) -> Vec<&'static str> {
+    let domains = config.domains.is_empty().then_some("there is no [[domain]]: nobody gets mail here");
+    let listeners = config.listeners.is_empty().then_some("there is no [[listener]]: nobody reaches this server");
+    domains.into_iter().chain(listeners).collect()
+}
+
 /// What is allowed and seldom meant.
 fn sense(config: &Config, findings: &mut Findings) {
+    findings.warnings.extend(gaps(config).into_iter().map(str::to_owned));
     let mut warn = |text: String| findings.warnings.push(text);
     let has = |kind| config.listeners.iter().any(|listener| listener.kind == kind);
-    if !config.domains.is_empty() && !has(ListenerKind::Relay) {
+    if !config.domains.is_empty() && !config.listeners.is_empty() && !has(ListenerKind::Relay) {
         warn("there are domains, but no relay listener: nobody can send them mail by SMTP".into());
     }
     if config.domains.values().any(|d| d.deliver == Deliver::OnDemand) && !has(ListenerKind::Odmr) {
@@ -188,6 +196,15 @@ mod tests {
         assert!(warns(&listener("repository", 8443)));
         assert!(!warns(&listener("repository", 443)));
         assert!(!warns(&(listener("repository", 8443) + &listener("acme", 8080))));
+    }
+
+    #[test]
+    fn who_has_filled_nothing_in_is_told() {
+        let gaps_of = |text: &str| gaps(&Config::parse(text, Path::new("/x/restante.toml")).unwrap());
+        let empty = "hostname = \"mx.a.example\"\n";
+        assert_eq!(gaps_of(empty).len(), 2);
+        let filled = "[[listener]]\nkind = \"relay\"\naddress = \"127.0.0.1:0\"\n[[domain]]\nname = \"a.example\"\n";
+        assert_eq!(gaps_of(&format!("{empty}{filled}")), [""; 0]);
     }
 
     #[test]

@@ -22,6 +22,9 @@ use crate::confinement::Confinement;
 pub(crate) async fn run(config: Config, confined: Confinement, json: bool) -> Result<()> {
     start_log(&config.log);
     tell_of(confined);
+    for gap in super::check::gaps(&config) {
+        warn!("{gap}");
+    }
     let origin = config.origin.clone();
     // Before anybody can know that it runs: until then the default of each would end it at once.
     let mut signals = Signals::listen()?;
