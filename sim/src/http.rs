@@ -23,7 +23,8 @@ use crate::world::{Event, World, mutate_answer};
 type Done = Result<(), Violation>;
 
 /// What is found in every object.
-pub(crate) const FACTS: ContentFacts = ContentFacts { is_object: true, eight_bit: false, tls_optional: false };
+pub(crate) const FACTS: ContentFacts =
+    ContentFacts { is_object: true, eight_bit: false, tls_optional: false, received_fields: 0 };
 
 /// Whose repository a host is: a site's objects are where its custodian serves them.
 pub(crate) fn repository(world: &World, host: &Domain) -> Option<ServerId> {

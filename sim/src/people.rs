@@ -41,7 +41,7 @@ impl World {
             params: MailParams { envid: Some(format!("m{number}")), ..MailParams::default() },
             recipients,
             object: self.servers[server].store(&content, None),
-            facts: ContentFacts { is_object: true, eight_bit: false, tls_optional: false },
+            facts: ContentFacts { is_object: true, eight_bit: false, tls_optional: false, received_fields: 0 },
             prefix: String::new(),
             seal: String::new(),
             source: Source::Local,

@@ -402,6 +402,14 @@ pub struct ContentFacts {
     /// Its author does not mind if it goes without TLS (`TLS-Required: No`, RFC 8689 §5).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tls_optional: bool,
+    /// Received fields in its header: with the hops of a reference, how many servers it has passed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub received_fields: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Who handed a message in.

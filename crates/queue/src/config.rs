@@ -270,6 +270,8 @@ pub struct Limits {
     pub judgements: usize,
     /// Posts of claims, and as many of receipts, in all; one at a time to each repository.
     pub posts: usize,
+    /// Hops and Received fields together beyond which a retrieved message is in a loop (TBR §3.4).
+    pub hops: usize,
     /// Rows that wait in memory for a place; beyond that their keys do.
     pub waiting: usize,
     /// Rows and keys in hand, with a job or waiting. Beyond that nothing is read from the ledger that is due, and at twice as
@@ -286,6 +288,7 @@ impl Default for Limits {
             retrievals: 64,
             judgements: 64,
             posts: 64,
+            hops: 100,
             waiting: 4096,
             in_hand: 1024,
         }

@@ -112,6 +112,7 @@ impl Report {
                 is_object: checked.verdict.is_ok(),
                 eight_bit: checked.eight_bit,
                 tls_optional: false,
+                received_fields: 0,
             },
             prefix: String::new(),
             seal: String::new(),

@@ -4,7 +4,7 @@
 mod support;
 
 use mail::Timestamp;
-use mail::ledger::{Action, Inbound, IndexState, Key, Phase, Row, RowBody};
+use mail::ledger::{Action, ContentFacts, Inbound, IndexState, Key, Phase, Row, RowBody};
 use queue::bundle::owed;
 use queue::port::ClaimAnswer::{self, Gone, Granted, Taken};
 use queue::port::{
@@ -50,6 +50,13 @@ fn retrieval(b: &mut Server) -> (JobId, Retrieval) {
 fn retrieved(b: &mut Server) {
     let (job, _) = retrieval(b);
     b.event(job, JobEvent::Retrieved { object: object(CONTENT), facts: FACTS, octets: 12 });
+}
+
+/// Its object has these Received fields.
+fn retrieved_after(b: &mut Server, received_fields: u32) {
+    let (job, _) = retrieval(b);
+    let facts = ContentFacts { received_fields, ..FACTS };
+    b.event(job, JobEvent::Retrieved { object: object(CONTENT), facts, octets: 12 });
 }
 
 fn not_retrieved(b: &mut Server, failure: RetrieveFailure) {
@@ -332,6 +339,24 @@ fn a_corrupt_object_is_claimed_as_failed_and_never_delivered() {
     assert!(b.jobs.is_empty(), "neither a delivery nor a receipt: the claim said it all");
     assert!(is_final(&states(&b)[0], Action::Failed) && states(&b)[1] == IndexState::Taken);
     assert_eq!(b.inbound().phase, Phase::Closed);
+}
+
+#[test]
+fn a_loop_found_after_retrieval_is_claimed_as_failed_and_not_even_judged() {
+    let mut b = Server::new("b.example", 2);
+    let inbound = Inbound { evidence: Some("of the session".into()), ..reference(1, BOB) };
+    assert!(matches!(offer(&mut b, &inbound), OfferAnswer::Pending(_)));
+    retrieved_after(&mut b, 101);
+    let (job, posted) = claims(&mut b);
+    let failed: Vec<_> = posted[0].failed.iter().map(|(n, outcome)| (*n, outcome.status.to_string())).collect();
+    assert_eq!(failed, [(0, "5.4.6".to_owned())]);
+    answer(&mut b, job, &[Granted]);
+    assert!(b.jobs.is_empty(), "neither a delivery nor a receipt: the claim said it all");
+    assert!(b.inbound().object.is_none() && b.inbound().phase == Phase::Closed);
+
+    let (mut b, _) = offered(BOB);
+    retrieved_after(&mut b, 100);
+    assert!(claims(&mut b).1[0].failed.is_empty(), "as many as there may be");
 }
 
 #[test]

@@ -4,7 +4,9 @@
 mod support;
 
 use mail::QueueId;
-use mail::ledger::{Action, Inbound, IndexState, Issued, Key, Outcome, RecipientState, Route, Target};
+use mail::ledger::{
+    Action, ContentFacts, Inbound, IndexState, Issued, Key, Outcome, RecipientState, Route, RowBody, Target,
+};
 use queue::port::ClaimAnswer::{Granted, Taken};
 use queue::port::{JobEvent, JobId, OfferAnswer, Proceed, ReceiptEntry, Reply, Request, Work};
 use reference::{Block, HopMode};
@@ -273,4 +275,26 @@ fn three_domains_in_a_row_make_two_hops() {
     let reply = b.ask(Request::Receipts { instance, receipts: vec![entry], signed: Default::default() });
     assert!(matches!(&reply, Reply::Receipts(recorded) if recorded[0] == Some(vec![0])), "{reply:?}");
     assert!(matches!(&b.ledger.rows[&Key::Leg(queue_id(), 0)].body, mail::ledger::RowBody::Leg(_)));
+}
+
+#[test]
+fn hops_count_towards_a_loop_and_of_one_object_each_reference_has_its_own() {
+    let hop = passed(&mut custodian(&forwarded(BOB)));
+    let mut author = Server::new("b.example", 9);
+    let id = author.submit("carol@b.example", &["bob@c.example"]);
+    author.connect(true);
+    let direct = author.issued(&id);
+    let mut c = Server::new("c.example", 3);
+    for (issued, id) in [(&hop, "in1"), (&direct, "in2")] {
+        let inbound = inbound_of(&issued.uri, &issued.block, &["bob@c.example"], id, c.now);
+        assert!(matches!(c.ask(Request::Offer(Box::new(inbound))), Reply::Offer(OfferAnswer::Pending(_))));
+    }
+    let Some((job, Work::Retrieve(_))) = c.jobs.pop_front() else { panic!("no retrieval") };
+    let facts = ContentFacts { received_fields: 100, ..FACTS };
+    c.event(job, JobEvent::Retrieved { object: object(CONTENT), facts, octets: 12 });
+    let refusal = |issued: &Issued| match &c.ledger.rows[&Key::Inbound(issued.id, domain("b.example"))].body {
+        RowBody::Inbound(inbound) => inbound.refusal.as_ref().map(|outcome| outcome.status.to_string()),
+        RowBody::Leg(leg) => panic!("{leg:?}"),
+    };
+    assert_eq!((refusal(&hop).as_deref(), refusal(&direct)), (Some("5.4.6"), None));
 }

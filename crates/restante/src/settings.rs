@@ -190,6 +190,7 @@ fn timers(config: &Config) -> Timers {
 fn limits(config: &Config) -> Limits {
     let transfer = &config.transfer;
     Limits {
+        hops: config.limits.hops,
         per_destination: config.queue.max_per_destination,
         deliveries: config.outgoing.max_connections,
         per_origin: transfer.max_retrievals_per_domain,

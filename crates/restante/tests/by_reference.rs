@@ -349,6 +349,24 @@ fn a_forwarder_takes_custody_and_passes_it_on_with_a_hop() {
 }
 
 #[test]
+fn a_loop_is_found_after_retrieval_and_the_author_hears_of_it() {
+    let sandbox = Sandbox::new().unwrap();
+    let (origin, receiver) = pair(&sandbox);
+    let received = b"Received: from x.example by y.example; Mon, 01 Jan 2024 00:00:00 +0000\n";
+    let looping = [received.repeat(150), awkward("round and round")].concat();
+    let id = origin.send("alice@a.example", &["bob@b.example"], &looping).unwrap();
+    let sent = origin.wait_for_state(&id, "failed", wait::LONG).unwrap();
+    let seen = receiver.trace(&references(&sent)[0]).unwrap();
+    for step in ["retrieved", "refused"] {
+        assert!(steps(&seen).iter().any(|found| found == step), "{step}: {seen:#}");
+    }
+    let report = origin.maildir("alice@a.example").wait_for_text("message/delivery-status", wait::LONG).unwrap();
+    let report = String::from_utf8_lossy(&report).into_owned();
+    assert!(report.contains("Status: 5.4.6") && report.contains("passed too many servers"), "{report}");
+    assert!(files(&receiver, "bob@b.example").is_empty());
+}
+
+#[test]
 fn a_forwarder_that_sends_by_value_says_so_above_the_unchanged_object() {
     let sandbox = Sandbox::new().unwrap();
     let origin = Restante::start(&sandbox, config("mx.a.example", &["a.example"])).unwrap();

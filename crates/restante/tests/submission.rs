@@ -135,6 +135,21 @@ fn whoever_knows_a_password_is_not_everybody() {
 }
 
 #[test]
+fn a_message_that_has_passed_too_many_servers_is_refused() {
+    let world = World::new();
+    let login = ["--port", "587", "--tls", "--auth-user", "alice@a.example", "--auth-password", PASSWORD];
+    let passed = |servers: usize| {
+        let received = "Received: from x.example by y.example; Mon, 01 Jan 2024 00:00:00 +0000\n".repeat(servers);
+        let data = format!("{received}From: alice@a.example\nSubject: round and round\n\nx\n");
+        world.swaks(&[&login[..], &["--to", "bob@a.example", "--data", &data]].concat())
+    };
+    let said = passed(101);
+    assert!(said.contains(" 554 5.4.6 the message has passed too many servers"), "{said}");
+    let said = passed(100);
+    assert!(said.contains(" 250 2.0.0 queued"), "{said}");
+}
+
+#[test]
 fn what_a_submission_lacks_is_added() {
     let world = World::new();
     let login = format!("alice@a.example:{PASSWORD}");

@@ -35,7 +35,7 @@ impl Change for Carried {
             note(&mut inbound.steps, context.now, "retrieved", "from a bundle", Some(self.object.size));
             inbound.carried = true;
             keep_by_rule(&inbound, &self.object, &mut plan, context);
-            hold(&mut inbound, self.object.clone(), self.facts, context.now);
+            hold(&mut inbound, self.object.clone(), self.facts, &mut plan, context);
             inbound::put(&mut plan, sheet, inbound, context.now, context.config);
             taken += 1;
         }

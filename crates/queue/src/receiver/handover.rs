@@ -61,6 +61,7 @@ pub(crate) fn new_leg(
             is_object: true,
             eight_bit: true,
             tls_optional: false,
+            received_fields: 0,
         }),
         prefix: [seal, &inbound.trace, &inbound.block].concat(),
         issued: Vec::new(),

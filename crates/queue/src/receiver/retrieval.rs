@@ -2,6 +2,7 @@
 
 use mail::ledger::{Action, ContentFacts, Inbound, Key, ObjectRef, Phase, Row, RowBody, by_held_object, note};
 use mail::{Address, EnhancedStatus, Timestamp};
+use reference::Block;
 
 use crate::flow::{Change, Context, Effect, Otherwise, Plan, Rows, Wants};
 use crate::origin::accept::by_rule;
@@ -39,7 +40,7 @@ impl Change for Borrow {
         // Should everybody have let go of the object meanwhile, this commit is refused.
         note(&mut inbound.steps, context.now, "retrieved", "the object was here already", Some(0));
         keep_by_rule(&inbound, &object, &mut plan, context);
-        hold(&mut inbound, object, facts, context.now);
+        hold(&mut inbound, object, facts, &mut plan, context);
         inbound::put(&mut plan, sheet, inbound, context.now, context.config);
         plan
     }
@@ -63,15 +64,41 @@ pub(crate) fn keep_by_rule(inbound: &Inbound, object: &ObjectRef, plan: &mut Pla
 }
 
 /// The object is here. From now on it may be claimed, but never first after `e`; where there is something to judge, not
-/// before that is done.
-pub(crate) fn hold(inbound: &mut Inbound, object: ObjectRef, facts: ContentFacts, now: Timestamp) {
+/// before that is done. One that is in a loop is claimed only to say so; others that share its object may have fewer
+/// hops.
+pub(crate) fn hold(
+    inbound: &mut Inbound,
+    object: ObjectRef,
+    facts: ContentFacts,
+    plan: &mut Plan,
+    context: &Context<'_>,
+) {
     inbound.object = Some(object);
     inbound.facts = Some(facts);
-    if inbound.evidence.is_some() {
-        inbound::enter(inbound, Phase::Held, now);
+    if servers_passed(inbound, facts) > context.config.limits.hops {
+        let text = "the message has passed too many servers";
+        note(&mut inbound.steps, context.now, "refused", text, None);
+        refuse(inbound, EnhancedStatus::permanent(4, 6), text, context.now);
+        plan.count(Count::ContentsRefused);
+    } else if inbound.evidence.is_some() {
+        inbound::enter(inbound, Phase::Held, context.now);
     } else {
-        begin_claim(inbound, now);
+        begin_claim(inbound, context.now);
     }
+}
+
+/// Hops by reference and Received fields together (TBR §3.4).
+fn servers_passed(inbound: &Inbound, facts: ContentFacts) -> usize {
+    // Only a verified block gets into a row.
+    let hops = Block::parse(inbound.block.as_bytes()).map_or(0, |block| block.chain().hops().len());
+    hops.saturating_add(usize::try_from(facts.received_fields).unwrap_or(usize::MAX))
+}
+
+/// Nobody here gets it: the claim will say why. There is nothing to judge any more.
+fn refuse(inbound: &mut Inbound, status: EnhancedStatus, text: &str, now: Timestamp) {
+    inbound.evidence = None;
+    inbound.refusal = Some(leg::outcome(Action::Failed, status, text, now));
+    begin_claim(inbound, now);
 }
 
 /// Records that a claim is about to be sent, before it is; or lets go when it is too late for that.
@@ -110,7 +137,7 @@ impl Change for Retrieved {
             let share = if octets.is_some() { "from the repository" } else { "together with another reference" };
             note(&mut inbound.steps, context.now, "retrieved", share, octets.take());
             keep_by_rule(&inbound, &self.object, &mut plan, context);
-            hold(&mut inbound, self.object.clone(), self.facts, context.now);
+            hold(&mut inbound, self.object.clone(), self.facts, &mut plan, context);
             inbound::put(&mut plan, sheet, inbound, context.now, context.config);
         }
         plan.count(Count::ObjectsRetrieved);
@@ -152,10 +179,7 @@ impl Change for NotRetrieved {
             RetrieveFailure::Corrupt | RetrieveFailure::Refused => {
                 let is_corrupt = self.failure == RetrieveFailure::Corrupt;
                 let status = EnhancedStatus::permanent(7, if is_corrupt { 7 } else { 1 });
-                // There is nothing to judge.
-                inbound.evidence = None;
-                inbound.refusal = Some(leg::outcome(Action::Failed, status, &self.text, context.now));
-                begin_claim(&mut inbound, context.now);
+                refuse(&mut inbound, status, &self.text, context.now);
             }
         }
         plan.count(Count::RetrievalsFailed);

@@ -148,7 +148,8 @@ pub fn object(content: &[u8]) -> ObjectRef {
     ObjectRef { key: ObjectKey("o1".into()), xuid: Xuid::of(content), size: content.len() as u64, coded: None }
 }
 
-pub const FACTS: ContentFacts = ContentFacts { is_object: true, eight_bit: false, tls_optional: false };
+pub const FACTS: ContentFacts =
+    ContentFacts { is_object: true, eight_bit: false, tls_optional: false, received_fields: 0 };
 
 impl Server {
     pub fn new(name: &str, instance: u8) -> Self {

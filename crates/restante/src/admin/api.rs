@@ -709,7 +709,7 @@ pub(super) mod tests {
                 params: MailParams::default(),
                 recipients: vec![recipient],
                 object: None,
-                facts: ContentFacts { is_object: true, eight_bit: false, tls_optional: false },
+                facts: ContentFacts { is_object: true, eight_bit: false, tls_optional: false, received_fields: 0 },
                 prefix: String::new(),
                 issued: Vec::new(),
                 inbound: None,

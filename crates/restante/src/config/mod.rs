@@ -681,7 +681,7 @@ pub struct Limits {
     pub session_time: Duration,
     /// Longest wait for a command; RFC 5321 §4.5.3.2.7 asks for 5 minutes.
     pub command_timeout: Duration,
-    /// Received fields and hops beyond which a message loops.
+    /// Received fields, and hops by reference with them, beyond which a message loops.
     pub hops: usize,
     /// Shortest time between two ETRN for one domain.
     pub etrn_pause: Duration,

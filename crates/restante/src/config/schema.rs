@@ -916,7 +916,13 @@ const LIMITS: &[Field] = &[
     field("auth_failures", "number", Default("3"), "Failed logins after which a connection is closed."),
     field("session_time", "duration", Default("\"2h\""), "Longest that a connection may last."),
     field("command_timeout", "duration", Default("\"5m\""), "Longest wait for the next command or chunk."),
-    field("hops", "number", Default("100"), "Received and TBR-Hop fields beyond which a message is in a loop."),
+    field(
+        "hops",
+        "number",
+        Default("100"),
+        "Received fields beyond which a message is in a loop, 554 5.4.6. Of one that came by reference its TBR-Hop fields count \
+         as well, and its author gets a report.",
+    ),
     field(
         "etrn_pause",
         "duration",

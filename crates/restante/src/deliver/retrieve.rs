@@ -137,8 +137,8 @@ fn accept(sink: &mut StoreSink<'_>, retrieval: &Retrieval, octets: u64) -> JobEv
 
 /// What the queue needs to know of checked content.
 pub(crate) fn facts(checked: &Checked) -> ContentFacts {
-    let Checked { eight_bit, tls_optional, .. } = *checked;
-    ContentFacts { is_object: checked.verdict.is_ok(), eight_bit, tls_optional }
+    let Checked { eight_bit, tls_optional, received_fields, .. } = *checked;
+    ContentFacts { is_object: checked.verdict.is_ok(), eight_bit, tls_optional, received_fields }
 }
 
 fn failed(failure: RetrieveFailure, text: impl Into<String>) -> JobEvent {
@@ -295,9 +295,10 @@ mod tests {
     #[test]
     fn facts_of_earlier_rows_are_read() {
         let earlier: ContentFacts = serde_json::from_str(r#"{"is_object":true,"eight_bit":false}"#).unwrap();
-        assert_eq!(earlier, ContentFacts { is_object: true, eight_bit: false, tls_optional: false });
+        let none = ContentFacts { is_object: true, eight_bit: false, tls_optional: false, received_fields: 0 };
+        assert_eq!(earlier, none);
         assert_eq!(serde_json::to_string(&earlier).unwrap(), r#"{"is_object":true,"eight_bit":false}"#);
-        let optional = ContentFacts { tls_optional: true, ..earlier };
+        let optional = ContentFacts { tls_optional: true, received_fields: 3, ..earlier };
         let text = serde_json::to_string(&optional).unwrap();
         assert_eq!(serde_json::from_str::<ContentFacts>(&text).unwrap(), optional);
     }
