@@ -59,6 +59,7 @@ pub(crate) fn judge(world: &mut World, at: At, job: JobId, judgement: &Judgement
         false => JobEvent::Judged(Judged {
             results: "Authentication-Results: x; none\r\n".into(),
             seal: String::new(),
+            verdict: "clean".into(),
             refusal: None,
         }),
     };

@@ -625,12 +625,14 @@ pub enum JobEvent {
 }
 
 /// What was decided on the content of a reference.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Judged {
     /// Trace fields to stand above those of the session (Authentication-Results), with their CRLF.
     pub results: String,
     /// An ARC set to stand above them where an alias leads to other servers by value; may be empty.
     pub seal: String,
+    /// In a few words, what spoke for it; empty where it is refused.
+    pub verdict: String,
     /// Why it is refused: the claim then carries this as the outcome `failed`.
     pub refusal: Option<(EnhancedStatus, String)>,
 }

@@ -405,10 +405,8 @@ fn judgement(b: &mut Server) -> JobId {
 fn decide(b: &mut Server, refusal: Option<(&str, &str)>) {
     let job = judgement(b);
     let refusal = refusal.map(|(status, text)| (status.parse().unwrap(), text.to_owned()));
-    b.event(
-        job,
-        JobEvent::Judged(Judged { results: "Authentication-Results: x\r\n".into(), seal: String::new(), refusal }),
-    );
+    let results = "Authentication-Results: x\r\n".into();
+    b.event(job, JobEvent::Judged(Judged { results, verdict: "clean".into(), refusal, ..Judged::default() }));
 }
 
 #[test]
@@ -419,6 +417,8 @@ fn what_was_judged_well_is_claimed_and_its_results_stand_on_top() {
     assert_eq!(b.inbound().evidence, None);
     let (job, posted) = claims(&mut b);
     assert!(posted[0].failed.is_empty());
+    let judged = b.inbound().steps.iter().any(|step| (step.what.as_str(), step.detail.as_str()) == ("judged", "clean"));
+    assert!(judged, "{:?}", b.inbound().steps);
     answer(&mut b, job, &[Granted]);
     let (_, delivery) = b.delivery();
     assert!(delivery.leg.prefix.starts_with("Authentication-Results: x\r\nReceived: x\r\nTBR-Reference:"));

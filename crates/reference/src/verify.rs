@@ -342,6 +342,18 @@ impl Parsed {
         is_by_value_before(self.topmost())
     }
 
+    /// See [`Matched::needed_keys`].
+    fn keys(&self) -> Vec<(Domain, Selector)> {
+        self.vouching().map(|link| (link.domain().clone(), link.selector().clone())).collect()
+    }
+
+    /// The fields whose signatures decide: from the topmost down to the first that is no delegation.
+    fn vouching(&self) -> impl Iterator<Item = Link<'_>> {
+        let chain = self.block.chain();
+        let delegations = chain.links().take_while(|link| link.mode() == Some(&HopMode::Reference)).count();
+        chain.links().take(delegations + 1)
+    }
+
     fn matched(
         self,
         session: &Session<'_>,
@@ -461,7 +473,7 @@ impl Matched {
     /// Whose keys must be known, by which name: the topmost field's, and where that is a delegation, those of the
     /// fields below it down to the one whose repository it names. What lies deeper cannot make the offer invalid.
     pub fn needed_keys(&self) -> Vec<(Domain, Selector)> {
-        self.vouching().map(|link| (link.domain().clone(), link.selector().clone())).collect()
+        self.0.keys()
     }
 
     /// Stages 8, 9 and 11 for an offer that needs one domain's facts: any but a delegated one.
@@ -479,7 +491,7 @@ impl Matched {
     pub fn verify_with<'f>(self, known: &KnownFacts<'f, '_>) -> Result<Outcome, Refusal> {
         let mut weakest = Assurance::Dnssec;
         let mut last = None;
-        for link in self.vouching() {
+        for link in self.0.vouching() {
             let domain = link.domain();
             let (facts, assurance) = known(domain).ok_or_else(|| Refusal::NoAssurance { domain: domain.clone() })?;
             if !link.signed_by(check_authority(link, facts)?) {
@@ -495,13 +507,6 @@ impl Matched {
         let server = link.domain().clone();
         let verified = Verified { offer: self.0, assurance: weakest };
         Ok(if within { Outcome::Verified(verified) } else { Outcome::NeedsConsent(Consent { verified, server }) })
-    }
-
-    /// The fields whose signatures decide: from the topmost down to the first that is no delegation.
-    fn vouching(&self) -> impl Iterator<Item = Link<'_>> {
-        let chain = self.0.block.chain();
-        let delegations = chain.links().take_while(|link| link.mode() == Some(&HopMode::Reference)).count();
-        chain.links().take(delegations + 1)
     }
 }
 
@@ -629,6 +634,11 @@ impl Verified {
     /// How sure it is that those keys are the domain's.
     pub fn assurance(&self) -> Assurance {
         self.assurance
+    }
+
+    /// With which keys of which domains it was verified: the topmost field's first.
+    pub fn keys(&self) -> Vec<(Domain, Selector)> {
+        self.offer.keys()
     }
 
     /// By what the offer is recognised when it comes again. The same signer and id under another key is

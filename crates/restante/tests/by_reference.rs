@@ -61,6 +61,8 @@ fn a_message_arrives_unchanged_and_both_sides_can_tell_how() {
     for step in ["offered", "retrieved", "claimed", "delivered", "receipt"] {
         assert!(steps(&received).iter().any(|found| found == step), "{step}: {received:#}");
     }
+    let text = String::from_utf8(receiver.cli(&["trace", &references(&sent)[0]], b"").unwrap().stdout).unwrap();
+    assert!(text.contains("signed by a.example with key k1 (webpki)"), "{text}");
     let text = String::from_utf8(origin.cli(&["trace", &id], b"").unwrap().stdout).unwrap();
     assert!(text.contains("offered") && text.contains("delivered"), "{text}");
     let (log, other) = (origin.log(), receiver.log());

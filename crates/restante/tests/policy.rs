@@ -5,7 +5,7 @@
 
 use std::process::Command;
 
-use testbed::peers::restante::object;
+use testbed::peers::restante::{object, references};
 use testbed::peers::{Restante, RestanteConfig, clients};
 use testbed::samples::crlf;
 use testbed::{Host, Record, Sandbox, wait};
@@ -94,7 +94,9 @@ fn by_reference_a_refusal_comes_after_retrieval_and_the_author_learns_of_it() {
 
     let genuine = b"From: alice@a.example\nSubject: genuine\n\nby reference\n";
     let id = origin.send("alice@a.example", &["bob@b.example"], genuine).unwrap();
-    origin.wait_for_state(&id, "delivered", wait::LONG).unwrap();
+    let sent = origin.wait_for_state(&id, "delivered", wait::LONG).unwrap();
+    let seen = receiver.trace(&references(&sent)[0]).unwrap().to_string();
+    assert!(seen.contains("taken: clean, dmarc=none"), "{seen}");
     let copy = receiver.maildir("bob@b.example").wait_for(1, wait::LONG).unwrap().remove(0);
     let found = results(&copy);
     for result in [

@@ -56,6 +56,11 @@ fn what_is_delegated_is_fetched_from_its_origin_who_is_named_in_the_end() {
     assert!(passed.iter().any(|step| step == "delegated"), "{passing:#}");
     assert!(!passed.iter().any(|step| step == "retrieved" || step == "claimed"), "{passing:#}");
 
+    // Both keys were needed for it, and the trace says so.
+    let id = hop.split("i=").nth(1).unwrap().split(';').next().unwrap();
+    let offered = end.trace(id).unwrap().to_string();
+    assert!(offered.contains("signed by b.example with key k1 over a.example with key k1 (webpki)"), "{offered}");
+
     let files = std::fs::read_dir(end.maildir("bob@c.example").path().join("new")).unwrap();
     let file = files.map(|entry| entry.unwrap().path()).next().unwrap();
     let judged = end.json(&["verify", file.to_str().unwrap()], b"").unwrap();

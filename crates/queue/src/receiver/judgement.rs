@@ -39,6 +39,8 @@ impl Change for Judged {
                     note(&mut inbound.steps, context.now, "refused", text.clone(), None);
                     inbound.refusal = Some(leg::outcome(Action::Failed, *status, text, context.now));
                     plan.count(Count::ContentsRefused);
+                } else {
+                    note(&mut inbound.steps, context.now, "judged", decision.verdict.clone(), None);
                 }
                 begin_claim(&mut inbound, context.now);
             }

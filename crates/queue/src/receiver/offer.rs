@@ -1,6 +1,6 @@
 //! An offer: a verified reference becomes durable before it is answered; a repeated one is recognised (TBR §3).
 
-use mail::ledger::{Inbound, Key, Phase, note};
+use mail::ledger::{Inbound, Key, Phase, Step, note};
 
 use crate::custody;
 use crate::flow::{Change, Context, Effect, Otherwise, Plan, Rows, Sheet, Wants};
@@ -48,7 +48,10 @@ impl Offer {
         let phase = if inbound.hops.is_empty() { Phase::Waiting } else { Phase::Delegating };
         inbound::enter(&mut inbound, phase, context.now);
         let detail = format!("reference {} of {} for {} octets", inbound.i, inbound.d, inbound.size);
+        // What was found of it by now stands behind what it was found of, and at no earlier time.
+        let found = std::mem::take(&mut inbound.steps);
         note(&mut inbound.steps, context.now, "offered", detail, None);
+        inbound.steps.extend(found.into_iter().map(|step| Step { at: context.now, ..step }));
         let answer = OfferAnswer::Pending(inbound.queue_id.clone());
         // One of which nobody here takes anything is only remembered.
         inbound::put(&mut plan, Sheet::new(self.key()), inbound, context.now, context.config);

@@ -26,7 +26,7 @@ pub(super) async fn judge(
     let (Some(left), Some(object)) = (left, &inbound.object) else {
         return later("what is known of the session cannot be read any more");
     };
-    let mut judged = Judged { results: String::new(), seal: String::new(), refusal: None };
+    let mut judged = Judged::default();
     if let Some(evidence) = left.evidence {
         let targets = inbound.recipients.iter().map(|one| (&one.recipient.address, &one.targets[..]));
         let forwarder = forwarder(targets).filter(|domain| signers.seals(domain));
@@ -41,7 +41,7 @@ pub(super) async fn judge(
             Ok(approved) => approved,
         };
         judged.seal = forwarder.map(|domain| signers.seal(&domain, &content, &approved)).unwrap_or_default();
-        judged.results = approved.results;
+        (judged.results, judged.verdict) = (approved.results, approved.verdict);
     }
     match left.caller {
         None => JobEvent::Judged(judged),
@@ -107,7 +107,9 @@ async fn filter(
 fn decided(answer: Result<Passed, Reply>, judged: Judged) -> JobEvent {
     match answer {
         Ok(Passed { fields, discards: false }) => {
-            JobEvent::Judged(Judged { results: judged.results + &fields, ..judged })
+            let verdict = if judged.verdict.is_empty() { "taken".to_owned() } else { judged.verdict };
+            let verdict = verdict + " and passed by every filter";
+            JobEvent::Judged(Judged { results: judged.results + &fields, verdict, ..judged })
         }
         // The origin wants an outcome, and its author is known: nobody is misled by the truth.
         Ok(_) => refusal(EnhancedStatus::permanent(7, 1), "thrown away by a filter".to_owned()),
@@ -121,7 +123,7 @@ fn refused(reply: &Reply) -> JobEvent {
 }
 
 fn refusal(status: EnhancedStatus, text: String) -> JobEvent {
-    JobEvent::Judged(Judged { results: String::new(), seal: String::new(), refusal: Some((status, text)) })
+    JobEvent::Judged(Judged { refusal: Some((status, text)), ..Judged::default() })
 }
 
 fn unread(error: &StoreError) -> JobEvent {

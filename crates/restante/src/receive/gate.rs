@@ -11,10 +11,10 @@ use mail::{Address, Domain, EnhancedStatus, Recipient, Timestamp};
 use net::authentication::content::{Content, ContentFault, ContentReader, OnTop};
 use net::authentication::{Authenticator, ClientEvidence};
 use net::discovery::Discovery;
-use policy::evidence::{ListKind, Spf, SpfVerdict, Verdict};
+use policy::evidence::{Dmarc, ListKind, Spf, SpfVerdict, Verdict};
 use policy::reputation::Standing;
 use policy::tbr::{self, ByValue, TbrResult};
-use policy::{Decision, Evidence, Reason, Rules, SessionEvidence, decide, results};
+use policy::{Decision, Disposition, Evidence, Reason, Rules, SessionEvidence, decide, results};
 use queue::remembered::Remembered;
 use reference::judge::{judge_link, sent_by_value_to};
 use reference::{Assurance, Chain, HopMode, Link, Session, SignatureVerdict};
@@ -48,6 +48,8 @@ pub(crate) struct Approved {
     pub(crate) results: String,
     /// What its ARC chain is.
     pub(crate) chain: Verdict,
+    /// The decision and its ground, in a few words.
+    pub(crate) verdict: String,
     /// The domain of From, where DMARC shows that the mail is its own.
     pub(crate) author: Option<Domain>,
 }
@@ -144,9 +146,10 @@ impl Gate {
         self.report(&evidence);
         let decision = self.act(&evidence, "content")?;
         let dmarc = evidence.content.as_ref().map(|content| &content.dmarc);
+        let verdict = verdict(&decision, dmarc);
         let dmarc = dmarc.filter(|dmarc| dmarc.verdict == Verdict::Pass);
         let author = dmarc.and_then(|dmarc| dmarc.domain.parse().ok());
-        Ok(Approved { results: results::field(&self.hostname, &evidence, &decision), chain, author })
+        Ok(Approved { results: results::field(&self.hostname, &evidence, &decision), chain, verdict, author })
     }
 
     /// Notes for the domain of From what was found, and what becomes of it.
@@ -188,6 +191,13 @@ impl Gate {
         let evidence = Evidence { session, content: None, tbr };
         results::field(&self.hostname, &evidence, &decide(&evidence, &Rules::default()))
     }
+}
+
+/// Such as `taken: clean, dmarc=pass`.
+fn verdict(decision: &Decision, dmarc: Option<&Dmarc>) -> String {
+    let done = if decision.disposition == Disposition::Mark { "marked" } else { "taken" };
+    let dmarc = dmarc.map(|dmarc| format!(", dmarc={}", dmarc.verdict)).unwrap_or_default();
+    format!("{done}: {}{dmarc}", decision.reason.name())
 }
 
 /// The reply to content that cannot be read.

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mail::ledger::{Inbound, InboundRecipient, IndexState, Key, Owner, Phase, Target};
+use mail::ledger::{Inbound, InboundRecipient, IndexState, Key, Owner, Phase, Target, note};
 use mail::trace::Reception;
 use mail::{Address, Domain, EnhancedStatus, MailParams, QueueId, Recipient, Timestamp};
 use net::discovery::{Failure, Found};
@@ -252,6 +252,9 @@ impl OfferDesk {
         let is_judged = left.evidence.is_some() || left.caller.is_some();
         // Plain data: it always has a text.
         let evidence = is_judged.then(|| serde_json::to_string(&left).ok()).flatten();
+        let how = transaction.carrier.map_or_else(|| verified.assurance().to_string(), |_| "configured".to_owned());
+        let mut steps = Vec::new();
+        note(&mut steps, accepted, "verified", format!("signed by {} ({how})", signers(verified)), None);
         let not_before = self.not_before(&transaction, verified, accepted);
         let recipients = transaction.recipients.into_iter().map(|(recipient, targets)| {
             let state = if targets.is_empty() { refused.clone() } else { IndexState::Open };
@@ -289,7 +292,7 @@ impl OfferDesk {
             attempts: 0,
             next_attempt: accepted,
             unheard_since: None,
-            steps: Vec::new(),
+            steps,
         }
     }
 
@@ -342,6 +345,12 @@ fn over_budget(asked: &Asked, over: Over) -> Verdict {
     info!(domain = %asked.domain, network, reason = over.name(), "over budget");
     let code = if over.scope == Scope::All { &codes::FULL } else { &codes::TOO_MANY_PENDING };
     (code.reply, code.status, over.to_string())
+}
+
+/// Which domains vouch for it, and with which keys: `b.example with key k1 over a.example with key k1`.
+fn signers(verified: &Verified) -> String {
+    let keys = verified.keys().into_iter().map(|(domain, selector)| format!("{domain} with key {selector}"));
+    keys.collect::<Vec<_>>().join(" over ")
 }
 
 fn check_signatures(matched: Matched, known: &[(Domain, Found)]) -> Result<Outcome, Refusal> {
