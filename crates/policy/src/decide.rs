@@ -200,7 +200,8 @@ fn judge_client(session: &SessionEvidence, rules: &Rules) -> Decision {
 }
 
 /// Only DMARC objects to content. It is judged by its own specification: a `tbr=pass` says who sent the message, and is no
-/// substitute for SPF or DKIM that the domain of From asks for. Forwarding breaks SPF, so forwarders can be trusted.
+/// substitute for SPF or DKIM that the domain of From asks for. Forwarding breaks SPF, so forwarders can be trusted, and are where the
+/// domain of From has let them pass its message on.
 fn judge_content(content: &ContentEvidence, evidence: &Evidence, rules: &Rules) -> Option<Decision> {
     let dmarc = &content.dmarc;
     if dmarc.verdict != Verdict::Fail {

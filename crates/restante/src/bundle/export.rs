@@ -257,20 +257,7 @@ impl Bundles {
 
 impl Draft {
     fn new(ends: &Ends, limit: Option<u64>) -> Self {
-        let exported = Exported {
-            site: ends.site.clone(),
-            custodian: ends.host.clone(),
-            from: ends.from,
-            name: None,
-            messages: 0,
-            answers: 0,
-            heard: 0,
-            taken: 0,
-            octets: 0,
-            too_large: 0,
-            under_way: 0,
-            next: None,
-        };
+        let exported = Exported::new(ends.site.clone(), ends.host.clone(), ends.from);
         Self { parts: Vec::new(), exported, limit: limit.unwrap_or(u64::MAX) }
     }
 

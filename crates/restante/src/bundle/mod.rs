@@ -54,6 +54,26 @@ pub struct Exported {
     pub next: Option<String>,
 }
 
+impl Exported {
+    /// Of which nothing is written yet.
+    pub(crate) fn new(site: Domain, custodian: Domain, from: End) -> Self {
+        Self {
+            site,
+            custodian,
+            from,
+            name: None,
+            messages: 0,
+            answers: 0,
+            heard: 0,
+            taken: 0,
+            octets: 0,
+            too_large: 0,
+            under_way: 0,
+            next: None,
+        }
+    }
+}
+
 /// What came of reading a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Imported {

@@ -356,20 +356,8 @@ mod tests {
     use super::*;
 
     fn report(under_way: u64) -> ExportReport {
-        let exported = Exported {
-            site: "site.example".parse().unwrap(),
-            custodian: "tbr.site.example".parse().unwrap(),
-            from: End::Site,
-            name: None,
-            messages: 0,
-            answers: 0,
-            heard: 0,
-            taken: 0,
-            octets: 0,
-            too_large: 0,
-            under_way,
-            next: None,
-        };
+        let (site, custodian) = ("site.example".parse().unwrap(), "tbr.site.example".parse().unwrap());
+        let exported = Exported { under_way, ..Exported::new(site, custodian, End::Site) };
         ExportReport { bundles: vec![Written { file: None, exported }], more: false }
     }
 

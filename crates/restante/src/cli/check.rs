@@ -96,10 +96,11 @@ fn routing(config: &Config, findings: &mut Findings) {
     }
 }
 
-/// What a configuration lacks that nobody has filled in yet.
+/// What a configuration lacks that nobody has filled in yet. A laptop that fetches its mail from a custodian needs no listener.
 pub(super) fn gaps(config: &Config) -> Vec<&'static str> {
+    let is_unreachable = config.listeners.is_empty() && config.custodians.is_empty();
     let domains = config.domains.is_empty().then_some("there is no [[domain]]: nobody gets mail here");
-    let listeners = config.listeners.is_empty().then_some("there is no [[listener]]: nobody reaches this server");
+    let listeners = is_unreachable.then_some("there is no [[listener]]: nobody reaches this server");
     domains.into_iter().chain(listeners).collect()
 }
 
@@ -108,7 +109,8 @@ fn sense(config: &Config, findings: &mut Findings) {
     findings.warnings.extend(gaps(config).into_iter().map(str::to_owned));
     let mut warn = |text: String| findings.warnings.push(text);
     let has = |kind| config.listeners.iter().any(|listener| listener.kind == kind);
-    if !config.domains.is_empty() && !config.listeners.is_empty() && !has(ListenerKind::Relay) {
+    let is_waited_for = !config.domains.is_empty() && !config.listeners.is_empty() && config.custodians.is_empty();
+    if is_waited_for && !has(ListenerKind::Relay) {
         warn("there are domains, but no relay listener: nobody can send them mail by SMTP".into());
     }
     if config.domains.values().any(|d| d.deliver == Deliver::OnDemand) && !has(ListenerKind::Odmr) {
@@ -205,6 +207,23 @@ mod tests {
         assert_eq!(gaps_of(empty).len(), 2);
         let filled = "[[listener]]\nkind = \"relay\"\naddress = \"127.0.0.1:0\"\n[[domain]]\nname = \"a.example\"\n";
         assert_eq!(gaps_of(&format!("{empty}{filled}")), [""; 0]);
+    }
+
+    #[test]
+    fn a_site_whose_mail_is_fetched_need_not_be_reached() {
+        let warnings = |listener: &str| {
+            let text = format!(
+                "hostname = \"site.example\"\ndata_dir = \".\"\n{listener}[[domain]]\nname = \"site.example\"\n\
+                 [domain.tbr]\nselector = \"home\"\nkey = \"k.pem\"\noffers = false\n[[custodian]]\nhost = \"tbr.site.example\"\n"
+            );
+            check(&Config::parse(&text, Path::new("/x/restante.toml")).unwrap()).warnings
+        };
+        for listener in
+            ["", "[[listener]]\nkind = \"submission\"\naddress = \"127.0.0.1:0\"\nauth_without_tls = true\n"]
+        {
+            let found = warnings(listener);
+            assert!(!found.iter().any(|warning| warning.contains("listener")), "{found:?}");
+        }
     }
 
     #[test]
