@@ -232,6 +232,7 @@ pub(crate) fn retrieval_config(config: &Config) -> retrieval::Config {
         dane: config.outgoing.dane,
         concurrent: config.transfer.max_retrievals,
         concurrent_per_domain: config.transfer.max_retrievals_per_domain,
+        concurrent_per_network: config.transfer.max_retrievals_per_network,
         ..retrieval::Config::default()
     }
 }

@@ -10,6 +10,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use mail::Domain;
 use mail::tlsa::Service;
+use policy::budget::Prefix;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use socket2::SockRef;
@@ -23,6 +24,8 @@ use super::Config;
 use super::address::{is_public, is_unicast};
 use super::batched::Batched;
 use super::exchange::Body;
+use super::places::{Place, Places};
+use super::suspend::Suspensions;
 use crate::lookup::Lookup;
 use crate::tls::{Dane, dane};
 use crate::wire::{Buffered, buffered};
@@ -39,12 +42,26 @@ const SMALL_RECORD: usize = 2048;
 /// Most octets read ahead of the reader.
 const READ_BUFFER: usize = 256 * 1024;
 
+/// What somebody connects for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Errand {
+    /// To fetch from a repository: takes a place, and passes by networks that are left alone.
+    Fetch,
+    /// To tell a repository something: passes by such networks, and waits for no place behind long retrievals.
+    Post,
+    /// To ask whoever the operator, a look-up or a policy names.
+    Other,
+}
+
 /// Opens connections.
 pub(super) struct Connector {
     tls: Arc<ClientConfig>,
     lookup: Arc<dyn Lookup>,
+    places: Arc<Places>,
+    suspensions: Arc<Suspensions>,
     port: u16,
     allow_private: bool,
+    bound_special_networks: bool,
     dane: bool,
     connect_time: Duration,
     stall_time: Duration,
@@ -56,6 +73,8 @@ pub(super) struct Connection {
     pub(super) opened: Instant,
     /// The address that it comes from here.
     pub(super) local: Option<IpAddr>,
+    /// The network that it leads to, if that is one of those that are bounded.
+    pub(super) network: Option<Prefix>,
     _driver: AbortOnDropHandle<()>,
 }
 
@@ -68,6 +87,8 @@ pub(super) enum ConnectError {
     NoAddress(Domain),
     #[error("{0} has only addresses that may not be connected to")]
     Forbidden(Domain),
+    #[error("{0} is in a network where host after host has failed, and is left alone for a while")]
+    LeftAlone(Domain),
     #[error("no connection to {0}: {1}")]
     Failed(Domain, String),
     #[error("no connection to {0}: {1}")]
@@ -78,26 +99,79 @@ pub(super) enum ConnectError {
 }
 
 impl Connector {
-    pub(super) fn new(tls: Arc<ClientConfig>, lookup: Arc<dyn Lookup>, config: &Config) -> Self {
+    pub(super) fn new(
+        tls: Arc<ClientConfig>,
+        lookup: Arc<dyn Lookup>,
+        places: Arc<Places>,
+        suspensions: Arc<Suspensions>,
+        config: &Config,
+    ) -> Self {
         let mut tls = ClientConfig::clone(&tls);
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         tls.max_fragment_size = Some(SMALL_RECORD);
-        let Config { port, allow_private, dane, connect_time, stall_time, .. } = *config;
-        Self { tls: Arc::new(tls), lookup, port, allow_private, dane, connect_time, stall_time }
+        let Config { port, allow_private, bound_special_networks, dane, connect_time, stall_time, .. } = *config;
+        Self {
+            tls: Arc::new(tls),
+            lookup,
+            places,
+            suspensions,
+            port,
+            allow_private,
+            bound_special_networks,
+            dane,
+            connect_time,
+            stall_time,
+        }
     }
 
     /// Opens a connection to the first address of the host that answers with the host's certificate.
-    pub(super) async fn connect(&self, host: &Domain) -> Result<Connection, ConnectError> {
+    pub(super) async fn connect(
+        &self,
+        host: &Domain,
+        errand: Errand,
+    ) -> Result<(Connection, Option<Place>), ConnectError> {
         let mut last = ConnectError::NoAddress(host.clone());
         let addresses = self.addresses(host).await?;
         let dane = self.records(host).await?;
         for address in addresses {
+            let network = self.bounded(address);
+            if errand != Errand::Other && network.is_some_and(|network| self.is_left_alone(network, host)) {
+                last = ConnectError::LeftAlone(host.clone());
+                continue;
+            }
+            let place = self.place(host, errand, network).await?;
             match self.connect_to(host, address, dane.as_ref()).await {
-                Ok(connection) => return Ok(connection),
+                Ok(connection) => return Ok((connection, place)),
                 Err(error) => last = error,
+            }
+            if let (Some(network), Errand::Fetch | Errand::Post) = (network, errand) {
+                self.suspensions.network_failed(network, host, Instant::now());
             }
         }
         Err(last)
+    }
+
+    /// A place for this errand, where it takes one.
+    pub(super) async fn place(
+        &self,
+        host: &Domain,
+        errand: Errand,
+        network: Option<Prefix>,
+    ) -> Result<Option<Place>, ConnectError> {
+        if errand != Errand::Fetch {
+            return Ok(None);
+        }
+        let place = self.places.take(network).await;
+        place.map(Some).map_err(|error| ConnectError::Failed(host.clone(), error.to_string()))
+    }
+
+    /// The network of this address, to be bounded. Special addresses are the operator's own, who has allowed them.
+    fn bounded(&self, address: IpAddr) -> Option<Prefix> {
+        (self.bound_special_networks || is_public(address)).then(|| Prefix::of(address))
+    }
+
+    fn is_left_alone(&self, network: Prefix, host: &Domain) -> bool {
+        self.suspensions.network_left(network, host, Instant::now()).is_some()
     }
 
     async fn addresses(&self, host: &Domain) -> Result<Vec<IpAddr>, ConnectError> {
@@ -156,10 +230,10 @@ impl Connector {
             let constrained = constrain(records, &stream);
             constrained.map_err(|error| ConnectError::Certificate(host.clone(), format!("{address}: {error}")))?;
         }
-        self.speak_http(stream).await.map_err(failed)
+        self.speak_http(stream, self.bounded(address)).await.map_err(failed)
     }
 
-    async fn speak_http(&self, stream: TlsStream<Buffered>) -> Result<Connection, String> {
+    async fn speak_http(&self, stream: TlsStream<Buffered>, network: Option<Prefix>) -> Result<Connection, String> {
         let local = stream.get_ref().0.get_ref().local_addr().ok();
         let (sender, driver) = http1::Builder::new()
             .max_headers(MAX_FIELDS)
@@ -171,7 +245,7 @@ impl Connector {
         let local = local.map(|address| address.ip());
         // Its errors come out at the request that they break.
         let driver = tokio::spawn(async move { drop(driver.await) });
-        Ok(Connection { sender, opened: Instant::now(), local, _driver: AbortOnDropHandle::new(driver) })
+        Ok(Connection { sender, opened: Instant::now(), local, network, _driver: AbortOnDropHandle::new(driver) })
     }
 }
 

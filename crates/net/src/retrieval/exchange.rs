@@ -13,7 +13,9 @@ use mail::Domain;
 use tokio::time::timeout;
 
 use super::Shared;
-use super::connect::{ConnectError, Connection};
+use super::connect::{ConnectError, Connection, Errand};
+use super::places::Place;
+use super::pool::Taken;
 
 /// Longest wish of a repository that is granted.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
@@ -25,6 +27,8 @@ pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 pub(super) struct Answered {
     pub(super) connection: Connection,
     pub(super) response: Response<Incoming>,
+    /// Held until the response is read.
+    pub(super) place: Option<Place>,
 }
 
 /// No response came.
@@ -59,10 +63,11 @@ impl Shared {
     pub(super) async fn exchange(
         &self,
         host: &Domain,
+        errand: Errand,
         build: impl Fn() -> Result<Request<Full<Bytes>>, String>,
     ) -> Result<Answered, Broken> {
         loop {
-            if let Some(answered) = self.link.hold(self.exchange_once(host, &build)).await {
+            if let Some(answered) = self.link.hold(self.exchange_once(host, errand, &build)).await {
                 return answered;
             }
         }
@@ -71,23 +76,26 @@ impl Shared {
     async fn exchange_once(
         &self,
         host: &Domain,
+        errand: Errand,
         build: impl Fn() -> Result<Request<Full<Bytes>>, String>,
     ) -> Result<Answered, Broken> {
         let request = || address(build()?, host);
-        let taken = self.pool.take(host).await?;
-        match self.send(taken.connection, request()?).await {
-            Err(_) if taken.reused => {
-                let taken = self.pool.connect(host).await?;
-                Ok(self.send(taken.connection, request()?).await?)
+        let taken = self.pool.take(host, errand).await?;
+        let reused = taken.reused;
+        match self.send(taken, request()?).await {
+            Err(_) if reused => {
+                let taken = self.pool.connect(host, errand).await?;
+                Ok(self.send(taken, request()?).await?)
             }
             sent => Ok(sent?),
         }
     }
 
-    async fn send(&self, mut connection: Connection, request: Request<Full<Bytes>>) -> Result<Answered, String> {
+    async fn send(&self, taken: Taken, request: Request<Full<Bytes>>) -> Result<Answered, String> {
+        let Taken { mut connection, place, .. } = taken;
         let request = request.map(|whole| whole.map_err(|never| match never {}).boxed_unsync());
         match timeout(self.config.head_time, connection.sender.send_request(request)).await {
-            Ok(Ok(response)) => Ok(Answered { connection, response }),
+            Ok(Ok(response)) => Ok(Answered { connection, response, place }),
             Ok(Err(error)) => Err(format!("the repository broke the connection: {error}")),
             Err(_) => Err("the repository does not answer the request".to_owned()),
         }

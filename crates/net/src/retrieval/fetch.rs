@@ -13,14 +13,17 @@ use hyper::body::Incoming;
 use hyper::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderMap, IF_RANGE, RANGE, TRANSFER_ENCODING};
 use hyper::{Method, Request, Response, StatusCode};
 use mail::ledger::{Coding, Representation};
+use policy::budget::Prefix;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
-use super::exchange::{Answered, retry_after, unwritable};
+use super::connect::Errand;
+use super::exchange::{Answered, Broken, retry_after, unwritable};
 use super::link::{Link, is_ours};
 use super::represent::{self, Unfit};
 use super::signed::signed;
+use super::suspend::left_alone;
 use super::{Client, Config, Fetch, Outcome, Shared, Sink, SinkError};
 
 /// An attempt that brought this much is no failure, should it break: long objects come over short-lived links.
@@ -35,16 +38,16 @@ impl Client {
         let shared = self.shared();
         let (d, host) = (fetch.domain, &fetch.uri.host);
         if let Some(left) = shared.suspensions.left(d, host, Instant::now()) {
-            let text = format!("{host} has failed for {d} again and again, and is left alone for a while");
-            return Outcome::Temporary { text, retry_after: Some(left) };
+            return Outcome::Temporary { text: left_alone(d, host), retry_after: Some(left) };
         }
         let mut retrieval = Retrieval::new(&shared, fetch);
         let outcome = timeout(fetch.budget, retrieval.run(sink)).await;
         let outcome = outcome.unwrap_or_else(|_| temporary("the retrieval takes too long"));
+        let network = retrieval.network;
         match &outcome {
-            Outcome::Done { .. } => shared.suspensions.worked(d, host),
-            Outcome::NotFound => shared.suspensions.failed(d, host, Instant::now()),
-            _ if retrieval.is_turned_away => shared.suspensions.failed(d, host, Instant::now()),
+            Outcome::Done { .. } => shared.suspensions.worked(d, host, network),
+            Outcome::NotFound => shared.turned_away(d, host, network),
+            _ if retrieval.is_turned_away => shared.turned_away(d, host, network),
             _ => {}
         }
         outcome
@@ -57,6 +60,8 @@ struct Retrieval<'a> {
     fetch: Fetch<'a>,
     /// TLS failed, or 403.
     is_turned_away: bool,
+    /// Where an answer came from last.
+    network: Option<Prefix>,
     /// Octets in the sink, and what they are octets of.
     held: u64,
     representation: Option<Representation>,
@@ -85,6 +90,7 @@ impl<'a> Retrieval<'a> {
             shared,
             fetch,
             is_turned_away: false,
+            network: None,
             held: 0,
             representation: None,
             received: 0,
@@ -94,7 +100,7 @@ impl<'a> Retrieval<'a> {
     }
 
     async fn run(&mut self, sink: &mut impl Sink) -> Outcome {
-        let Ok(_place) = self.shared.places.take(self.fetch.domain).await else {
+        let Ok(_turn) = self.shared.places.turn(self.fetch.domain).await else {
             return temporary("no retrievals are made any more");
         };
         let config = &self.shared.config;
@@ -170,14 +176,19 @@ impl<'a> Retrieval<'a> {
             return Attempt::Complete;
         }
         let takes_codings = self.takes_codings(sink);
-        let answered = match self.shared.exchange(&self.fetch.uri.host, || self.request(takes_codings)).await {
+        let answered = match self.exchange(takes_codings).await {
             Ok(answered) => answered,
             Err(broken) => {
-                self.is_turned_away = broken.is_tls;
+                (self.is_turned_away, self.network) = (broken.is_tls, None);
+                // Another certificate will not be there within seconds.
+                if broken.is_certificate {
+                    return Attempt::Final(temporary(broken.text));
+                }
                 return Attempt::Broken(broken.text);
             }
         };
         self.is_turned_away = answered.response.status() == StatusCode::FORBIDDEN;
+        self.network = answered.connection.network;
         match answered.response.status() {
             StatusCode::OK => self.whole(answered, sink).await,
             StatusCode::PARTIAL_CONTENT if self.held > 0 => self.part(answered, sink).await,
@@ -186,6 +197,10 @@ impl<'a> Retrieval<'a> {
             StatusCode::GONE => Attempt::Final(Outcome::Gone),
             _ => Attempt::Final(refused(&answered.response)),
         }
+    }
+
+    async fn exchange(&self, takes_codings: bool) -> Result<Answered, Broken> {
+        self.shared.exchange(&self.fetch.uri.host, Errand::Fetch, || self.request(takes_codings)).await
     }
 
     /// A range only of a representation that can be told from others.
@@ -235,7 +250,8 @@ impl<'a> Retrieval<'a> {
     }
 
     /// Takes the rest of the representation, not an octet more.
-    async fn body(&mut self, Answered { connection, response }: Answered, sink: &mut impl Sink) -> Attempt {
+    async fn body(&mut self, answered: Answered, sink: &mut impl Sink) -> Attempt {
+        let Answered { connection, response, place: _place } = answered;
         let (head, mut body) = response.into_parts();
         let all = self.representation.as_ref().and_then(|r| r.size);
         let most = all.unwrap_or_else(|| represent::most_coded(self.fetch.size));

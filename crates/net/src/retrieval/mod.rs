@@ -28,10 +28,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use mail::ledger::Representation;
 use mail::{Domain, Xuid};
+use policy::budget::Prefix;
 use reference::Uri;
 use reference::message_signature::Signer;
+use tokio::time::Instant;
 
 use crate::lookup::Lookup;
+use connect::Connector;
 use link::Link;
 use places::Places;
 use pool::Pool;
@@ -49,10 +52,10 @@ pub struct Client {
 
 struct Shared {
     pool: Pool,
-    places: Places,
+    places: Arc<Places>,
     /// What is sent has places of its own.
     uploads: Places,
-    suspensions: Suspensions,
+    suspensions: Arc<Suspensions>,
     /// Survives [`Client::replace`]: what is under way ends as it began, and has to hear of a new link too.
     link: Arc<Link>,
     config: Config,
@@ -67,6 +70,8 @@ pub struct Config {
     pub codings: bool,
     /// May private, loopback and other special addresses be connected to? For test networks and closed sites.
     pub allow_private: bool,
+    /// Are networks of such addresses bounded like those of the Internet? They are the operator's own: only tests say yes.
+    pub bound_special_networks: bool,
     /// Do TLSA records count (TBR §5.5)? Where a host has some, its certificate must be one that they name; else one of the
     /// trusted CAs.
     pub dane: bool,
@@ -93,6 +98,8 @@ pub struct Config {
     pub concurrent: usize,
     /// Retrievals at a time for signing domains under one registrable domain; and so many uploads to custodians under one.
     pub concurrent_per_domain: usize,
+    /// Retrievals at a time from hosts of one network of the Internet ([`policy::budget::Prefix`]).
+    pub concurrent_per_network: usize,
     /// Idle connections kept, over all hosts.
     pub idle_connections: usize,
     /// Idle connections kept to one host.
@@ -109,6 +116,7 @@ impl Default for Config {
             port: 443,
             codings: true,
             allow_private: false,
+            bound_special_networks: false,
             dane: true,
             connect_time: Duration::from_secs(10),
             head_time: Duration::from_secs(30),
@@ -121,6 +129,7 @@ impl Default for Config {
             resumption_wait: Duration::from_millis(250),
             concurrent: 64,
             concurrent_per_domain: 8,
+            concurrent_per_network: 32,
             idle_connections: 256,
             idle_per_host: 8,
             idle_time: Duration::from_secs(45),
@@ -142,6 +151,15 @@ pub struct Fetch<'a> {
     pub budget: Duration,
     /// The recipient domain's key: every request is signed by it (TBR §6.2).
     pub signer: Option<&'a Signer>,
+}
+
+/// Where posts go: pools, budgets and suspensions are of both.
+#[derive(Debug, Clone, Copy)]
+pub struct Repository<'a> {
+    /// The signing domain.
+    pub d: &'a Domain,
+    /// Its host.
+    pub host: &'a Domain,
 }
 
 /// Where a fetched object goes. It takes octets as they are received, and decodes them: so that what is hashed is what is
@@ -211,8 +229,17 @@ pub struct NoAnswer {
     pub status: Option<u16>,
     /// The repository's wish, at most a day.
     pub retry_after: Option<Duration>,
-    /// Nobody was asked: the host shows a certificate that does not count.
+    /// Nobody was asked: TLS failed.
+    pub bad_tls: bool,
+    /// It failed because the host shows a certificate that does not count.
     pub bad_certificate: bool,
+}
+
+impl NoAnswer {
+    /// By TLS, 403 or 404: what suspends a repository when it goes on (TBR §5.5).
+    fn is_turned_away(&self) -> bool {
+        self.bad_tls || matches!(self.status, Some(403 | 404))
+    }
 }
 
 impl Client {
@@ -242,9 +269,19 @@ impl Client {
 
 impl Shared {
     fn new(tls: Arc<rustls::ClientConfig>, lookup: Arc<dyn Lookup>, config: Config, link: Arc<Link>) -> Arc<Self> {
-        let pool = Pool::new(connect::Connector::new(tls, lookup, &config), &config);
-        let places = Places::new(config.concurrent, config.concurrent_per_domain);
-        let uploads = Places::new(config.concurrent, config.concurrent_per_domain);
-        Arc::new(Self { pool, places, uploads, suspensions: Suspensions::new(), link, config })
+        let places = || Places::new(config.concurrent, config.concurrent_per_domain, config.concurrent_per_network);
+        let (retrievals, suspensions) = (Arc::new(places()), Arc::new(Suspensions::new()));
+        let (shares, suspends) = (Arc::clone(&retrievals), Arc::clone(&suspensions));
+        let pool = Pool::new(Connector::new(tls, lookup, shares, suspends, &config), &config);
+        Arc::new(Self { pool, places: retrievals, uploads: places(), suspensions, link, config })
+    }
+
+    /// TLS failed, or the repository said 403 or 404.
+    fn turned_away(&self, d: &Domain, host: &Domain, network: Option<Prefix>) {
+        let now = Instant::now();
+        self.suspensions.failed(d, host, now);
+        if let Some(network) = network {
+            self.suspensions.network_failed(network, host, now);
+        }
     }
 }

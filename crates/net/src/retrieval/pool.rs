@@ -8,7 +8,8 @@ use mail::Domain;
 use tokio::time::{Instant, timeout};
 
 use super::Config;
-use super::connect::{ConnectError, Connection, Connector};
+use super::connect::{ConnectError, Connection, Connector, Errand};
+use super::places::Place;
 
 /// How long to wait until a connection has noticed the end of its last response.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -32,6 +33,8 @@ struct Idle {
 pub(super) struct Taken {
     pub(super) connection: Connection,
     pub(super) reused: bool,
+    /// To be given back once the errand is done.
+    pub(super) place: Option<Place>,
 }
 
 impl Pool {
@@ -47,19 +50,20 @@ impl Pool {
     }
 
     /// An idle connection that still works, or a new one.
-    pub(super) async fn take(&self, host: &Domain) -> Result<Taken, ConnectError> {
+    pub(super) async fn take(&self, host: &Domain, errand: Errand) -> Result<Taken, ConnectError> {
         while let Some(mut connection) = self.pop(host) {
+            let place = self.connector.place(host, errand, connection.network).await?;
             if matches!(timeout(SETTLE, connection.sender.ready()).await, Ok(Ok(()))) {
-                return Ok(Taken { connection, reused: true });
+                return Ok(Taken { connection, reused: true, place });
             }
         }
-        self.connect(host).await
+        self.connect(host, errand).await
     }
 
     /// A new connection.
-    pub(super) async fn connect(&self, host: &Domain) -> Result<Taken, ConnectError> {
-        let connection = self.connector.connect(host).await?;
-        Ok(Taken { connection, reused: false })
+    pub(super) async fn connect(&self, host: &Domain, errand: Errand) -> Result<Taken, ConnectError> {
+        let (connection, place) = self.connector.connect(host, errand).await?;
+        Ok(Taken { connection, reused: false, place })
     }
 
     /// Closes every idle connection.

@@ -17,11 +17,13 @@ use reference::keys::{DOCUMENT_PATH, MAX_DOCUMENT};
 use reference::message_signature::Signer;
 use reference::pending::{self, Cursor, PendingList};
 use reference::upload::{MAIL_PATH, MailAnswer};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use super::connect::Errand;
 use super::exchange::{Answered, Broken, retry_after, unwritable};
 use super::signed::signed;
-use super::{Client, NoAnswer, Shared};
+use super::suspend::left_alone;
+use super::{Client, NoAnswer, Repository, Shared};
 
 /// Media type of everything that TBR exchanges beside objects.
 const JSON: &str = "application/json";
@@ -35,12 +37,12 @@ impl Client {
     /// [`NoAnswer`]: nothing may be concluded, least of all that the claim was not granted.
     pub async fn post_claims(
         &self,
-        host: &Domain,
+        to: Repository<'_>,
         request: &ClaimsRequest,
         signers: &[Signer],
     ) -> Result<ClaimsAnswer, NoAnswer> {
         let body = request.encode().map_err(|error| malformed(&error))?;
-        let answer = self.post(host, CLAIMS_PATH, body, signers).await?;
+        let answer = self.post_to(to, CLAIMS_PATH, body, signers).await?;
         let answer = ClaimsAnswer::parse(&answer).map_err(|error| malformed(&error))?;
         let asked = request.claims.iter().flat_map(|entry| entry.n.iter().map(|n| (entry.i, *n)));
         let said = answer.claims.iter().flat_map(|entry| entry.answers.iter().map(|a| (entry.i, a.n)));
@@ -54,12 +56,12 @@ impl Client {
     /// [`NoAnswer`]: post them again later.
     pub async fn post_receipts(
         &self,
-        host: &Domain,
+        to: Repository<'_>,
         request: &ReceiptsRequest,
         signers: &[Signer],
     ) -> Result<ReceiptsAnswer, NoAnswer> {
         let body = request.encode().map_err(|error| malformed(&error))?;
-        let answer = self.post(host, RECEIPTS_PATH, body, signers).await?;
+        let answer = self.post_to(to, RECEIPTS_PATH, body, signers).await?;
         let answer = ReceiptsAnswer::parse(&answer).map_err(|error| malformed(&error))?;
         let asked = request.receipts.iter().flat_map(|entry| entry.outcomes.iter().map(|o| (entry.i, o.n)));
         let said = answer.receipts.iter().flat_map(|entry| entry.recorded.iter().map(|n| (entry.i, *n)));
@@ -73,12 +75,12 @@ impl Client {
     /// [`NoAnswer`]: the origin may have recorded it or not; custody is taken instead.
     pub async fn post_delegation(
         &self,
-        host: &Domain,
+        to: Repository<'_>,
         request: &DelegateRequest,
         signers: &[Signer],
     ) -> Result<Word, NoAnswer> {
         let body = request.encode().map_err(|error| malformed(&error))?;
-        let answer = self.post(host, DELEGATE_PATH, body, signers).await?;
+        let answer = self.post_to(to, DELEGATE_PATH, body, signers).await?;
         Ok(DelegateAnswer::parse(&answer).map_err(|error| malformed(&error))?.is)
     }
 
@@ -94,7 +96,7 @@ impl Client {
     ) -> Result<PendingList, NoAnswer> {
         let path = pending::request_path(after);
         let build = || signed(get(&path)?, host, None, std::slice::from_ref(signer));
-        let answer = self.exchange_small(host, build, JSON, MAX_BODY).await?;
+        let answer = self.exchange_small(host, Errand::Other, build, JSON, MAX_BODY).await?;
         PendingList::parse(&answer).map_err(|error| malformed(&error))
     }
 
@@ -104,19 +106,20 @@ impl Client {
     /// [`NoAnswer`]: post it again later.
     pub async fn post_mail(&self, host: &Domain, list: &MailList, signer: &Signer) -> Result<MailAnswer, NoAnswer> {
         let body = list.encode().map_err(|error| malformed(&error))?;
-        let answer = self.post(host, MAIL_PATH, body, std::slice::from_ref(signer)).await?;
+        let signers = std::slice::from_ref(signer);
+        let answer = self.post(host, Errand::Other, MAIL_PATH, body, signers).await?;
         let answer = MailAnswer::parse(&answer).map_err(|error| malformed(&error))?;
         if answer.answers(list) { Ok(answer) } else { Err(none(NOT_ASKED)) }
     }
 
     /// The octets of a domain document, from the host that publishes it.
     pub(crate) async fn document(&self, host: &Domain) -> Result<Bytes, NoAnswer> {
-        self.exchange_small(host, || get(DOCUMENT_PATH), JSON, MAX_DOCUMENT).await
+        self.exchange_small(host, Errand::Other, || get(DOCUMENT_PATH), JSON, MAX_DOCUMENT).await
     }
 
     /// The octets of an MTA-STS policy (RFC 8461 §3.3), from the host that publishes it.
     pub(crate) async fn policy(&self, host: &Domain) -> Result<Bytes, NoAnswer> {
-        self.exchange_small(host, || get(mta_sts::PATH), "text/plain", mta_sts::MAX_POLICY).await
+        self.exchange_small(host, Errand::Other, || get(mta_sts::PATH), "text/plain", mta_sts::MAX_POLICY).await
     }
 
     /// Hands a report about mail to whoever asked for it (RFC 8460 §5.4): any 2xx takes it. Path and media type are the
@@ -131,7 +134,7 @@ impl Client {
             request.body(Full::new(report.clone())).map_err(unwritable)
         };
         let shared = self.shared();
-        let answered = timeout(shared.config.exchange_time, shared.exchange(host, build)).await;
+        let answered = timeout(shared.config.exchange_time, shared.exchange(host, Errand::Other, build)).await;
         let answered = answered.unwrap_or_else(|_| Err("no answer in time".to_owned().into()));
         let head = answered.map_err(unreached)?.response;
         if head.status().is_success() {
@@ -140,9 +143,31 @@ impl Client {
         Err(refused(host, head.status(), head.headers()))
     }
 
+    /// Posts to the repository of a domain, unless that pair is left alone.
+    async fn post_to(
+        &self,
+        Repository { d, host }: Repository<'_>,
+        path: &'static str,
+        body: Vec<u8>,
+        signers: &[Signer],
+    ) -> Result<Bytes, NoAnswer> {
+        let shared = self.shared();
+        if let Some(left) = shared.suspensions.left(d, host, Instant::now()) {
+            return Err(NoAnswer { retry_after: Some(left), ..none(left_alone(d, host)) });
+        }
+        let answer = self.post(host, Errand::Post, path, body, signers).await;
+        match &answer {
+            Ok(_) => shared.suspensions.worked(d, host, None),
+            Err(no_answer) if no_answer.is_turned_away() => shared.turned_away(d, host, None),
+            Err(_) => {}
+        }
+        answer
+    }
+
     async fn post(
         &self,
         host: &Domain,
+        errand: Errand,
         path: &'static str,
         body: Vec<u8>,
         signers: &[Signer],
@@ -153,12 +178,13 @@ impl Client {
             let request = request.header(CONTENT_TYPE, JSON).body(Full::new(body.clone()));
             signed(request.map_err(unwritable)?, host, Some(&body), signers)
         };
-        self.exchange_small(host, build, JSON, MAX_BODY).await
+        self.exchange_small(host, errand, build, JSON, MAX_BODY).await
     }
 
     async fn exchange_small(
         &self,
         host: &Domain,
+        errand: Errand,
         build: impl Fn() -> Result<Request<Full<Bytes>>, String>,
         media: &str,
         limit: usize,
@@ -166,7 +192,7 @@ impl Client {
         let shared = self.shared();
         let whole = async {
             loop {
-                let answered = shared.exchange(host, &build).await.map_err(unreached)?;
+                let answered = shared.exchange(host, errand, &build).await.map_err(unreached)?;
                 // An answer that hangs after the link was renewed is asked for again.
                 if let Some(read) = shared.link.hold(shared.read_small(host, answered, media, limit)).await {
                     return read;
@@ -185,7 +211,7 @@ impl Shared {
         media: &str,
         limit: usize,
     ) -> Result<Bytes, NoAnswer> {
-        let Answered { connection, response } = answered;
+        let Answered { connection, response, .. } = answered;
         let (head, body) = response.into_parts();
         if head.status != StatusCode::OK {
             return Err(refused(host, head.status, &head.headers));
@@ -229,9 +255,9 @@ pub(super) fn refused(host: &Domain, status: StatusCode, headers: &HeaderMap) ->
 }
 
 pub(super) fn unreached(broken: Broken) -> NoAnswer {
-    NoAnswer { bad_certificate: broken.is_certificate, ..none(broken.text) }
+    NoAnswer { bad_tls: broken.is_tls, bad_certificate: broken.is_certificate, ..none(broken.text) }
 }
 
 pub(super) fn none(text: impl Into<String>) -> NoAnswer {
-    NoAnswer { text: text.into(), status: None, retry_after: None, bad_certificate: false }
+    NoAnswer { text: text.into(), status: None, retry_after: None, bad_tls: false, bad_certificate: false }
 }

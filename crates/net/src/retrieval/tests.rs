@@ -14,12 +14,14 @@ use mail::tlsa::Tlsa;
 use mail::{Domain, EnhancedStatus, Grant, InstanceId, ReferenceId, Timestamp, Xuid};
 use reference::Uri;
 use reference::body::{JsonBody, MAX_BODY, Revision1, Text};
-use reference::claims::{ClaimEntry, ClaimsRequest, ReceiptEntry, ReceiptsRequest, WireOutcome, Word};
+use reference::claims::{
+    ClaimEntry, ClaimsAnswer, ClaimsRequest, ReceiptEntry, ReceiptsAnswer, ReceiptsRequest, WireOutcome, Word,
+};
 use reference::keys::MAX_DOCUMENT;
 use rustls::pki_types::CertificateDer;
 use tokio::net::TcpListener;
 
-use super::{Client, Config, Fetch, Outcome, Sink, SinkError};
+use super::{Client, Config, Fetch, NoAnswer, Outcome, Repository, Sink, SinkError};
 use crate::dns::TlsaSet;
 use crate::lookup::{Lookup, LookupError, Txt};
 use crate::testing::{Authority, LOCALHOST, Play, Script, Scripted, Table, domain, header};
@@ -687,6 +689,78 @@ async fn one_domain_has_no_more_than_its_places() {
 }
 
 #[tokio::test]
+async fn one_network_has_no_more_than_its_places_whatever_the_domains() {
+    let stall = |c: &mut Config| (c.concurrent_per_network, c.bound_special_networks) = (1, true);
+    let world = World::with(&object(10), Box::new(|_, _| vec![Play::Stall]), stall).await;
+    let other = domain("b.example");
+    let second = async {
+        while world.server.requests().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let budget = Duration::from_millis(100);
+        let fetch = Fetch { uri: &world.uri, domain: &other, size: 10, budget, signer: None };
+        world.client.fetch(fetch, &mut Memory::default()).await
+    };
+    tokio::select! {
+        _ = world.fetch() => panic!("the first has no answer"),
+        outcome = second => assert_temporary(&outcome, "takes too long"),
+    }
+    assert_eq!(world.server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_network_where_names_of_many_domains_lead_to_somebody_else_is_left_alone() {
+    let bound = |c: &mut Config| c.bound_special_networks = true;
+    let world = World::with(&object(10), Box::new(|_, _| Play::response(&whole(10), &object(10))), bound).await;
+    let mut outcomes = Vec::new();
+    for number in 0..12 {
+        // Their certificate is nobody's there: it is not their host.
+        let (d, host) = (domain(&format!("bot{number}.example")), domain(&format!("tbr.bot{number}.example")));
+        let uri = Uri { host, ..world.uri.clone() };
+        let fetch = Fetch { uri: &uri, domain: &d, size: 10, budget: Duration::from_secs(10), signer: None };
+        outcomes.push(world.client.fetch(fetch, &mut Memory::default()).await);
+    }
+    let left_alone =
+        |outcome: &Outcome| matches!(outcome, Outcome::Temporary { text, .. } if text.contains("left alone"));
+    let asked = outcomes.iter().filter(|outcome| !left_alone(outcome)).count();
+    assert_eq!(asked, 8, "{outcomes:?}");
+    assert!(outcomes[8..].iter().all(left_alone), "{outcomes:?}");
+    let (outcome, _) = world.fetch().await;
+    assert!(left_alone(&outcome), "nobody knows yet that this one works: {outcome:?}");
+}
+
+#[tokio::test]
+async fn a_host_that_has_worked_is_not_left_alone_for_its_neighbours() {
+    let bound = |c: &mut Config| (c.bound_special_networks, c.idle_connections) = (true, 0);
+    let world = World::with(&object(10), Box::new(|_, _| Play::response(&whole(10), &object(10))), bound).await;
+    world.expect_done(10).await;
+    for number in 0..12 {
+        let (d, host) = (domain(&format!("bot{number}.example")), domain(&format!("tbr.bot{number}.example")));
+        let uri = Uri { host, ..world.uri.clone() };
+        let fetch = Fetch { uri: &uri, domain: &d, size: 10, budget: Duration::from_secs(10), signer: None };
+        assert_ne!(world.client.fetch(fetch, &mut Memory::default()).await, Outcome::Done { octets: 10 });
+    }
+    world.expect_done(10).await;
+}
+
+#[tokio::test]
+async fn posts_leave_alone_what_turns_them_away_again_and_again() {
+    let script =
+        |_: usize, _: &str| vec![Play::Write(crate::testing::response("403 Forbidden\nContent-Length: 0", b""))];
+    let world = World::new(b"x", Box::new(script)).await;
+    for number in 0..12 {
+        let posted = if number % 2 == 0 { world.post_claims().await.err() } else { world.post_receipts().await.err() };
+        let none = posted.unwrap();
+        assert_eq!(none.status.is_some(), number < 8, "{number}: {none}");
+        assert_eq!(none.retry_after.is_some(), number >= 8, "{number}: {none}");
+    }
+    assert_eq!(world.server.requests().len(), 8);
+    let (outcome, _) = world.fetch().await;
+    assert_temporary(&outcome, "left alone");
+    assert_eq!(world.server.requests().len(), 8, "retrievals leave the pair alone, too");
+}
+
+#[tokio::test]
 async fn a_sink_that_fails_is_our_own_fault() {
     struct Full;
     impl Sink for Full {
@@ -740,8 +814,14 @@ fn json(body: &str) -> Vec<Play> {
     Play::response(&format!("200 OK\nContent-Type: application/json\nContent-Length: {}", body.len()), body.as_bytes())
 }
 
-fn host() -> Domain {
-    domain(HOST)
+impl World {
+    async fn post_claims(&self) -> Result<ClaimsAnswer, NoAnswer> {
+        self.client.post_claims(Repository { d: &domain("a.example"), host: &domain(HOST) }, &claims(), &[]).await
+    }
+
+    async fn post_receipts(&self) -> Result<ReceiptsAnswer, NoAnswer> {
+        self.client.post_receipts(Repository { d: &domain("a.example"), host: &domain(HOST) }, &receipts(), &[]).await
+    }
 }
 
 #[tokio::test]
@@ -753,9 +833,9 @@ async fn claims_and_receipts_get_their_answers() {
         _ => json(&format!(r#"{{"v":1,"receipts":[{{"i":"{ID}","recorded":[0]}}]}}"#)),
     };
     let world = World::new(b"x", Box::new(script)).await;
-    let answer = world.client.post_claims(&host(), &claims(), &[]).await.unwrap();
+    let answer = world.post_claims().await.unwrap();
     assert_eq!(answer.claims[0].answers[0].is, Word::Granted);
-    let answer = world.client.post_receipts(&host(), &receipts(), &[]).await.unwrap();
+    let answer = world.post_receipts().await.unwrap();
     assert_eq!(answer.receipts[0].recorded, [0]);
     assert_eq!(world.server.connections(), 1);
     let sent = world.server.requests().remove(0);
@@ -806,7 +886,7 @@ async fn whatever_is_not_a_well_formed_answer_is_none() {
     for (what, octets) in cases.into_iter().chain(bodies.iter().map(as_response)) {
         let shown = String::from_utf8_lossy(&octets[..octets.len().min(300)]).into_owned();
         let world = World::new(b"x", Box::new(move |_, _| vec![Play::Write(octets.clone())])).await;
-        let none = world.client.post_claims(&host(), &claims(), &[]).await.expect_err(&shown);
+        let none = world.post_claims().await.expect_err(&shown);
         assert_eq!(none.status.is_some(), what == "status", "{shown}");
     }
 }
@@ -818,12 +898,12 @@ async fn a_post_that_hangs_or_never_ends_is_given_up() {
         vec![Play::Write(crate::testing::response(head, b"")), Play::Forever(b"4\r\n    \r\n".repeat(1000))]
     };
     let world = World::new(b"x", Box::new(endless)).await;
-    let none = world.client.post_claims(&host(), &claims(), &[]).await.unwrap_err();
+    let none = world.post_claims().await.unwrap_err();
     assert!(none.text.contains("limit"), "{none}");
 
     let short = |c: &mut Config| c.exchange_time = Duration::from_millis(100);
     let world = World::with(b"x", Box::new(|_, _| vec![Play::Stall]), short).await;
-    let none = world.client.post_receipts(&host(), &receipts(), &[]).await.unwrap_err();
+    let none = world.post_receipts().await.unwrap_err();
     assert!(none.text.contains("in time"), "{none}");
 }
 
@@ -831,8 +911,8 @@ async fn a_post_that_hangs_or_never_ends_is_given_up() {
 async fn a_document_longer_than_its_limit_is_none() {
     let of = |octets: usize| json(&" ".repeat(octets));
     let world = World::new(b"x", Box::new(move |n, _| of(MAX_DOCUMENT + n))).await;
-    assert_eq!(world.client.document(&host()).await.unwrap().len(), MAX_DOCUMENT);
-    assert!(world.client.document(&host()).await.is_err());
+    assert_eq!(world.client.document(&domain(HOST)).await.unwrap().len(), MAX_DOCUMENT);
+    assert!(world.client.document(&domain(HOST)).await.is_err());
 }
 
 /// A record of the scripted repository's kind: `usage 1 1` of this certificate's key.

@@ -21,6 +21,7 @@ use reference::upload::{PART_MEDIA, UPLOAD_OFFSET, upload_path};
 use tokio::time::timeout;
 use tracing::debug;
 
+use super::connect::Errand;
 use super::exchange::{Body, address, unwritable};
 use super::post::{none, refused, unreached};
 use super::signed::signed;
@@ -60,7 +61,9 @@ impl Client {
         source: &impl Source,
     ) -> Result<HandedOver, NoAnswer> {
         let shared = self.shared();
-        let Ok(_place) = shared.uploads.take(host).await else { return Err(none("nothing is uploaded any more")) };
+        let stopped = |_| none("nothing is uploaded any more");
+        let _turn = shared.uploads.turn(host).await.map_err(stopped)?;
+        let _place = shared.uploads.take(None).await.map_err(stopped)?;
         let config = &shared.config;
         let patience = Patience { breaks: config.resumptions, pause: config.resumption_wait };
         let (handover, list) = (Handover::new(entry.l, patience), MailList { v: Revision1, mail: vec![entry.clone()] });
@@ -171,7 +174,7 @@ impl From<String> for Unsent {
 impl Shared {
     /// Sends a part of so many octets; the answer, without its body.
     async fn send_part(&self, host: &Domain, request: Request<Body>, length: u64) -> Result<Response<()>, Unsent> {
-        let mut connection = match self.pool.take(host).await {
+        let mut connection = match self.pool.take(host, Errand::Other).await {
             Ok(taken) => taken.connection,
             Err(error) => {
                 let no_answer = unreached(error.into());

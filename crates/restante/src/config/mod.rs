@@ -580,6 +580,8 @@ pub struct Transfer {
     pub max_retrievals: usize,
     /// Most retrievals at once from one signing domain.
     pub max_retrievals_per_domain: usize,
+    /// Most retrievals at once from one network of repositories.
+    pub max_retrievals_per_network: usize,
     /// Accept offers, retrieve nothing: for maintenance and measuring.
     pub pause_retrieval: bool,
 }
@@ -826,6 +828,10 @@ impl Config {
             (
                 "transfer.max_retrievals_per_domain",
                 transfer.max_retrievals_per_domain != other.max_retrievals_per_domain,
+            ),
+            (
+                "transfer.max_retrievals_per_network",
+                transfer.max_retrievals_per_network != other.max_retrievals_per_network,
             ),
             ("transfer.pause_retrieval", transfer.pause_retrieval != other.pause_retrieval),
             ("queue.max_per_destination", self.queue.max_per_destination != next.queue.max_per_destination),

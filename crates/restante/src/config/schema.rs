@@ -837,6 +837,12 @@ const TRANSFER: &[Field] = &[
         "Most retrievals at once from all signing domains below one registrable domain.",
     ),
     fixed(
+        "max_retrievals_per_network",
+        "number",
+        Default("32"),
+        "Most retrievals at once from all repositories in one network of the Internet (IPv4 /24, IPv6 /48).",
+    ),
+    fixed(
         "pause_retrieval",
         "true or false",
         Default("false"),

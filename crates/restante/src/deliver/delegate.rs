@@ -2,7 +2,7 @@
 //!
 //! When to go and what to conclude is the queue's; whatever goes wrong here means custody instead.
 
-use net::retrieval::Client;
+use net::retrieval::{Client, Repository};
 use queue::port::{Delegating, JobEvent};
 use reference::Block;
 use reference::body::Revision1;
@@ -13,10 +13,10 @@ use crate::request_keys::RequestKeys;
 
 /// Posts a delegation, signed by the relay's domain.
 pub(super) async fn post(client: &Client, keys: &RequestKeys, post: Delegating) -> JobEvent {
-    let (host, signer) = (post.host.clone(), keys.of(&post.to));
+    let (d, host, signer) = (post.d.clone(), post.host.clone(), keys.of(&post.to));
     let Some(request) = request(post) else { return failed("the stored hop is not valid") };
     let Some(signer) = signer else { return failed("the domain's key is not here any more") };
-    match client.post_delegation(&host, &request, &[signer]).await {
+    match client.post_delegation(Repository { d: &d, host: &host }, &request, &[signer]).await {
         Ok(word) => as_answer(word).map_or_else(|| failed("no word that counts"), JobEvent::Delegated),
         Err(no_answer) => failed(&no_answer.text),
     }

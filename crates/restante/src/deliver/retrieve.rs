@@ -10,7 +10,7 @@ use bytes::Bytes;
 use mail::ledger::{ContentFacts, ObjectRef, Owner, Representation};
 use mail::object::Checked;
 use mail::{Domain, ReferenceId, Xuid};
-use net::retrieval::{Client, Fetch, NoAnswer, Outcome, Sink, SinkError};
+use net::retrieval::{Client, Fetch, NoAnswer, Outcome, Repository, Sink, SinkError};
 use queue::port::{self, ClaimAnswer, JobEvent, Post, Retrieval, RetrieveFailure};
 use reference::Uri;
 use reference::body::{Revision1, Text};
@@ -147,10 +147,11 @@ fn failed(failure: RetrieveFailure, text: impl Into<String>) -> JobEvent {
 
 /// Posts claims. What the origin leaves out has no answer.
 pub(super) async fn post_claims(client: &Client, keys: &RequestKeys, post: Post<port::ClaimEntry>) -> JobEvent {
-    let (host, instance) = (&post.host, post.instance);
+    let (repository, instance) = (Repository { d: &post.d, host: &post.host }, post.instance);
     let send = |entries: Vec<port::ClaimEntry>, signers: Vec<Signer>| async move {
         let claims = entries.into_iter().map(claim_entry).collect();
-        let answer = client.post_claims(host, &ClaimsRequest { v: Revision1, instance, claims }, &signers).await?;
+        let answer =
+            client.post_claims(repository, &ClaimsRequest { v: Revision1, instance, claims }, &signers).await?;
         let words = |claim: AnsweredClaim| {
             let words = claim.answers.into_iter().filter_map(|a| Some((a.n, as_answer(a.is)?)));
             (claim.i, words.collect::<Vec<_>>())
@@ -163,11 +164,11 @@ pub(super) async fn post_claims(client: &Client, keys: &RequestKeys, post: Post<
 
 /// Posts receipts, likewise.
 pub(super) async fn post_receipts(client: &Client, keys: &RequestKeys, post: Post<port::ReceiptEntry>) -> JobEvent {
-    let (host, instance) = (&post.host, post.instance);
+    let (repository, instance) = (Repository { d: &post.d, host: &post.host }, post.instance);
     let send = |entries: Vec<port::ReceiptEntry>, signers: Vec<Signer>| async move {
         let receipts = entries.into_iter().map(receipt_entry).collect();
         let answer =
-            client.post_receipts(host, &ReceiptsRequest { v: Revision1, instance, receipts }, &signers).await?;
+            client.post_receipts(repository, &ReceiptsRequest { v: Revision1, instance, receipts }, &signers).await?;
         Ok(answer.receipts.into_iter().map(|receipt| (receipt.i, receipt.recorded)).collect())
     };
     let answers = in_batches(post.entries, keys, |entry| (entry.id, &entry.to), send).await;

@@ -76,6 +76,7 @@ pub(super) fn transfer(table: Cursor<'_>) -> Option<Transfer> {
     let bogus_patience = time(&table, "bogus_patience", MINUTE..=7 * DAY);
     let max_retrievals = at_least(&table, "max_retrievals", 1);
     let max_retrievals_per_domain = at_least(&table, "max_retrievals_per_domain", 1);
+    let max_retrievals_per_network = at_least(&table, "max_retrievals_per_network", 1);
     let pause_retrieval = table.get("pause_retrieval");
     let delegation = table.choice("delegation", &DELEGATION);
     let convert_8bit = table.get("convert_8bit");
@@ -97,6 +98,7 @@ pub(super) fn transfer(table: Cursor<'_>) -> Option<Transfer> {
         bogus_patience: bogus_patience?,
         max_retrievals: max_retrievals?,
         max_retrievals_per_domain: max_retrievals_per_domain?,
+        max_retrievals_per_network: max_retrievals_per_network?,
         pause_retrieval: pause_retrieval?,
     })
 }
