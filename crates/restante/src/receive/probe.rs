@@ -1,7 +1,7 @@
 //! Asking an LMTP server or a next hop at RCPT whether it knows a recipient, and remembering the answer.
 //!
 //! The probe is a transaction with the null sender that RSET ends after RCPT; the connection is kept for the next one
-//! or for delivery.
+//! or for delivery. Sessions that ask for the same recipient at once share one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -53,18 +53,17 @@ impl Prober {
     /// Are all of these known to their servers? The error is what to tell the client.
     pub(crate) async fn ask(&self, targets: &[Target]) -> Result<(), Reply> {
         for target in targets {
-            if let Some(reply) = self.answers.get(target).await {
-                return reply.map_or(Ok(()), |reply| Err(Reply::clone(&reply)));
+            // Whoever asks first probes; if its session ends meanwhile, another that waits does.
+            let answer = self.answers.try_get_with_by_ref(target, self.probe(target)).await;
+            if let Some(refused) = answer.map_err(|later| Reply::clone(&later))? {
+                return Err(Reply::clone(&refused));
             }
-            let answer = self.probe(target).await?;
-            self.answers.insert(target.clone(), answer.clone().err().map(Arc::new)).await;
-            answer?;
         }
         Ok(())
     }
 
-    /// The outer error is a temporary one, which is not remembered.
-    async fn probe(&self, target: &Target) -> Result<Result<(), Reply>, Reply> {
+    /// The error is a temporary one, which is not remembered.
+    async fn probe(&self, target: &Target) -> Result<Answer, Reply> {
         let later = |text: String| refusal(451, EnhancedStatus::temporary(4, 1), text);
         let destination = self.hosts.destination(&target.route).map_err(later)?;
         let session = self.client.get().connect(&destination).await;
@@ -77,13 +76,13 @@ impl Prober {
     }
 }
 
-/// The outer error says why nothing is known.
-fn judge(fates: Vec<Fate>) -> Result<Result<(), Reply>, String> {
+/// The error says why nothing is known.
+fn judge(fates: Vec<Fate>) -> Result<Answer, String> {
     match fates.into_iter().next() {
-        Some(Fate::Accepted(_)) => Ok(Ok(())),
+        Some(Fate::Accepted(_)) => Ok(None),
         Some(Fate::Permanent(refused)) => {
             let status = refused.reply.status().unwrap_or(EnhancedStatus::permanent(1, 1));
-            Ok(Err(refusal(550, status, "there is no such recipient here")))
+            Ok(Some(Arc::new(refusal(550, status, "there is no such recipient here"))))
         }
         Some(Fate::Temporary(refused)) => Err(refused.reply.to_string()),
         _ => Err("the recipient cannot be checked now".to_owned()),
