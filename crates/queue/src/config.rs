@@ -307,6 +307,18 @@ mod tests {
     }
 
     #[test]
+    fn clocks_run_as_long_as_the_specification_says() {
+        // TBR §10.5; how long is waited for a fetch keeps needless notices away.
+        let timers = Timers::default();
+        assert_eq!((timers.refused_fall_back, timers.unclaimed_fall_back), (HOUR, 2 * HOUR));
+        assert_eq!((timers.reference_lifetime, timers.expiry_grace), (5 * DAY, HOUR / 4));
+        assert_eq!((timers.claim_patience, timers.overdue, timers.unheard), (HOUR, DAY, DAY));
+        assert_eq!((timers.answer_memory, timers.long_memory), (2 * DAY, 37 * DAY));
+        assert_eq!(timers.replay_memory, Duration::from_secs(300));
+        assert_eq!(Retry::default(), Retry { first: Duration::from_secs(120), most: 4 * HOUR, jitter_percent: 20 });
+    }
+
+    #[test]
     fn a_subdomain_is_signed_for_only_where_the_record_says_so() {
         let mut config = QueueConfig::new(Domain::parse("mx.a.example").unwrap(), Arc::new(|_| Vec::new()));
         let signer = |domain: &str, subdomains| Signer {

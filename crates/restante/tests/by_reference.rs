@@ -67,6 +67,9 @@ fn a_message_arrives_unchanged_and_both_sides_can_tell_how() {
     assert!(text.contains("offered") && text.contains("delivered"), "{text}");
     let (log, other) = (origin.log(), receiver.log());
     assert!(!log.contains("RCPT=") && !other.contains("RCPT="), "a grant in a log:\n{log}\n{other}");
+    let copies = receiver.maildir("bob@b.example").messages();
+    let mailbox = String::from_utf8_lossy(&copies[0]);
+    assert!(copies.len() == 1 && !mailbox.contains("RCPT="), "nobody is sent the URI, with its grant:\n{mailbox}");
 
     // Keys from DNS and the origin's web server, as a stranger would get them.
     let file = files(&receiver, "bob@b.example").remove(0);
