@@ -78,8 +78,8 @@ pub struct Checker {
     line_start: Vec<u8>,
 }
 
-const RECEIVED: &[u8] = b"received:";
-const TLS_REQUIRED: &[u8] = b"tls-required:";
+const RECEIVED: &[u8] = b"received";
+const TLS_REQUIRED: &[u8] = b"tls-required";
 /// Enough of a header line for what is read of it.
 const LINE_START: usize = 32;
 
@@ -158,8 +158,8 @@ impl Checker {
         }
         if !self.in_body {
             self.in_body = self.line_length == 0;
-            self.received_fields += u32::from(self.line_start.starts_with(RECEIVED));
-            if let Some(value) = self.line_start.strip_prefix(TLS_REQUIRED) {
+            self.received_fields += u32::from(value_of(&self.line_start, RECEIVED).is_some());
+            if let Some(value) = value_of(&self.line_start, TLS_REQUIRED) {
                 self.tls_fields += 1;
                 // Blanks around it may be many; who writes so many is not understood.
                 self.tls_optional = value.trim_ascii() == b"no" && self.line_length <= LINE_START as u64;
@@ -180,6 +180,12 @@ impl Checker {
     fn note(&mut self, fault: ObjectFault) {
         self.fault.get_or_insert(fault);
     }
+}
+
+/// What stands behind the colon of a line that begins with this field name. Blanks before the colon are obsolete, and still mean
+/// the field (RFC 5322 §4.5.8): a loop of servers that write so is a loop.
+fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    line.strip_prefix(name)?.trim_ascii_start().strip_prefix(b":")
 }
 
 /// RFC 5322 §3.6.8 `ftext`.
@@ -259,6 +265,8 @@ mod tests {
     fn received_fields_of_the_header_are_counted() {
         let content = b"Received: a\r\n b\r\nRECEIVED: c\r\nReceived-SPF: d\r\n\r\nReceived: no\r\n";
         assert_eq!(check(content).received_fields, 2);
+        let obsolete = b"Received : a\r\nRECEIVED\t : b\r\nReceived by : c\r\n Received : d\r\n\r\n";
+        assert_eq!(check(obsolete).received_fields, 2, "RFC 5322 4.5.8");
     }
 
     #[test]
@@ -308,14 +316,18 @@ mod tests {
             assert_eq!(checker.finish().tls_optional, whole, "{text}");
             whole
         };
-        for yes in
-            ["A: b\r\nTLS-Required: No\r\n\r\n", "tls-required:no\r\nA: b\r\n\r\nx\r\n", "TLS-REQUIRED:  NO \r\n\r\n"]
-        {
+        for yes in [
+            "A: b\r\nTLS-Required: No\r\n\r\n",
+            "tls-required:no\r\nA: b\r\n\r\nx\r\n",
+            "TLS-REQUIRED:  NO \r\n\r\n",
+            "TLS-Required : No\r\n\r\n",
+        ] {
             assert!(optional(yes), "{yes}");
         }
         for no in [
             "A: b\r\n\r\nTLS-Required: No\r\n",
             "TLS-Required: Yes\r\n\r\n",
+            "TLS-Required: No\r\nTLS-Required : Yes\r\n\r\n",
             "TLS-Required: Nope\r\n\r\n",
             "TLS-Required:\r\n\r\n",
             "TLS-Required: No                    x\r\n\r\n",

@@ -314,6 +314,13 @@ mod tests {
     }
 
     #[test]
+    fn nothing_hides_below_what_is_no_reference() {
+        let content = "TBR-Reference : v=1\r\nAuthentication-Results : mx.b.example; tbr=pass\r\n\r\n";
+        let expected = content.replace("Authentication", "X-Untrusted-Authentication");
+        assert_eq!(scrub(content, 3), (expected, 1));
+    }
+
+    #[test]
     fn a_beginning_without_end_is_not_trusted() {
         let content = format!("Authentication-Results: ({}) mx.b.example; spf=pass\r\n\r\n", "x".repeat(10_000));
         assert_eq!(scrub(&content, 100), (format!("X-Untrusted-{content}"), 1));
@@ -349,8 +356,10 @@ mod tests {
             "Received: x\r\n \r\n",
             "Received: a\nb\r\n",
             "tbr-reference: v=1\r\n",
+            "TBR-Reference : v=1\r\n",
             "TBR-Hop: v=1\r\n",
             "Return-Path: <>\r\n",
+            "Return-Path\t: <>\r\n",
         ] {
             assert_eq!(trace_above(bad, &ours), None, "{bad:?}");
         }

@@ -1,5 +1,5 @@
 //! What a submission program does to a message's header (RFC 6409 §8): recipients out of To, Cc and Bcc, Bcc removed,
-//! missing Date, Message-ID and From added. Pure; everything else in the message stays as it is.
+//! missing Date, Message-ID and From added, obsolete blanks before colons taken out. Pure; everything else in the message stays as it is.
 
 use mail::{Address, Timestamp, base64url};
 use mail_parser::{HeaderName, HeaderValue, MessageParser};
@@ -66,7 +66,10 @@ pub(crate) fn compose(head: &[u8], read_recipients: bool, additions: &Additions)
     }
     for field in &fields {
         if !(read_recipients && field.name.eq_ignore_ascii_case("Bcc")) {
-            header.extend_from_slice(field.octets);
+            header.extend_from_slice(field.name.as_bytes());
+            // Blanks before the colon must be understood, and must not be sent (RFC 5322 §4.5.8): what signs and what
+            // verifies would not take the field for the same.
+            header.extend_from_slice(field.octets[field.name.len()..].trim_ascii_start());
         }
     }
     let taken = head.len() - rest.len();
@@ -210,6 +213,15 @@ mod tests {
         assert_eq!(composed.recipients, ["bob@b.example", "c@c.example", "root", "secret@d.example", "more@d.example"]);
         assert!(!header.contains("d.example") && header.contains("Subject: x"), "{header}");
         assert!(!header.contains("nobody"), "{header}");
+    }
+
+    #[test]
+    fn obsolete_blanks_before_a_colon_are_understood_and_not_sent() {
+        let head = "Subject : x\r\nTo \t:bob@b.example\r\nBcc : secret@d.example\r\nDate : D :\r\n : folded\r\n\r\nbody : x\r\n";
+        let (header, rest, composed) = composed(head, true);
+        let kept = "Subject: x\r\nTo:bob@b.example\r\nDate: D :\r\n : folded\r\n";
+        assert_eq!(header, format!("From: f@a.example\r\nMessage-ID: <m>\r\n{kept}"));
+        assert_eq!((rest.as_str(), composed.recipients.len()), ("\r\nbody : x\r\n", 2));
     }
 
     #[test]

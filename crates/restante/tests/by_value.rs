@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use testbed::maildir::Maildir;
-use testbed::peers::{MailServer, PATIENCE, Restante, RestanteConfig, Site};
+use testbed::peers::restante::object;
+use testbed::peers::{MailServer, PATIENCE, Restante, RestanteConfig, Site, clients};
 use testbed::samples::{awkward, body, crlf, large, lf};
 use testbed::{Sandbox, wait};
 
@@ -125,4 +126,28 @@ fn opensmtpd() {
     ours.send("alice@a.example", &["bob@o.example"], &message).unwrap();
     assert_went(&peer.maildir("bob"), &message, PATIENCE);
     assert_report(&ours, "nobody@o.example", "524 5.2.4", PATIENCE);
+}
+
+/// RFC 5322 §4.5.8: to be understood, though nobody may send it. What has such a name is nothing of ours.
+#[test]
+fn obsolete_blanks_before_colons_are_taken_and_make_no_field_of_ours() {
+    let sandbox = Sandbox::new().unwrap();
+    let client = sandbox.host("mx.old.example", &[]).unwrap();
+    let ours = restante(&sandbox);
+    let message = "Subject : obsolete\r\nTBR-Reference : v=1; d=a.example\r\nReturn-Path : <x@a.example>\r\n\
+                   Received : by nowhere\r\nFrom\t: alice@old.example\r\n\r\nhello\r\n";
+    clients::curl_submit(&client, "smtp://mx.a.example", "alice@old.example", "bob@a.example", message.as_bytes(), &[])
+        .unwrap();
+    let copy = ours.maildir("bob@a.example").wait_for(1, wait::LONG).unwrap().remove(0);
+    assert!(copy.ends_with(message.as_bytes()), "{}", String::from_utf8_lossy(&copy));
+    assert_eq!(object(&copy), None);
+    let file = sandbox.folder().join("copy.eml");
+    std::fs::write(&file, &copy).unwrap();
+    let judged = String::from_utf8(ours.cli(&["verify", file.to_str().unwrap()], b"").unwrap().stdout).unwrap();
+    assert!(judged.contains("the message has no TBR-Reference field"), "{judged}");
+    // What is submitted here is sent as it should be.
+    let id = ours.send("alice@a.example", &["alice@a.example"], b"Subject : x\n\nsubmitted\n").unwrap();
+    ours.wait_for_state(&id, "delivered", wait::LONG).unwrap();
+    let copy = ours.maildir("alice@a.example").wait_for(1, wait::LONG).unwrap().remove(0);
+    assert!(String::from_utf8_lossy(&copy).contains("\r\nSubject: x\r\n"), "{}", String::from_utf8_lossy(&copy));
 }

@@ -15,6 +15,7 @@ use policy::evidence::Verdict;
 use reference::Selector;
 
 use super::content::Content;
+use super::signatures;
 use super::signer::SigningFault;
 
 /// Most sets in a chain (RFC 8617 §4.2.1).
@@ -58,7 +59,7 @@ impl Sealer {
         chain: Verdict,
         now: Timestamp,
     ) -> Result<String, SigningFault> {
-        let Some(message) = AuthenticatedMessage::parse(&content.head) else { return Ok(String::new()) };
+        let Some(message) = signatures::parse(&content.head) else { return Ok(String::new()) };
         let (Some(state), Some(body)) = (state(&message, chain), body_hash(content)) else { return Ok(String::new()) };
         let number = newest(&message) + 1;
         let Some(results) = results.strip_prefix("Authentication-Results:").filter(|_| number <= MAX_SETS) else {

@@ -44,7 +44,7 @@ const MAX_LABELS: usize = 7;
 
 /// Judges content.
 pub(super) async fn judge(authenticator: &Authenticator, content: &Content, spf: Option<&Spf>) -> ContentEvidence {
-    let Some(mut message) = AuthenticatedMessage::parse(&content.head) else { return ContentEvidence::default() };
+    let Some(mut message) = parse(&content.head) else { return ContentEvidence::default() };
     prepare(&mut message, content);
     let mut texts = Texts { authenticator, known: Mutex::default(), until: tokio::time::Instant::now() };
     texts.until += authenticator.settings.patience;
@@ -64,6 +64,14 @@ pub(super) async fn judge(authenticator: &Authenticator, content: &Content, spf:
         _ => None,
     };
     ContentEvidence { from, dkim, arc, dmarc }
+}
+
+/// Reads a header. A field with blanks before its colon (RFC 5322 §4.5.8) is one of its name: readers show it, and a signature that
+/// covers all fields of the name would otherwise not miss one that was added so.
+pub(super) fn parse(head: &[u8]) -> Option<AuthenticatedMessage<'_>> {
+    let mut message = AuthenticatedMessage::parse(head)?;
+    message.headers.iter_mut().for_each(|(name, _)| *name = name.trim_ascii_end());
+    Some(message)
 }
 
 /// Fills in what was hashed, and takes out what is not looked at.

@@ -109,6 +109,25 @@ async fn signatures_hold_until_something_is_changed() {
     assert!(world.judge(MESSAGE, None).await.dkim.is_empty());
 }
 
+/// RFC 5322 §4.5.8: blanks before the colon are obsolete, and still mean the field.
+#[tokio::test]
+async fn a_field_that_was_added_with_blanks_before_its_colon_breaks_the_signature() {
+    let keys = keys();
+    let world = World::new(&keys.zone);
+    let key = Ed25519Key::from_pkcs8_maybe_unchecked_der(&keys.ed25519).unwrap();
+    let signer = DkimSigner::from_key(key).domain("a.example").selector("e");
+    let signature = signer.headers(["From", "From", "Subject", "Subject"]).sign(MESSAGE.as_bytes()).unwrap();
+    let signed = format!("{}{MESSAGE}", signature.to_header());
+    let verdict = async |message: String| world.judge(&message, None).await.dkim[0].verdict;
+    assert_eq!(verdict(signed.clone()).await, Verdict::Pass);
+    for added in ["Subject : other", "subject\t:other", "From : ceo@b.example", "From: ceo@b.example"] {
+        assert_eq!(verdict(format!("{added}\r\n{signed}")).await, Verdict::Fail, "{added}");
+    }
+    // What was signed so is covered as well.
+    let obsolete = signed.replace("Subject: a", "Subject : a");
+    assert_eq!(verdict(obsolete).await, Verdict::Pass, "the relaxed form drops them (RFC 6376 3.4.2)");
+}
+
 #[tokio::test]
 async fn so_many_signatures_are_looked_at_and_no_more() {
     let world = World::new("a.example. A 192.0.2.1\n");

@@ -103,6 +103,17 @@ fn the_topmost_reference_counts() {
 }
 
 #[test]
+fn blanks_before_the_colon_make_no_field_of_ours() {
+    // RFC 5322 §4.5.8 has other readers take it for one. Whose name has no blanks is found below it; nothing was signed of it.
+    let forged = reference().encode().replacen("TBR-Reference:", "TBR-Reference :", 1);
+    assert_eq!(split_stored(format!("{forged}{OBJECT}").as_bytes()), Err(StoredError::NoReference));
+    let hop = relayed(HopMode::Value([9; 16])).hops()[0].encode().replacen("TBR-Hop:", "TBR-Hop\t:", 1);
+    let message = format!("{forged}{hop}{}", message());
+    let stored = split_stored(message.as_bytes()).unwrap();
+    assert_eq!((&message[stored.object_at..], stored.chain.hops().len()), (OBJECT, 0));
+}
+
+#[test]
 fn hops_are_found_among_the_trace() {
     let chain = relayed(HopMode::Value([9; 16]));
     let message = format!("{TRACE}{}{OBJECT}", chain.encode());

@@ -91,8 +91,8 @@ fn normalise(mut source: impl Read, target: PathBuf) -> Result<Message> {
     Ok(Message { path: target, checked })
 }
 
-/// Every line of the header is a field or continues one (RFC 5322 §2.2), and one field at least is of those that only
-/// messages have: many text files have lines with colons.
+/// Every line of the header is a field or continues one (RFC 5322 §2.2; blanks before the colon are obsolete, §4.5.8), and one
+/// field at least is of those that only messages have: many text files have lines with colons.
 fn check_header(head: &[u8]) -> Result<()> {
     let lines = head.split_inclusive(|octet| *octet == b'\n').filter(|line| line.ends_with(b"\r\n"));
     let mut known = false;
@@ -100,8 +100,9 @@ fn check_header(head: &[u8]) -> Result<()> {
         if number > 1 && matches!(line[0], b' ' | b'\t') {
             continue;
         }
-        let name = line.split(|octet| *octet == b':').next().unwrap_or_default();
-        if name.len() == line.len() || name.is_empty() || !name.iter().all(|octet| matches!(octet, 33..=126)) {
+        let before_colon = line.split(|octet| *octet == b':').next().unwrap_or_default();
+        let name = before_colon.trim_ascii_end();
+        if before_colon.len() == line.len() || name.is_empty() || !name.iter().all(|octet| matches!(octet, 33..=126)) {
             bail!("line {number} is no header field such as \"Subject: Hello\": this is not a message (RFC 5322)");
         }
         known |= KNOWN_FIELDS.iter().any(|field| name.eq_ignore_ascii_case(field.as_bytes()));
@@ -116,6 +117,12 @@ mod tests {
     fn prepared(content: &[u8]) -> Result<Message> {
         let directory = tempfile::tempdir().unwrap();
         normalise(content, directory.path().join("message"))
+    }
+
+    #[test]
+    fn obsolete_blanks_before_a_colon_are_let_pass() {
+        assert!(prepared(b"Subject : x\n\nhello\n").is_ok());
+        assert!(prepared(b"A subject : x\nFrom: a\n\nhello\n").is_err());
     }
 
     #[test]
