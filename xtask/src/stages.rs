@@ -3,10 +3,12 @@
 //! A stage that fails does not keep the later ones from running; the exit code tells. What ends the output is one line, `N passed, N failed`,
 //! which sums up all tests, and counts every other stage that failed as one failure more.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 
 use crate::summary::Summary;
 use crate::{imports, machine, run, summary};
@@ -16,22 +18,46 @@ struct Stage {
     name: &'static str,
     about: &'static str,
     run: fn() -> Result<Summary>,
+    /// Seconds that it may take on two cores: what takes longer has failed.
+    most: Option<u64>,
+}
+
+impl Stage {
+    const fn new(name: &'static str, about: &'static str, run: fn() -> Result<Summary>) -> Self {
+        Self { name, about, run, most: None }
+    }
+
+    const fn within(self, seconds: u64) -> Self {
+        Self { most: Some(seconds), ..self }
+    }
+
+    /// What is to be said if it took that long.
+    fn overrun(&self, time: Duration) -> Option<String> {
+        let most = Duration::from_secs(self.most?);
+        (time > most).then(|| format!("it may take {} and took {}", seconds(most), seconds(time)))
+    }
 }
 
 /// All stages, in the order in which they run.
-const STAGES: [Stage; 6] = [
-    Stage { name: "setup", about: "what the tests need: programs, the real peers, root", run: setup },
-    Stage { name: "format", about: "cargo fmt --check", run: format },
-    Stage { name: "imports", about: "which crate may use which", run: check_imports },
-    Stage { name: "lints", about: "cargo clippy, warnings are errors", run: lints },
-    Stage { name: "build", about: "all programs and tests, with optimisation", run: build },
-    Stage { name: "test", about: "all tests", run: test },
+const STAGES: [Stage; 8] = [
+    Stage::new("setup", "what the tests need: programs, the real peers, root", setup),
+    Stage::new("format", "cargo fmt --check", format),
+    Stage::new("imports", "which crate may use which", check_imports),
+    Stage::new("lints", "cargo clippy, warnings are errors", lints),
+    Stage::new("build", "all programs and tests, with optimisation", build),
+    Stage::new("simulation", "simulated worlds, and bugs seeded into them", simulation).within(5 * 60),
+    Stage::new("kills", "servers and stores killed at every sync and commit", kills).within(8 * 60),
+    Stage::new("test", "all other tests", test),
 ];
+
+/// Test programs that are a stage of their own.
+const SIMULATION: [&str; 2] = ["mutations", "seeds"];
+const KILLS: [&str; 2] = ["crash", "power"];
 
 /// Prints the stages.
 pub(crate) fn list() -> Result<ExitCode> {
     for stage in &STAGES {
-        println!("{:<8} {}", stage.name, stage.about);
+        println!("{:<10} {}", stage.name, stage.about);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -57,7 +83,12 @@ pub(crate) fn run(only: Option<&str>) -> Result<ExitCode> {
             }
         }
         println!("==> {} took {}", stage.name, seconds(time));
-        let failed = result.map_or(true, |summary| summary.failed > 0);
+        let overrun = stage.overrun(time);
+        if let Some(overrun) = &overrun {
+            println!("{} failed: {overrun}", stage.name);
+            total.failed += 1;
+        }
+        let failed = overrun.is_some() || result.map_or(true, |summary| summary.failed > 0);
         report.push((stage.name, time, failed));
     }
     finish(&report, total)
@@ -66,9 +97,9 @@ pub(crate) fn run(only: Option<&str>) -> Result<ExitCode> {
 fn finish(report: &[(&str, Duration, bool)], total: Summary) -> Result<ExitCode> {
     println!();
     for (name, time, failed) in report {
-        println!("{name:<8} {:>10}{}", seconds(*time), if *failed { "  FAILED" } else { "" });
+        println!("{name:<10} {:>10}{}", seconds(*time), if *failed { "  FAILED" } else { "" });
     }
-    println!("{:<8} {:>10}", "total", seconds(report.iter().map(|(_, time, _)| *time).sum()));
+    println!("{:<10} {:>10}", "total", seconds(report.iter().map(|(_, time, _)| *time).sum()));
     println!("{} passed, {} failed", total.passed, total.failed);
     Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -100,8 +131,40 @@ fn build() -> Result<Summary> {
     Ok(Summary::default())
 }
 
+fn simulation() -> Result<Summary> {
+    run_tests(&only(&SIMULATION))
+}
+
+fn kills() -> Result<Summary> {
+    run_tests(&only(&KILLS))
+}
+
+/// cargo knows no "all but these", so the others are named. Examples in documentation are tests that no name selects.
 fn test() -> Result<Summary> {
-    let arguments = ["test", "--release", "--workspace", "--no-fail-fast"];
+    let names = test_programs()?;
+    let others: Vec<&str> =
+        names.iter().map(String::as_str).filter(|name| !SIMULATION.contains(name) && !KILLS.contains(name)).collect();
+    let mut total = run_tests(&[&["--lib", "--bins"], &*only(&others)].concat())?;
+    total.add(run_tests(&["--doc"])?);
+    Ok(total)
+}
+
+fn only<'a>(names: &[&'a str]) -> Vec<&'a str> {
+    names.iter().flat_map(|name| ["--test", name]).collect()
+}
+
+/// The names of all test programs of the workspace.
+fn test_programs() -> Result<BTreeSet<String>> {
+    let metadata: Value =
+        serde_json::from_str(&run::cargo_output(&["metadata", "--format-version", "1", "--no-deps"])?)?;
+    let packages = metadata["packages"].as_array().context("cargo metadata names no packages")?;
+    let targets = packages.iter().filter_map(|package| package["targets"].as_array()).flatten();
+    let tests = targets.filter(|target| target["kind"][0] == "test");
+    Ok(tests.filter_map(|target| Some(target["name"].as_str()?.to_owned())).collect())
+}
+
+fn run_tests(selection: &[&str]) -> Result<Summary> {
+    let arguments = [&["test", "--release", "--workspace", "--no-fail-fast"], selection].concat();
     let mut total = Summary::default();
     let success = run::cargo_lines(&arguments, |line| {
         println!("{line}");
@@ -113,4 +176,26 @@ fn test() -> Result<Summary> {
     }
     anyhow::ensure!(total.passed > 0, "no test ran");
     Ok(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stages_run_every_test_program_once() {
+        let names = test_programs().unwrap();
+        for name in SIMULATION.iter().chain(&KILLS) {
+            assert!(names.contains(*name), "{name}");
+        }
+        assert!(names.len() > SIMULATION.len() + KILLS.len());
+    }
+
+    #[test]
+    fn a_stage_that_takes_too_long_has_failed() {
+        let stage = Stage::new("a", "b", setup).within(60);
+        assert_eq!(stage.overrun(Duration::from_secs(60)), None);
+        assert_eq!(stage.overrun(Duration::from_secs(61)).as_deref(), Some("it may take 60.0 s and took 61.0 s"));
+        assert_eq!(Stage::new("a", "b", setup).overrun(Duration::from_secs(10_000)), None);
+    }
 }
