@@ -217,8 +217,14 @@ impl World {
         let Reply::Commanded(commanded) = reply else { return };
         for (_, address, word) in &commanded.recipients {
             self.tell(|| format!("operator on m{case}: {address} {word}"));
-            if recalls && word.contains("withdrawn") {
+            if !recalls {
+                continue;
+            }
+            if word.contains("withdrawn") {
                 self.judge.withdrawn(case, address);
+                self.summary.withdrawn += 1;
+            } else {
+                self.summary.withdrawn_late += 1;
             }
         }
     }

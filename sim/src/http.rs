@@ -260,8 +260,12 @@ pub(crate) fn claimed(
         return Ok(());
     };
     for (entry, answers) in post.entries.iter().zip(&answers) {
-        for (index, _) in answers.iter().flatten().filter(|(_, answer)| *answer == ClaimAnswer::Granted) {
-            check_granted(world, here, post.instance, entry, *index)?;
+        for (index, answer) in answers.iter().flatten() {
+            match answer {
+                ClaimAnswer::Granted => check_granted(world, here, post.instance, entry, *index)?,
+                ClaimAnswer::Taken => world.summary.lost_to_another += 1,
+                ClaimAnswer::Gone => count_gone(world, here, entry, *index),
+            }
         }
     }
     for (_, answer) in answers.iter_mut().flatten().flatten() {
@@ -270,6 +274,19 @@ pub(crate) fn claimed(
     let event = if answers.iter().all(Option::is_none) { no_answer() } else { JobEvent::Claimed(answers) };
     world.answer(here, from, job, Channel::Https, event);
     Ok(())
+}
+
+/// Which race has this claim lost?
+fn count_gone(world: &mut World, here: ServerId, entry: &ClaimEntry, index: u16) {
+    let is_withdrawn = |state: &RecipientState| match state {
+        RecipientState::Done { outcome, .. } => outcome.text.contains("withdrawn"),
+        _ => false,
+    };
+    let now = world.now;
+    let withdrawn = with_recipient(world, here, &entry.id, index, |state, _| is_withdrawn(state));
+    let expired = with_recipient(world, here, &entry.id, index, |_, issued| issued.expires <= now);
+    world.summary.lost_to_withdrawal += u64::from(withdrawn);
+    world.summary.lost_to_expiry += u64::from(expired && !withdrawn);
 }
 
 fn check_granted(world: &World, here: ServerId, instance: InstanceId, entry: &ClaimEntry, index: u16) -> Done {

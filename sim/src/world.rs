@@ -71,6 +71,20 @@ pub struct Summary {
     pub uploads_resumed: u64,
     /// Messages that left a site in a bundle.
     pub carried: u64,
+    /// Crossings of the network that a partition has swallowed.
+    pub cut_off: u64,
+    /// Crossings that were lost by chance.
+    pub lost: u64,
+    /// Recipients whose mail was withdrawn in time.
+    pub withdrawn: u64,
+    /// Recipients for whom a withdrawal came too late.
+    pub withdrawn_late: u64,
+    /// Claims that came too late because of a withdrawal.
+    pub lost_to_withdrawal: u64,
+    /// Claims that came too late because the reference had expired.
+    pub lost_to_expiry: u64,
+    /// Claims that came too late because another store had claimed before.
+    pub lost_to_another: u64,
 }
 
 impl Summary {
@@ -103,6 +117,13 @@ impl std::ops::AddAssign for Summary {
         self.uploaded += other.uploaded;
         self.uploads_resumed += other.uploads_resumed;
         self.carried += other.carried;
+        self.cut_off += other.cut_off;
+        self.lost += other.lost;
+        self.withdrawn += other.withdrawn;
+        self.withdrawn_late += other.withdrawn_late;
+        self.lost_to_withdrawal += other.lost_to_withdrawal;
+        self.lost_to_expiry += other.lost_to_expiry;
+        self.lost_to_another += other.lost_to_another;
     }
 }
 
@@ -326,7 +347,12 @@ impl World {
     pub(crate) fn cross(&mut self, one: ServerId, other: ServerId, channel: Channel) -> Option<Duration> {
         let up = self.scenario.linked_until(one, other, self.now)?;
         let peace = self.now >= self.scenario.peace;
-        if !peace && (self.scenario.is_cut(one, other, channel, self.now) || self.chance.permille(self.scenario.loss)) {
+        if !peace && self.scenario.is_cut(one, other, channel, self.now) {
+            self.summary.cut_off += 1;
+            return None;
+        }
+        if !peace && self.chance.permille(self.scenario.loss) {
+            self.summary.lost += 1;
             return None;
         }
         let slow = !peace && self.chance.permille(50);

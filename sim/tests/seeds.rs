@@ -56,8 +56,8 @@ fn a_seed_is_a_world() {
 
 #[test]
 fn the_worlds_are_rough() {
-    let Summary { messages, claimed, crashes, conflicts, fall_backs, acted, reports, delegated, .. } =
-        total(200, Shape::Five);
+    let all = total(200, Shape::Five);
+    let Summary { messages, claimed, crashes, conflicts, fall_backs, acted, reports, delegated, .. } = all;
     happens(&[
         ("messages", messages),
         ("claims", claimed),
@@ -67,6 +67,18 @@ fn the_worlds_are_rough() {
         ("custody taken without an answer", acted),
         ("reports", reports),
         ("delegations", delegated),
+    ]);
+    let Summary {
+        cut_off, lost, withdrawn, withdrawn_late, lost_to_withdrawal, lost_to_expiry, lost_to_another, ..
+    } = all;
+    happens(&[
+        ("messages that a partition swallows", cut_off),
+        ("messages lost on the way", lost),
+        ("withdrawals in time", withdrawn),
+        ("withdrawals that come after the claim", withdrawn_late),
+        ("claims that come after a withdrawal", lost_to_withdrawal),
+        ("claims that come after the reference has expired", lost_to_expiry),
+        ("claims of two servers that share nothing", lost_to_another),
     ]);
 }
 
