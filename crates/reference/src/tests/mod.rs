@@ -3,6 +3,7 @@
 
 mod chain;
 mod claims;
+mod grammar;
 mod keys;
 mod message_signature;
 mod offer;
