@@ -24,7 +24,7 @@ async fn any_message_goes_as_it_is() {
         b"From: not an address\nSubject: \xc3\xa4\n\n\xff\xfe\n",
     ] {
         std::fs::write(&file, message).unwrap();
-        let story = run(&Options { message: Some(file.clone()), keep: false }).await.unwrap();
+        let story = run(&Options { message: Some(file.clone()), ..Options::default() }).await.unwrap();
         assert!(story.is_good(), "{}", story.to_text());
     }
 }

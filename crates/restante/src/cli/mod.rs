@@ -130,8 +130,11 @@ fn serve(global: &Global, output: Output) -> Outcome {
 }
 
 fn demo(args: &DemoArgs, output: Output) -> Outcome {
-    let options = demo::Options { message: args.message.clone(), keep: args.keep };
-    let story = threads()?.block_on(demo::run(&options))?;
+    let bar = output.bar(0);
+    let options = demo::Options { message: args.message.clone(), keep: args.keep, bar: bar.clone() };
+    let story = threads()?.block_on(demo::run(&options));
+    bar.finish_and_clear();
+    let story = story?;
     output.print(&story, || story.to_text());
     Ok(if story.is_good() { Exit::Done } else { Exit::Failed })
 }

@@ -165,11 +165,19 @@ impl Output {
 
     /// A bar for long work, counted in octets; nothing where nobody watches.
     pub(super) fn bar(self, octets: u64) -> ProgressBar {
+        self.progress(Some(octets), "{bar:40} {bytes} of {total_bytes}, {eta} left {msg}")
+    }
+
+    /// The same for work of which nobody knows how long it is.
+    pub(super) fn count(self) -> ProgressBar {
+        self.progress(None, "{spinner} {bytes}, {binary_bytes_per_sec} {msg}")
+    }
+
+    fn progress(self, octets: Option<u64>, template: &str) -> ProgressBar {
         let watched = !self.json && io::stderr().is_terminal();
         let target = if watched { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(Some(octets), target);
-        let style = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {eta} left {msg}");
-        if let Ok(style) = style {
+        let bar = ProgressBar::with_draw_target(octets, target);
+        if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
         bar

@@ -3,13 +3,16 @@
 //! Line ends become CRLF, the header is completed by `compose`, the rest streams through in constant memory. Who may be
 //! written to is the server's to decide.
 
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Read};
+use std::os::fd::AsFd as _;
 
 use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::Method;
 use hyper::body::Frame;
+use indicatif::ProgressBar;
 use mail::id::XuidHasher;
 use mail::object::Normaliser;
 use mail::{Address, Domain, Envelope, MailParams, QueueId, Recipient};
@@ -32,12 +35,28 @@ const WAITING: usize = 8;
 
 /// Hands the message in.
 pub(super) fn run(args: &SendArgs, global: &Global, output: Output) -> Outcome {
-    let accepted = hand_in(args, global, io::stdin())?;
+    let bar = bar(output);
+    let accepted = hand_in(args, global, bar.wrap_read(io::stdin()));
+    bar.finish_and_clear();
+    let accepted = accepted?;
     output.print(&accepted, || match accepted.waits {
         true => format!("{} waits in the outbox, {} octets: no server is running here", accepted.id, accepted.size),
         false => format!("{} accepted, {} octets", accepted.id, accepted.size),
     });
     Ok(Exit::Done)
+}
+
+/// How much of standard input has been handed in. Whoever types the message is not disturbed.
+fn bar(output: Output) -> ProgressBar {
+    let stdin = io::stdin();
+    if stdin.is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let file = stdin.as_fd().try_clone_to_owned().map(File::from);
+    match file.and_then(|file| file.metadata()) {
+        Ok(metadata) if metadata.is_file() => output.bar(metadata.len()),
+        _ => output.count(),
+    }
 }
 
 /// The same for any source of octets.

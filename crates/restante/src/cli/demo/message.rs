@@ -5,6 +5,7 @@ use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use indicatif::ProgressBar;
 use mail::object::{Checked, Checker, Normaliser};
 
 /// Largest message that the demo takes, in octets.
@@ -45,16 +46,19 @@ pub(super) struct Message {
 ///
 /// # Errors
 /// A file that cannot be read or is no message, in words that say what is wrong with it.
-pub(super) fn prepare(file: Option<&Path>, target: PathBuf) -> Result<Message> {
+pub(super) fn prepare(file: Option<&Path>, target: PathBuf, bar: &ProgressBar) -> Result<Message> {
     match file {
         None => normalise(DEFAULT, target),
         Some(path) => {
             let name = path.display();
             let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
-            if file.metadata()?.is_dir() {
+            let metadata = file.metadata()?;
+            if metadata.is_dir() {
                 bail!("{name} is a directory, not a message");
             }
-            normalise(BufReader::with_capacity(1 << 20, file), target)
+            bar.set_length(metadata.len());
+            bar.set_message("looked through");
+            normalise(BufReader::with_capacity(1 << 20, bar.wrap_read(file)), target)
                 .with_context(|| format!("{name} cannot be sent as a message"))
         }
     }
@@ -131,7 +135,7 @@ mod tests {
             (prepared(b"Subject: x\n\nh\xc3\xa9\n").unwrap(), prepared(b"Subject: x\r\n\r\nh\xc3\xa9").unwrap());
         assert_eq!(lf.checked, crlf.checked);
         assert!(lf.checked.eight_bit);
-        assert!(prepare(None, tempfile::tempdir().unwrap().path().join("m")).is_ok());
+        assert!(prepare(None, tempfile::tempdir().unwrap().path().join("m"), &ProgressBar::hidden()).is_ok());
     }
 
     #[test]

@@ -18,6 +18,7 @@ use futures_util::{FutureExt as _, stream};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::Method;
 use hyper::body::Frame;
+use indicatif::ProgressBar;
 use mail::{Address, Envelope, MailParams, QueueId, Recipient};
 use net::sasl::ScramVerifier;
 use tokio::io::AsyncReadExt as _;
@@ -39,12 +40,20 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const GLANCE: Duration = Duration::from_millis(10);
 
 /// What the demo is asked for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Options {
     /// The message to send instead of the one that comes with the program.
     pub message: Option<PathBuf>,
     /// Keep the directory with both domains.
     pub keep: bool,
+    /// Shows how far it is.
+    pub bar: ProgressBar,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { message: None, keep: false, bar: ProgressBar::hidden() }
+    }
 }
 
 /// Runs the demo from beginning to end.
@@ -58,9 +67,9 @@ pub fn run(options: &Options) -> BoxFuture<'_, Result<Story>> {
 
 async fn show(options: &Options) -> Result<Story> {
     let directory = tempfile::Builder::new().prefix("restante-demo-").tempdir().context("cannot make a directory")?;
-    let message = message::prepare(options.message.as_deref(), directory.path().join("message.eml"))?;
+    let message = message::prepare(options.message.as_deref(), directory.path().join("message.eml"), &options.bar)?;
     let world = World::create(directory.path(), message.checked.size + 64 * 1024)?;
-    let story = play(&world, &message).await;
+    let story = play(&world, &message, &options.bar).await;
     if options.keep {
         let kept = directory.keep();
         return story.map(|story| story.kept_in(&kept));
@@ -68,7 +77,7 @@ async fn show(options: &Options) -> Result<Story> {
     story
 }
 
-async fn play(world: &World, message: &Message) -> Result<Story> {
+async fn play(world: &World, message: &Message, bar: &ProgressBar) -> Result<Story> {
     let (alice, bob) = ("alice@a.example".parse()?, "bob@b.example".parse()?);
     add_account(&world.origin, &alice)?;
     add_account(&world.receiver, &bob)?;
@@ -78,7 +87,8 @@ async fn play(world: &World, message: &Message) -> Result<Story> {
     let receiver = Server::start(Config::load(&world.receiver.config)?).await.context("b.example does not start")?;
     let told = async {
         let begun = Instant::now();
-        let id = hand_in(&door, message, alice, bob).await?;
+        let id = hand_in(&door, message, alice, bob, bar).await?;
+        bar.set_message("handed in; b.example fetches it");
         let (sent, received) = wait(&origin, &receiver, &id, message).await?;
         Story::tell(world, message, &sent, &received, begun.elapsed())
     };
@@ -101,11 +111,14 @@ fn add_account(site: &Site, address: &Address) -> Result<()> {
 
 /// Hands the message in as `restante send` does, and octet for octet: what a mail program submits must come from its own
 /// account, and has missing fields added.
-async fn hand_in(door: &Client, message: &Message, alice: Address, bob: Address) -> Result<QueueId> {
+async fn hand_in(door: &Client, message: &Message, alice: Address, bob: Address, bar: &ProgressBar) -> Result<QueueId> {
     let envelope =
         Envelope { mail_from: Some(alice), params: MailParams::default(), recipients: vec![Recipient::plain(bob)] };
     let header = (api::ENVELOPE, api::encode_envelope(&envelope)?);
-    let body = content(tokio::fs::File::open(&message.path).await?);
+    bar.set_length(message.checked.size);
+    bar.set_position(0);
+    bar.set_message("to a.example");
+    let body = content(tokio::fs::File::open(&message.path).await?, bar.clone());
     let accepted = async {
         let response = door.send(Method::POST, api::MESSAGES, Some(header), body).await?;
         client::answer::<Accepted>(response).await
@@ -114,12 +127,13 @@ async fn hand_in(door: &Client, message: &Message, alice: Address, bob: Address)
     Ok(accepted.await.map_err(refused)?.id)
 }
 
-fn content(file: tokio::fs::File) -> Body {
-    let chunks = stream::try_unfold(file, |mut file| async move {
+fn content(file: tokio::fs::File, bar: ProgressBar) -> Body {
+    let chunks = stream::try_unfold((file, bar), |(mut file, bar)| async move {
         let mut chunk = vec![0; 256 * 1024];
         let read = file.read(&mut chunk).await?;
         chunk.truncate(read);
-        Ok::<_, io::Error>((read > 0).then(|| (Frame::data(Bytes::from(chunk)), file)))
+        bar.inc(read as u64);
+        Ok::<_, io::Error>((read > 0).then(|| (Frame::data(Bytes::from(chunk)), (file, bar))))
     });
     BodyExt::boxed(StreamBody::new(Box::pin(chunks)))
 }
