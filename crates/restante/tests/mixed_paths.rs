@@ -293,6 +293,9 @@ fn eight_bit_content_is_converted_where_that_is_wanted_and_is_no_object_then() {
     let copy = String::from_utf8(copy).unwrap();
     assert!(copy.contains("Content-Transfer-Encoding: quoted-printable") && copy.contains("Gr=C3=BC=C3=9Fe"), "{copy}");
     assert!(!copy.contains("TBR-Reference:") && !copy.contains("TBR-Hop:"), "{copy}");
+    let said = copy.replace("\n\t", " ");
+    assert!(said.contains("\nX-MIME-Autoconverted: from 8bit to 7bit by mx.b.example id "), "{copy}");
+    assert!(said.contains(" (TBR-Reference dropped: it is of the message as it was)\n"), "{copy}");
     origin.wait_for_state(&id, "relayed", wait::LONG).unwrap();
 
     // Without leave the author is told.

@@ -809,7 +809,7 @@ const TRANSFER: &[Field] = &[
         "true or false",
         Default("false"),
         "For a server that takes no 8-bit content: send it in another encoding, without TBR-Reference and TBR-Hop, since it is another message \
-         then, which the trace says. If false, or where that cannot be done, the author is told (5.6.3). Signatures do not survive it.",
+         then, which its header (X-MIME-Autoconverted) and the trace say. If false, or where that cannot be done, the author is told (5.6.3). Signatures do not survive it.",
     ),
     field(
         "fall_back_without_claim",

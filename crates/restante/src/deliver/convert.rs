@@ -7,12 +7,30 @@ use std::io;
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::try_unfold;
-use mail::ledger::ObjectRef;
-use mail::seven_bit::{CannotConvert, SevenBit};
+use mail::Domain;
+use mail::ledger::{Key, ObjectRef};
+use mail::seven_bit::{CannotConvert, SevenBit, without_fields};
 use store::{ObjectReader, Store, StoreError};
 
 /// What does not stand above another message than the one that was signed (TBR §8.3).
-pub(super) const DROPPED: [&str; 2] = ["TBR-Hop", "TBR-Reference"];
+const DROPPED: [&str; 2] = ["TBR-Hop", "TBR-Reference"];
+
+/// What stands above a converted message: the trace without what was signed, and a field that says so, in the form that gateways have
+/// long written (`X-MIME-Autoconverted`).
+pub(super) fn above(prefix: &str, hostname: &Domain, id: &Key) -> String {
+    let kept = without_fields(prefix, &DROPPED);
+    let dropped =
+        if kept.len() == prefix.len() { "" } else { "\r\n\t(TBR-Reference dropped: it is of the message as it was)" };
+    format!("X-MIME-Autoconverted: from 8bit to 7bit by {hostname} id {}{dropped}\r\n{kept}", name(id))
+}
+
+/// The queue id in the name of a leg.
+fn name(key: &Key) -> String {
+    match key {
+        Key::Leg(id, _) => id.to_string(),
+        Key::Inbound(id, _) => id.to_string(),
+    }
+}
 
 /// Why there is no 7-bit form.
 pub(super) enum NotConverted {

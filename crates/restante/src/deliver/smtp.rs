@@ -11,7 +11,6 @@ use futures_util::Stream;
 use futures_util::future::join_all;
 use futures_util::stream::try_unfold;
 use mail::ledger::{Leg, ObjectRef, Route, Source};
-use mail::seven_bit::without_fields;
 use mail::{Domain, Envelope, Recipient};
 use net::discovery::Discovery;
 use net::smtp_client::{
@@ -46,6 +45,7 @@ struct Tables {
     uploads: BTreeMap<String, Custodian>,
     lmtp: BTreeMap<String, Lmtp>,
     convert_8bit: bool,
+    hostname: Domain,
 }
 
 impl Hosts {
@@ -60,6 +60,11 @@ impl Hosts {
     /// Is 8-bit content converted for servers that take none?
     fn converts(&self) -> bool {
         self.0.get().convert_8bit
+    }
+
+    /// This server's name.
+    fn hostname(&self) -> Domain {
+        self.0.get().hostname.clone()
     }
 
     /// The custodian that mail for this relay is uploaded to, where it is such a relay.
@@ -96,7 +101,8 @@ impl Tables {
             (name.clone(), Custodian { host: host.clone(), sites })
         });
         let uploads = uploads.collect();
-        Self { relays: config.relays.clone(), uploads, lmtp: config.lmtp.clone(), convert_8bit }
+        let (hostname, relays, lmtp) = (config.hostname.clone(), config.relays.clone(), config.lmtp.clone());
+        Self { relays, uploads, lmtp, convert_8bit, hostname }
     }
 }
 
@@ -270,7 +276,7 @@ impl SmtpCourier {
         };
         let mut envelope = envelope(&delivery.leg, &positions, prefix);
         envelope.params.body = mail::Body::SevenBit;
-        let prefix = Bytes::from(without_fields(prefix, &convert::DROPPED));
+        let prefix = Bytes::from(convert::above(prefix, &self.hosts.hostname(), &delivery.key));
         let transaction = session.by_value(&envelope, prefix, convert::chunks(reader), size).await;
         if let Some(error) = transaction.broken_content {
             return unreachable(format!("cannot read the message: {error}"), mail::EnhancedStatus::temporary(3, 0));
