@@ -573,6 +573,10 @@ pub struct Outcome {
     /// The holder of custody has told the author of this failure itself, because the origin did not listen (TBR §6.7).
     #[serde(default)]
     pub reported: bool,
+    /// Recalled before anybody had it: that was no failure, and the status is nobody's word. Rows from before this was written down
+    /// have it as any failure.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub withdrawn: bool,
 }
 
 /// RFC 3464 §2.3.3.

@@ -97,7 +97,14 @@ impl Taking {
     pub(crate) fn memory(&self, at: Timestamp) -> Inbound {
         let letter = &self.letter;
         let failed = self.failed.iter().map(|(recipient, status, why)| {
-            let outcome = Outcome { action: Action::Failed, status: *status, text: why.clone(), at, reported: true };
+            let outcome = Outcome {
+                action: Action::Failed,
+                status: *status,
+                text: why.clone(),
+                at,
+                reported: true,
+                withdrawn: false,
+            };
             (recipient.clone(), IndexState::Final { outcome, acknowledged: true, acted: false })
         });
         let taken = self.recipients.iter().map(|(recipient, _)| (recipient.clone(), IndexState::Refused));

@@ -334,7 +334,7 @@ fn fail_tells_the_author_and_withdraw_does_not() {
         a.finish(job, false, vec![(0, later(false))]);
         let selection = Selection::Message(id.clone());
         let words = a.command(if fail { Command::Fail(selection) } else { Command::Withdraw(selection) });
-        assert!(words[0].starts_with("failed: "), "{words:?}");
+        assert!(words[0].starts_with(if fail { "failed: 5.0.0 " } else { "withdrawn " }), "{words:?}");
         assert_eq!(a.report_texts().len(), expected);
         assert!(a.leg(&id, 0).object.is_none());
         a.pass_unreachable(5 * DAY);

@@ -389,6 +389,7 @@ mod tests {
                     text: String::new(),
                     at: now(),
                     reported: false,
+                    withdrawn: false,
                 };
                 IndexState::Final { outcome, acknowledged: true, acted: false }
             }

@@ -248,7 +248,17 @@ pub(crate) fn port_claim(entry: reference::claims::ClaimEntry) -> port::ClaimEnt
     let failed = entry.failed.into_iter().map(|failed| {
         let at = now();
         let text = failed.text.as_str().to_owned();
-        (failed.n, Outcome { action: mail::ledger::Action::Failed, status: failed.status, text, at, reported: false })
+        (
+            failed.n,
+            Outcome {
+                action: mail::ledger::Action::Failed,
+                status: failed.status,
+                text,
+                at,
+                reported: false,
+                withdrawn: false,
+            },
+        )
     });
     let failed = failed.collect();
     port::ClaimEntry { to: entry.to, id: entry.i, grant: entry.grant, indexes: entry.n, failed, acted: entry.acted }
@@ -263,7 +273,7 @@ pub(crate) fn port_receipt(entry: reference::claims::ReceiptEntry) -> port::Rece
 fn outcome(wire: WireOutcome) -> (u16, Outcome) {
     let text = wire.text.as_str().to_owned();
     let at = Timestamp::from_secs(wire.at);
-    (wire.n, Outcome { action: wire.action, status: wire.status, text, at, reported: wire.reported })
+    (wire.n, Outcome { action: wire.action, status: wire.status, text, at, reported: wire.reported, withdrawn: false })
 }
 
 fn as_word(answer: ClaimAnswer) -> Word {

@@ -202,7 +202,11 @@ fn a_message_that_waits_can_be_held_released_and_withdrawn() {
     site.json(&["queue", "release", id], "");
     assert_eq!(site.json(&["queue", "show", id], "")["entries"][0]["held"], false);
     site.json(&["queue", "withdraw", id], "");
-    let steps = site.finished(id)["entries"][0]["steps"].clone();
+    let finished = site.finished(id);
+    assert_eq!(finished["entries"][0]["recipients"][0]["state"], "withdrawn", "{finished:#}");
+    let shown = [site.text(&["queue", "show", id]), site.text(&["trace", id])].concat();
+    assert!(shown.contains("withdrawn") && !shown.contains("5.0.0") && !shown.contains("failed"), "{shown}");
+    let steps = finished["entries"][0]["steps"].clone();
     for verb in ["fail", "retry", "withdraw"] {
         let late = site.run(&["queue", verb, id], "");
         assert_eq!(late.status.code(), Some(1), "{late:?}");

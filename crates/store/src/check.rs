@@ -46,14 +46,31 @@ pub struct Fault {
     pub subject: String,
     /// In plain words.
     pub detail: String,
-    /// Was it put right?
-    pub repaired: bool,
+    /// What was done about it.
+    pub done: Done,
+}
+
+/// What was done about a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Done {
+    /// Nothing.
+    Nothing,
+    /// It was put right: nothing is lost.
+    Repaired,
+    /// The damaged octets are out of the way, and what they were is lost.
+    SetAside,
+}
+
+impl Done {
+    fn repaired(is_repaired: bool) -> Self {
+        if is_repaired { Self::Repaired } else { Self::Nothing }
+    }
 }
 
 /// What can be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FaultKind {
-    /// An object has another digest or size than its row says. Repair: set aside in `damaged/`; its
+    /// An object has another digest or size than its row says. Repair: set aside in `damaged/`, which brings nothing back; its
     /// rows stay, and reading the object then fails, so that it is never sent.
     DamagedObject,
     /// A row names an object that is not there. Only reported.
@@ -84,12 +101,12 @@ pub struct Progress {
 impl CheckReport {
     /// Is nothing wrong, or nothing any more?
     pub fn is_clean(&self) -> bool {
-        self.more_faults == 0 && self.faults.iter().all(|fault| fault.repaired)
+        self.more_faults == 0 && self.faults.iter().all(|fault| fault.done == Done::Repaired)
     }
 
-    pub(crate) fn note(&mut self, kind: FaultKind, subject: String, detail: String, repaired: bool) {
+    pub(crate) fn note(&mut self, kind: FaultKind, subject: String, detail: String, done: Done) {
         if self.faults.len() < MAX_FAULTS {
-            self.faults.push(Fault { kind, subject, detail, repaired });
+            self.faults.push(Fault { kind, subject, detail, done });
         } else {
             self.more_faults += 1;
         }
@@ -106,7 +123,7 @@ pub(crate) async fn run(
     let of_rows = counts.legs + counts.inbound;
     let mut check = Check { store, repair, report: CheckReport::default(), judged: HashMap::new() };
     for line in store.database_faults().await? {
-        check.report.note(FaultKind::Database, "ledger.sqlite".into(), line, false);
+        check.report.note(FaultKind::Database, "ledger.sqlite".into(), line, Done::Nothing);
     }
     let mut after = 0;
     loop {
@@ -144,12 +161,12 @@ impl Check<'_> {
         let row = match examined.raw.row() {
             Ok(row) => row,
             Err(error) => {
-                self.report.note(FaultKind::DamagedRow, examined.raw.key, error.to_string(), false);
+                self.report.note(FaultKind::DamagedRow, examined.raw.key, error.to_string(), Done::Nothing);
                 return Ok(());
             }
         };
         if !examined.indexed(&row) {
-            let repaired = self.repair && self.store.index_again(examined.id, &row).await?;
+            let repaired = Done::repaired(self.repair && self.store.index_again(examined.id, &row).await?);
             let detail = "its secondary keys or its object column do not follow from its body";
             self.report.note(FaultKind::WrongIndex, row.key.to_string(), detail.into(), repaired);
         }
@@ -172,14 +189,15 @@ impl Check<'_> {
         match finding {
             Finding::Missing => {
                 let detail = format!("its object {} is not there", object.key.0);
-                self.report.note(FaultKind::MissingObject, row.to_string(), detail, false);
+                self.report.note(FaultKind::MissingObject, row.to_string(), detail, Done::Nothing);
             }
             Finding::Damaged(detail) => {
                 if self.repair && first_time {
                     self.store.set_aside(&object.key).await?;
                 }
                 let detail = format!("its object {} {detail}", object.key.0);
-                self.report.note(FaultKind::DamagedObject, row.to_string(), detail, self.repair);
+                let done = if self.repair { Done::SetAside } else { Done::Nothing };
+                self.report.note(FaultKind::DamagedObject, row.to_string(), detail, done);
             }
         }
         Ok(())
@@ -219,7 +237,7 @@ impl Check<'_> {
 
     async fn holds(&mut self) -> Result<(), StoreError> {
         for (place, detail) in self.store.hold_faults().await? {
-            self.report.note(FaultKind::Hold, format!("hold/{place}"), detail, false);
+            self.report.note(FaultKind::Hold, format!("hold/{place}"), detail, Done::Nothing);
         }
         for hold in self.store.holds().await?.holds {
             // Those that a row names were judged with it.
@@ -231,7 +249,7 @@ impl Check<'_> {
                 Some(Finding::Missing) => format!("its object {} is not there", hold.object.key.0),
                 Some(Finding::Damaged(detail)) => format!("its object {} {detail}", hold.object.key.0),
             };
-            self.report.note(FaultKind::Hold, format!("hold/{}", hold.number), detail, false);
+            self.report.note(FaultKind::Hold, format!("hold/{}", hold.number), detail, Done::Nothing);
         }
         Ok(())
     }
@@ -247,14 +265,14 @@ impl Check<'_> {
             if self.repair {
                 files.remove_now(&key)?;
             }
-            self.report.note(FaultKind::OrphanObject, key.0, "no row names it".into(), self.repair);
+            self.report.note(FaultKind::OrphanObject, key.0, "no row names it".into(), Done::repaired(self.repair));
         }
         for key in self.store.orphan_blobs(self.repair, MAX_FAULTS).await? {
-            self.report.note(FaultKind::OrphanObject, key, "no row names it".into(), self.repair);
+            self.report.note(FaultKind::OrphanObject, key, "no row names it".into(), Done::repaired(self.repair));
         }
         for subject in self.store.orphan_alternates(self.repair, MAX_FAULTS).await? {
             let detail = "a secondary key leads to a row that does not have it";
-            self.report.note(FaultKind::WrongIndex, subject, detail.into(), self.repair);
+            self.report.note(FaultKind::WrongIndex, subject, detail.into(), Done::repaired(self.repair));
         }
         Ok(())
     }

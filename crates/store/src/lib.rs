@@ -22,7 +22,7 @@ use bytes::Bytes;
 use mail::ledger::{Batch, Key, ObjectRef, Owner, Row};
 use mail::{InstanceId, Timestamp};
 
-pub use check::{CheckReport, Fault, FaultKind, Progress};
+pub use check::{CheckReport, Done, Fault, FaultKind, Progress};
 pub use coding::BadCoding;
 pub use disk::DiskCounts;
 pub use embedded::EmbeddedConfig;

@@ -9,7 +9,7 @@ use mail::id::XuidHasher;
 use mail::ledger::{Batch, HoldOrder, Key, ObjectKey, ObjectRef, Owner, Row, RowBody};
 use mail::{InstanceId, Timestamp, Xuid};
 
-use crate::check::{CheckReport, FaultKind};
+use crate::check::{CheckReport, Done, FaultKind};
 use crate::error::{CommitError, StoreError};
 use crate::hold::{Entry, Hold, HoldEnd, Holds, Link, ReleaseError, may_end};
 use crate::object::{ObjectReader, Objects, Octets};
@@ -215,15 +215,19 @@ impl Memory {
             report.objects += 1;
             report.octets += octets.len() as u64;
             if !state.is_kept(key) {
-                report.note(FaultKind::OrphanObject, key.0.clone(), "no row names it".into(), false);
+                report.note(FaultKind::OrphanObject, key.0.clone(), "no row names it".into(), Done::Nothing);
             }
         }
         for row in state.rows.values() {
             let Some(object) = row.object() else { continue };
             match state.contents.get(&object.key) {
                 Some((octets, _)) if self.digest(object, octets) == Some(object.xuid) => {}
-                Some(_) => report.note(FaultKind::DamagedObject, row.key.to_string(), "wrong digest".into(), false),
-                None => report.note(FaultKind::MissingObject, row.key.to_string(), "no such object".into(), false),
+                Some(_) => {
+                    report.note(FaultKind::DamagedObject, row.key.to_string(), "wrong digest".into(), Done::Nothing)
+                }
+                None => {
+                    report.note(FaultKind::MissingObject, row.key.to_string(), "no such object".into(), Done::Nothing)
+                }
             }
         }
         report

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use mail::ledger::{Batch, HoldOrder, ObjectKey, ObjectRef, Owner, Row, by_reference};
 use rusqlite::Connection;
-use store::{CheckReport, CommitError, EmbeddedConfig, FaultKind, Full, Purpose, Quotas, Store, StoreError};
+use store::{CheckReport, CommitError, Done, EmbeddedConfig, FaultKind, Full, Purpose, Quotas, Store, StoreError};
 use support::*;
 
 async fn reopen(store: Store, directory: &Path) -> Store {
@@ -227,8 +227,8 @@ async fn sample(directory: &Path) -> [ObjectRef; 2] {
     objects
 }
 
-fn faults(report: &CheckReport) -> Vec<(FaultKind, &str, bool)> {
-    report.faults.iter().map(|fault| (fault.kind, fault.subject.as_str(), fault.repaired)).collect()
+fn faults(report: &CheckReport) -> Vec<(FaultKind, &str, Done)> {
+    report.faults.iter().map(|fault| (fault.kind, fault.subject.as_str(), fault.done)).collect()
 }
 
 /// Checks, repairs, checks again: what is found first, and what is still found in the end.
@@ -251,8 +251,8 @@ async fn a_flipped_octet_in_a_file_is_found_and_set_aside() {
     octets[77_777] ^= 1;
     fs::write(&path, octets).unwrap();
     let (found, after) = check_twice(directory.path()).await;
-    assert_eq!(faults(&found), [(FaultKind::DamagedObject, "leg/b/0", true)]);
-    assert_eq!(faults(&after), [(FaultKind::MissingObject, "leg/b/0", false)]);
+    assert_eq!(faults(&found), [(FaultKind::DamagedObject, "leg/b/0", Done::SetAside)]);
+    assert_eq!(faults(&after), [(FaultKind::MissingObject, "leg/b/0", Done::Nothing)]);
     assert!(directory.path().join("store/damaged").join(&large.key.0).exists());
     let store = embedded(directory.path()).await;
     assert!(matches!(store.read(&large, 0..1).await, Err(StoreError::MissingObject(_))), "never sent");
@@ -265,8 +265,8 @@ async fn a_flipped_octet_in_the_database_is_found_and_set_aside() {
     let [small, _] = sample(directory.path()).await;
     tamper(directory.path(), "UPDATE blobs SET octets = CAST('x' || substr(octets, 2) AS BLOB)");
     let (found, after) = check_twice(directory.path()).await;
-    assert_eq!(faults(&found), [(FaultKind::DamagedObject, "leg/a/0", true)]);
-    assert_eq!(faults(&after), [(FaultKind::MissingObject, "leg/a/0", false)]);
+    assert_eq!(faults(&found), [(FaultKind::DamagedObject, "leg/a/0", Done::SetAside)]);
+    assert_eq!(faults(&after), [(FaultKind::MissingObject, "leg/a/0", Done::Nothing)]);
     let kept = fs::read(directory.path().join("store/damaged").join(&small.key.0)).unwrap();
     assert_eq!(kept.len() as u64, small.size);
 }
@@ -281,11 +281,11 @@ async fn missing_and_truncated_files_are_found() {
     let read = store.read(&large, 0..u64::MAX).await.unwrap().collect(u64::MAX).await;
     assert!(matches!(read, Err(StoreError::DamagedObject { .. })), "{read:?}");
     let report = store.check(false, |_| ()).await.unwrap();
-    assert_eq!(faults(&report), [(FaultKind::DamagedObject, "leg/b/0", false)]);
+    assert_eq!(faults(&report), [(FaultKind::DamagedObject, "leg/b/0", Done::Nothing)]);
     assert!(report.faults[0].detail.contains("70000 octets"), "{report:?}");
     fs::remove_file(&path).unwrap();
     let report = store.check(true, |_| ()).await.unwrap();
-    assert_eq!(faults(&report), [(FaultKind::MissingObject, "leg/b/0", false)]);
+    assert_eq!(faults(&report), [(FaultKind::MissingObject, "leg/b/0", Done::Nothing)]);
     assert!(!report.is_clean());
     store.close().await;
 }
@@ -306,10 +306,10 @@ async fn orphans_and_wrong_indexes_are_put_right() {
     let found = store.check(true, |p| progress = p.rows).await.unwrap();
     let kinds = faults(&found);
     assert_eq!(progress, 2);
-    assert!(kinds.contains(&(FaultKind::WrongIndex, "leg/a/0", true)), "{kinds:?}");
-    assert!(kinds.contains(&(FaultKind::WrongIndex, "ref/other", true)), "{kinds:?}");
-    assert!(kinds.contains(&(FaultKind::OrphanObject, "i-lost", true)), "{kinds:?}");
-    assert!(kinds.contains(&(FaultKind::OrphanObject, "f-000000-1", true)), "{kinds:?}");
+    assert!(kinds.contains(&(FaultKind::WrongIndex, "leg/a/0", Done::Repaired)), "{kinds:?}");
+    assert!(kinds.contains(&(FaultKind::WrongIndex, "ref/other", Done::Repaired)), "{kinds:?}");
+    assert!(kinds.contains(&(FaultKind::OrphanObject, "i-lost", Done::Repaired)), "{kinds:?}");
+    assert!(kinds.contains(&(FaultKind::OrphanObject, "f-000000-1", Done::Repaired)), "{kinds:?}");
     assert_eq!(store.check(false, |_| ()).await.unwrap().faults, []);
     // What is being written or waits for its commit is no orphan.
     beginning.finish().await.unwrap();
@@ -330,7 +330,7 @@ async fn a_row_that_cannot_be_read_is_reported_and_stops_nobody() {
     assert_eq!(leased.rows.iter().map(|row| row.key.clone()).collect::<Vec<_>>(), [key("b")]);
     assert!(matches!(store.load(vec![key("a")]).await, Err(StoreError::DamagedRow { .. })));
     let report = store.check(true, |_| ()).await.unwrap();
-    assert_eq!(faults(&report), [(FaultKind::DamagedRow, "leg/a/0", false)]);
+    assert_eq!(faults(&report), [(FaultKind::DamagedRow, "leg/a/0", Done::Nothing)]);
     store.close().await;
 }
 

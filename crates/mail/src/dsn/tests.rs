@@ -21,6 +21,7 @@ fn outcome(action: Action, status: &str, text: &str) -> Outcome {
         text: text.into(),
         at: Timestamp::from_secs(1_795_475_694),
         reported: false,
+        withdrawn: false,
     }
 }
 
@@ -373,6 +374,7 @@ fn any_outcome() -> impl Strategy<Value = Outcome> {
             text,
             at: Timestamp::from_secs(1),
             reported: false,
+            withdrawn: false,
         }
     })
 }

@@ -139,6 +139,7 @@ mod tests {
             text: "no".into(),
             at: NOW,
             reported: false,
+            withdrawn: false,
         };
         let said = |claimant, action| receipt(delegated_twice(), claimant, false, outcome(action));
         for (claimant, is_heard) in [

@@ -11,7 +11,14 @@ const MX1: InstanceId = InstanceId([11; 16]);
 const MX2: InstanceId = InstanceId([12; 16]);
 
 fn outcome(action: Action) -> Outcome {
-    Outcome { action, status: EnhancedStatus::success(0, 0), text: action.to_string(), at: NOW, reported: false }
+    Outcome {
+        action,
+        status: EnhancedStatus::success(0, 0),
+        text: action.to_string(),
+        at: NOW,
+        reported: false,
+        withdrawn: false,
+    }
 }
 
 fn by(instance: InstanceId) -> Claimant {

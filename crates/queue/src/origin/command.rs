@@ -1,6 +1,6 @@
 //! Operators' commands. They contend for the same record as claims, and say honestly what they came too late for.
 
-use mail::ledger::{Action, Key, Leg, LegRecipient, RecipientState, Row, RowBody, note};
+use mail::ledger::{Action, Key, Leg, LegRecipient, Outcome, RecipientState, Row, RowBody, note};
 use mail::{Address, EnhancedStatus, QueueId, Timestamp};
 
 use crate::custody::{self, turn};
@@ -160,6 +160,7 @@ fn describe_all(key: &Key, leg: &Leg, late: &Late) -> Vec<(Key, Address, String)
 /// Ends custody of these, which is here.
 fn give_up(leg: &mut Leg, reached: &[u16], kind: Kind, why: &str, now: Timestamp) -> Vec<News> {
     let outcome = leg::outcome(Action::Failed, EnhancedStatus::permanent(0, 0), why, now);
+    let outcome = Outcome { withdrawn: kind == Kind::Withdrawn, ..outcome };
     let news = reached.iter().filter_map(|position| conclude(leg, *position, outcome.clone()));
     news.map(|news| News { kind, ..news }).collect()
 }
@@ -237,6 +238,7 @@ fn describe(leg: &Leg, state: &RecipientState) -> String {
         RecipientState::Queued => "waits for delivery".to_owned(),
         RecipientState::Offered(_) => "offered by reference, not claimed".to_owned(),
         RecipientState::Claimed(claim) => format!("claimed by the receiver at {}", claim.at),
+        RecipientState::Done { outcome, .. } if outcome.withdrawn => outcome.text.clone(),
         RecipientState::Done { outcome, .. } => format!("{}: {} {}", outcome.action, outcome.status, outcome.text),
     }
 }

@@ -16,7 +16,7 @@ const MAX_TEXT: usize = 500;
 /// An outcome, its text made printable and short.
 pub(crate) fn outcome(action: Action, status: EnhancedStatus, text: &str, at: Timestamp) -> Outcome {
     let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    Outcome { action, status, text: printable.take(MAX_TEXT).collect(), at, reported: false }
+    Outcome { action, status, text: printable.take(MAX_TEXT).collect(), at, reported: false, withdrawn: false }
 }
 
 /// The reference of this id, if this leg issued it.

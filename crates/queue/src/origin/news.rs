@@ -115,9 +115,11 @@ fn count(plan: &mut Plan, news: &News) {
 
 fn write_down(leg: &mut Leg, news: &News, now: Timestamp) {
     let Some(recipient) = leg.recipients.get(usize::from(news.position)) else { return };
-    let Outcome { action, status, text, .. } = &news.outcome;
-    let detail = format!("{}: {status} {text}", recipient.recipient.address);
-    note(&mut leg.steps, now, &action.to_string(), detail, None);
+    let (Outcome { action, status, text, .. }, address) = (&news.outcome, &recipient.recipient.address);
+    match news.kind {
+        Kind::Withdrawn => note(&mut leg.steps, now, "withdrawn", format!("{address}: {text}"), None),
+        _ => note(&mut leg.steps, now, &action.to_string(), format!("{address}: {status} {text}"), None),
+    }
 }
 
 /// One report for each kind of news, if there is an author and he wants to know (RFC 3461 §5.2).

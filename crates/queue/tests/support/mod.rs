@@ -559,7 +559,7 @@ pub fn outcome(action: LedgerAction, at: Timestamp) -> Outcome {
         LedgerAction::Delayed => "4.2.2",
         _ => "2.0.0",
     };
-    Outcome { action, status: status.parse().unwrap(), text: "so it is".into(), at, reported: false }
+    Outcome { action, status: status.parse().unwrap(), text: "so it is".into(), at, reported: false, withdrawn: false }
 }
 
 pub fn secs(seconds: u64) -> Duration {

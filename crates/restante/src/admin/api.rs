@@ -480,7 +480,7 @@ pub struct EntryRecipient {
     /// The address that the sender used, where an alias led here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original: Option<Address>,
-    /// `queued`, `offered`, `claimed`, `delivered`, `relayed`, `expanded`, `failed`; for a reference also `open`, `refused`,
+    /// `queued`, `offered`, `claimed`, `delivered`, `relayed`, `expanded`, `failed`, `withdrawn`; for a reference also `open`, `refused`,
     /// `taken`, `gone`, `ours`.
     pub state: String,
     /// More about it.
@@ -565,6 +565,7 @@ impl EntryRecipient {
                 ("offered".to_owned(), known.to_owned())
             }
             RecipientState::Claimed(claim) => ("claimed".to_owned(), format!("by store {}", claim.instance)),
+            RecipientState::Done { outcome, .. } if outcome.withdrawn => ("withdrawn".to_owned(), String::new()),
             RecipientState::Done { outcome, .. } => {
                 (outcome.action.to_string(), format!("{} {}", outcome.status, outcome.text))
             }
@@ -645,6 +646,9 @@ pub struct StoreFault {
     pub detail: String,
     /// Was it put right?
     pub repaired: bool,
+    /// Was it set aside in `damaged/`? What the row needs is lost, unless it is restored from elsewhere.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub set_aside: bool,
 }
 
 impl From<store::CheckReport> for StoreReport {
@@ -662,7 +666,7 @@ impl From<store::CheckReport> for StoreReport {
 
 impl From<store::Fault> for StoreFault {
     fn from(fault: store::Fault) -> Self {
-        use store::FaultKind;
+        use store::{Done, FaultKind};
         let kind = match fault.kind {
             FaultKind::DamagedObject => "damaged object",
             FaultKind::MissingObject => "missing object",
@@ -672,7 +676,8 @@ impl From<store::Fault> for StoreFault {
             FaultKind::Hold => "hold",
             FaultKind::Database => "database",
         };
-        Self { kind: kind.to_owned(), subject: fault.subject, detail: fault.detail, repaired: fault.repaired }
+        let (repaired, set_aside) = (fault.done == Done::Repaired, fault.done == Done::SetAside);
+        Self { kind: kind.to_owned(), subject: fault.subject, detail: fault.detail, repaired, set_aside }
     }
 }
 
@@ -693,6 +698,7 @@ pub(super) mod tests {
             text: "x".into(),
             at,
             reported: false,
+            withdrawn: false,
         };
         let state = RecipientState::Done { outcome, claim: None };
         let recipient =

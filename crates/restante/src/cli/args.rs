@@ -761,7 +761,9 @@ pub enum StoreCommand {
     /// Check every message against its digest, and every row of the ledger against its messages
     #[command(after_help = "\
 Works beside a running server, which then does the check. --repair removes what nothing needs and derives again what can be
-derived; a damaged message is set aside in `damaged/`, so that it is never sent.")]
+derived; a damaged message is set aside in `damaged/`, so that it is never sent. Its content is lost then, unless there is a backup.
+
+Exit status: 0 everything is in order, or was put right; 1 there are faults, or some remain.")]
     Check {
         /// Repair what can be repaired
         #[arg(long)]

@@ -120,8 +120,12 @@ fn text(report: &StoreReport, repair: bool) -> String {
         .faults
         .iter()
         .map(|fault| {
-            let repaired = if fault.repaired { " (repaired)" } else { "" };
-            format!("{} {}: {}{repaired}", fault.kind, fault.subject, fault.detail)
+            let done = match (fault.repaired, fault.set_aside) {
+                (true, _) => " (repaired)",
+                (false, true) => " (set aside in damaged/; the message has lost its content)",
+                (false, false) => "",
+            };
+            format!("{} {}: {}{done}", fault.kind, fault.subject, fault.detail)
         })
         .collect();
     if report.more_faults > 0 {
@@ -134,7 +138,10 @@ fn text(report: &StoreReport, repair: bool) -> String {
         (false, _, false) => {
             format!("There are faults in {looked}; `restante store check --repair` mends what can be.")
         }
-        (false, _, true) => format!("Faults remain that cannot be repaired, in {looked}."),
+        (false, _, true) => format!(
+            "Faults remain that cannot be repaired, in {looked}. A message without its content waits until it expires: put the object \
+             back from a backup, or end it with `restante queue fail`."
+        ),
     });
     lines.join("\n")
 }
@@ -155,8 +162,13 @@ mod tests {
             subject: "f-1".into(),
             detail: "no row names it".into(),
             repaired: false,
+            set_aside: false,
         });
         assert!(text(&report, false).starts_with("orphan object f-1: no row names it\nThere are faults in "));
+        report.faults[0].set_aside = true;
+        let lost = text(&report, true);
+        assert!(lost.contains("(set aside in damaged/; the message has lost its content)\nFaults remain "), "{lost}");
+        assert!(!lost.contains("(repaired)"), "{lost}");
     }
 
     #[test]

@@ -81,7 +81,14 @@ pub(crate) fn finished(mut row: Row) -> Row {
     let leg = leg_of(&mut row);
     leg.object = None;
     let status = EnhancedStatus::success(0, 0);
-    let outcome = Outcome { action: Action::Delivered, status, text: "250 ok".into(), at: at(5), reported: false };
+    let outcome = Outcome {
+        action: Action::Delivered,
+        status,
+        text: "250 ok".into(),
+        at: at(5),
+        reported: false,
+        withdrawn: false,
+    };
     leg.recipients[0].state = RecipientState::Done { outcome, claim: None };
     row
 }
