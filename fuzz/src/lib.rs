@@ -3,6 +3,7 @@
 //! `cargo fuzz run --features libfuzzer TARGET` looks for new inputs; `cargo test -p restante-fuzz` replays `corpus/` and
 //! a few thousand mutations of it. A target panics when a promise is broken, and for no other reason.
 
+mod client;
 mod content;
 mod milter;
 mod names;
@@ -29,12 +30,13 @@ use restante::bundle::archive::{Fault, Found, Name, Reader};
 use smtp::Command;
 use smtp::reply::reader::ReplyReader;
 
+pub use client::{lmtp_client, smtp_client, smtp_client_customer, smtp_client_offer};
 pub use content::content;
 pub use milter::{milter_content, milter_reply};
 pub use names::tlsa;
 pub use oracle::smtp_oracle;
 pub use sasl::sasl;
-pub use session::{smtp_client, smtp_server};
+pub use session::{smtp_offers, smtp_on_demand, smtp_server, smtp_submission};
 
 /// A target's name and body.
 pub type Target = (&'static str, fn(&[u8]));
@@ -66,7 +68,13 @@ pub const TARGETS: &[Target] = &[
     ("smtp_oracle", smtp_oracle),
     ("smtp_reply", smtp_reply),
     ("smtp_server", smtp_server),
+    ("smtp_offers", smtp_offers),
+    ("smtp_submission", smtp_submission),
+    ("smtp_on_demand", smtp_on_demand),
     ("smtp_client", smtp_client),
+    ("smtp_client_offer", smtp_client_offer),
+    ("smtp_client_customer", smtp_client_customer),
+    ("lmtp_client", lmtp_client),
     ("mta_sts", mta_sts),
     ("report", report),
     ("report_places", report_places),

@@ -7,12 +7,15 @@ use std::task::{Context, Poll, Waker};
 
 use net::sasl::{Credentials, Exchange, Failure, ScramVerifier, Step, Unavailable};
 
+/// What everybody logs in with.
+pub(crate) const PASSWORD: &str = "correct horse";
+
 /// Made once; the number of iterations is for nobody's safety here.
 static VERIFIER: LazyLock<Option<ScramVerifier>> =
-    LazyLock::new(|| ScramVerifier::derive("correct horse", b"salt", NonZeroU32::MIN).ok());
+    LazyLock::new(|| ScramVerifier::derive(PASSWORD, b"salt", NonZeroU32::MIN).ok());
 
 /// Everybody has an account, and the same password.
-struct Everybody;
+pub(crate) struct Everybody;
 
 impl Credentials for Everybody {
     async fn verifier(&self, _: &str) -> Result<Option<ScramVerifier>, Unavailable> {

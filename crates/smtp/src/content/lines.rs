@@ -34,8 +34,14 @@ impl LineRules {
     /// Looks at the next chunk.
     ///
     /// # Errors
-    /// [`LineFault`]: the first kind of fault that was seen; the rules are of no use afterwards.
+    /// [`LineFault`]: that of the first octet that breaks a rule, wherever chunks are cut; the rules are of no use afterwards.
     pub fn watch(&mut self, chunk: &[u8]) -> Result<(), LineFault> {
+        let before = self.clone();
+        self.pass(chunk).map_err(|fault| before.first_fault(chunk).unwrap_or(fault))
+    }
+
+    /// Looks for any fault, in few steps.
+    fn pass(&mut self, chunk: &[u8]) -> Result<(), LineFault> {
         let Some(last) = chunk.last() else {
             return Ok(());
         };
@@ -61,6 +67,24 @@ impl LineRules {
             return Err(LineFault::BareLineEnd);
         }
         if self.begun > self.longest { Err(LineFault::TooLong) } else { Ok(()) }
+    }
+
+    /// Looks for the first fault, octet by octet.
+    fn first_fault(mut self, chunk: &[u8]) -> Option<LineFault> {
+        chunk.iter().find_map(|octet| {
+            self.begun += 1;
+            let is_pair = (*octet == b'\n') == self.after_cr;
+            self.after_cr = *octet == b'\r';
+            let fault = match () {
+                () if !is_pair => Some(LineFault::BareLineEnd),
+                () if self.begun > self.longest => Some(LineFault::TooLong),
+                () => None,
+            };
+            if *octet == b'\n' {
+                self.begun = 0;
+            }
+            fault
+        })
     }
 
     /// The message is over.

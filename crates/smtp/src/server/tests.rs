@@ -117,6 +117,34 @@ fn a_decision_must_fit_its_question() {
 }
 
 #[test]
+fn of_two_faults_the_first_counts_however_content_is_cut() {
+    for (content, status) in [
+        ("a\nb".to_owned() + &"x".repeat(100), "554 5.6.0 bare"),
+        ("x".repeat(100) + "\n", "552 5.3.4"),
+        ("line\r\n".repeat(10) + "\n", "552 5.3.4"),
+        ("x".repeat(41) + "\n", "554 5.6.0 a line"),
+    ] {
+        for step in [1, 7, 1000] {
+            let mut config = Config::relay(mail::Domain::parse("mx.example").unwrap());
+            (config.limits.message, config.limits.text_line) = (50, 40);
+            if status.starts_with("552") {
+                config.limits.text_line = 1000;
+            }
+            let (mut session, mut log) = (Server::new(Arc::new(config), true, now()), Log::default());
+            run(&mut session, &mut log);
+            let wire = format!("EHLO a\r\nMAIL FROM:<>\r\nRCPT TO:<b@mx.example>\r\nDATA\r\n{content}\r\n.\r\n");
+            for piece in wire.as_bytes().chunks(step) {
+                session.feed(now(), piece);
+                run(&mut session, &mut log);
+            }
+            let written = String::from_utf8(log.written).unwrap();
+            let last = written.lines().last().unwrap();
+            assert!(last.starts_with(status), "{step}: {last}");
+        }
+    }
+}
+
+#[test]
 fn replies_of_a_group_come_together() {
     let mut session = session();
     run(&mut session, &mut Log::default());

@@ -47,13 +47,18 @@ impl Content {
         Self { rules: LineRules::new(limits.text_line), octets: 0, fault: None }
     }
 
-    /// Looks at the next octets; `Some` where they break a rule.
+    /// Looks at the next octets; `Some` where they break a rule: the first that is broken, wherever chunks are cut.
     pub(super) fn watch(&mut self, chunk: &[u8], limits: &Limits) -> Option<Dropped> {
+        let room = limits.message.saturating_sub(self.octets);
+        let within = usize::try_from(room).map_or(chunk.len(), |room| room.min(chunk.len()));
         self.octets = self.octets.saturating_add(chunk.len() as u64);
+        if let Err(fault) = self.rules.watch(&chunk[..within]) {
+            return Some(fault.into());
+        }
         if self.octets > limits.message {
             return Some(Dropped::TooBig);
         }
-        self.rules.watch(chunk).err().map(Dropped::from)
+        None
     }
 
     /// Looks at the end.

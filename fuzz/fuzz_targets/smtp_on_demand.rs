@@ -1,0 +1,4 @@
+//! See `restante_fuzz::smtp_on_demand`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| restante_fuzz::smtp_on_demand(data));
