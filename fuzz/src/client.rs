@@ -66,7 +66,7 @@ struct Transcript {
     events: Vec<String>,
 }
 
-fn run<'a>(pieces: &mut dyn Iterator<Item = &'a [u8]>, protocol: Protocol, orders: &[Order]) -> Transcript {
+fn run(pieces: &mut dyn Iterator<Item = &[u8]>, protocol: Protocol, orders: &[Order]) -> Transcript {
     let name = HelloName::from(&"a.example".parse::<Domain>().expect("a name"));
     let mut session = Client::new(Config::new(name, protocol), false, NOW);
     let mut transcript = Transcript::default();

@@ -5,6 +5,7 @@
 
 mod client;
 mod content;
+mod http;
 mod milter;
 mod names;
 mod oracle;
@@ -32,6 +33,7 @@ use smtp::reply::reader::ReplyReader;
 
 pub use client::{lmtp_client, smtp_client, smtp_client_customer, smtp_client_offer};
 pub use content::content;
+pub use http::{http_answer, http_repository};
 pub use milter::{milter_content, milter_reply};
 pub use names::tlsa;
 pub use oracle::smtp_oracle;
@@ -75,6 +77,8 @@ pub const TARGETS: &[Target] = &[
     ("smtp_client_offer", smtp_client_offer),
     ("smtp_client_customer", smtp_client_customer),
     ("lmtp_client", lmtp_client),
+    ("http_answer", http_answer),
+    ("http_repository", http_repository),
     ("mta_sts", mta_sts),
     ("report", report),
     ("report_places", report_places),

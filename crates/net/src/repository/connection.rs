@@ -16,7 +16,7 @@ use reference::body::{BodyError, JsonBody, MAX_BODY};
 use reference::claims::{CLAIMS_PATH, ClaimsRequest, RECEIPTS_PATH, ReceiptsRequest};
 use reference::delegate::{DELEGATE_PATH, DelegateRequest};
 use reference::{keys, pending, upload, uri};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -38,16 +38,15 @@ const WRITE_BUFFER: usize = 64 * 1024;
 pub(super) struct Service<R> {
     pub(super) repository: Arc<R>,
     pub(super) replays: Arc<Replays>,
-    pub(super) acceptor: TlsAcceptor,
     pub(super) limits: Limits,
 }
 
 impl<R: Repository> Service<R> {
     /// Serves a connection to its end; after `shutdown` the response in progress is the last.
-    pub(super) async fn run(&self, stream: TcpStream, shutdown: CancellationToken) {
+    pub(super) async fn run(&self, acceptor: &TlsAcceptor, stream: TcpStream, shutdown: CancellationToken) {
         // Only a hint to the kernel: a failure here changes nothing.
         let _ = stream.set_nodelay(true);
-        let handshake = timeout(self.limits.handshake_time, self.acceptor.accept(stream));
+        let handshake = timeout(self.limits.handshake_time, acceptor.accept(stream));
         let mut stream = tokio::select! {
             finished = handshake => match finished {
                 Ok(Ok(stream)) => stream,
@@ -61,10 +60,20 @@ impl<R: Repository> Service<R> {
             return;
         }
         let sni = stream.get_ref().1.server_name().and_then(|name| Domain::parse(name).ok());
+        self.converse(stream, sni.as_ref(), shutdown).await;
+    }
+
+    /// Serves the requests of a client that asked TLS for this host.
+    pub(super) async fn converse(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        sni: Option<&Domain>,
+        shutdown: CancellationToken,
+    ) {
         let requests = Arc::new(AtomicU32::new(0));
         let pace = Pace { minimum_rate: self.limits.minimum_rate, grace: self.limits.rate_grace };
         let io = TokioIo::new(Paced::new(stream, pace, Arc::clone(&requests)));
-        let service = service_fn(|request| self.respond(request, sni.as_ref(), &requests));
+        let service = service_fn(|request| self.respond(request, sni, &requests));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.header_time)

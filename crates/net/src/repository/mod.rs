@@ -39,7 +39,7 @@ use reference::upload::MailAnswer;
 use reference::{DomainFacts, KeyRecord};
 
 pub use replays::Replays;
-pub use server::serve;
+pub use server::{serve, serve_stream};
 
 /// Octets of an object, in order. Chunks of 64 to 256 KiB serve best; they are written without a copy up to TLS.
 pub type Chunks = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mail::Domain;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -31,7 +33,7 @@ pub async fn serve<R: Repository>(
     let slots = Arc::new(Semaphore::new(limits.connections));
     let peers = Peers::new(limits.connections_per_peer);
     let drain_time = limits.drain_time;
-    let service = Arc::new(Service { repository, replays, acceptor: TlsAcceptor::from(tls), limits });
+    let (service, acceptor) = (Arc::new(Service { repository, replays, limits }), TlsAcceptor::from(tls));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -44,9 +46,9 @@ pub async fn serve<R: Repository>(
             debug!("a repository connection is one too many for its peer");
             continue;
         };
-        let (service, shutdown) = (Arc::clone(&service), shutdown.clone());
+        let (service, acceptor, shutdown) = (Arc::clone(&service), acceptor.clone(), shutdown.clone());
         connections.spawn(async move {
-            service.run(stream, shutdown).await;
+            service.run(&acceptor, stream, shutdown).await;
             drop((slot, seat));
         });
     }
@@ -55,6 +57,19 @@ pub async fn serve<R: Repository>(
     if timeout(drain_time, drained).await.is_err() {
         connections.shutdown().await;
     }
+}
+
+/// Serves one client over a stream that is open already, as [`serve`] does inside TLS: until it leaves, or until the response in progress
+/// after `shutdown` was cancelled. `sni`: the host that TLS was asked for, if there was TLS.
+pub async fn serve_stream<R: Repository>(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    sni: Option<&Domain>,
+    repository: Arc<R>,
+    replays: Arc<Replays>,
+    limits: Limits,
+    shutdown: CancellationToken,
+) {
+    Service { repository, replays, limits }.converse(stream, sni, shutdown).await;
 }
 
 /// The next connection, once there is room for it. Safe to be dropped and called again.

@@ -1,13 +1,12 @@
 //! One request and the header of its response.
 
 use std::io;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT_ENCODING, HOST, HeaderMap, HeaderValue, RETRY_AFTER};
+use hyper::header::{ACCEPT_ENCODING, HOST, HeaderValue};
 use hyper::{Request, Response};
 use mail::Domain;
 use tokio::time::timeout;
@@ -16,9 +15,6 @@ use super::Shared;
 use super::connect::{ConnectError, Connection, Errand};
 use super::places::Place;
 use super::pool::Taken;
-
-/// Longest wish of a repository that is granted.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// The body of a request: a whole, or octets that are read as they go out.
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -114,10 +110,4 @@ pub(super) fn address<B>(mut request: Request<B>, host: &Domain) -> Result<Reque
     let plain = HeaderValue::from_static("identity");
     request.headers_mut().entry(ACCEPT_ENCODING).or_insert(plain);
     Ok(request)
-}
-
-/// `Retry-After` in seconds; dates are passed over.
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
 }

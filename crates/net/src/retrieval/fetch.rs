@@ -19,9 +19,9 @@ use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use super::connect::Errand;
-use super::exchange::{Answered, Broken, retry_after, unwritable};
+use super::exchange::{Answered, Broken, unwritable};
 use super::link::{Link, is_ours};
-use super::represent::{self, Unfit};
+use super::represent::{self, Unfit, retry_after};
 use super::signed::signed;
 use super::suspend::left_alone;
 use super::{Client, Config, Fetch, Outcome, Shared, Sink, SinkError};

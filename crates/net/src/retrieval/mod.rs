@@ -14,7 +14,7 @@ mod link;
 mod places;
 mod pool;
 mod post;
-mod represent;
+pub mod represent;
 mod signed;
 mod suspend;
 #[cfg(test)]

@@ -20,7 +20,8 @@ use reference::upload::{MAIL_PATH, MailAnswer};
 use tokio::time::{Instant, timeout};
 
 use super::connect::Errand;
-use super::exchange::{Answered, Broken, retry_after, unwritable};
+use super::exchange::{Answered, Broken, unwritable};
+use super::represent::retry_after;
 use super::signed::signed;
 use super::suspend::left_alone;
 use super::{Client, NoAnswer, Repository, Shared};
