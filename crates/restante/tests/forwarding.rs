@@ -84,16 +84,17 @@ fn what_is_signed_is_authenticated_behind_forwarders_of_every_kind() {
     let postfix = copy_with(&receiver, "alice@c.example", "hello");
     assert_says(&postfix, &[&authentic[..], &["spf=fail smtp.mailfrom=a.example"]].concat());
 
-    // The copy that came by value, sent on by somebody to others: whose object it is can be seen, no more.
+    // The copy that came by value, sent on by somebody to others: whose object it is can be seen, no more. What its author's domain has signed is
+    // signed for them too: DKIM says nothing of recipients.
     let stranger = sandbox.host("mx.stranger.example", &[]).unwrap();
     let text = String::from_utf8(value).unwrap();
     let kept = &text[text.find("TBR-Hop:").unwrap()..];
     let url = "smtp://mx.c.example";
     clients::curl_submit(&stranger, url, "alice@a.example", "alice@v.example", kept.as_bytes(), &[]).unwrap();
     let replayed = copy_with(&receiver, "alice@v.example", "hello");
-    let found = results(&replayed);
-    assert!(!found.contains("tbr=pass"), "{found}");
-    assert!(found.contains("tbr=none (object intact) header.d=f.example"), "{found}");
+    let no_longer = ["tbr=none (object intact) header.d=f.example", "spf=fail smtp.mailfrom=a.example"];
+    assert_says(&replayed, &[&authentic[..], &no_longer[..]].concat());
+    assert!(!results(&replayed).contains("tbr=pass"), "{}", results(&replayed));
 }
 
 #[test]
@@ -115,9 +116,9 @@ fn what_only_spf_vouches_for_is_believed_from_trusted_forwarders_and_from_nobody
     // By reference, and by custody on: a relay that nobody trusts launders nothing, whoever runs it.
     let message = b"From: alice@a.example\nSubject: x\n\nby custody\n";
     origin.send("alice@a.example", &["trusted@f.example"], message).unwrap();
-    let copy = copy_with(&trusting, "bob@c.example", "by custody");
-    assert_says(&copy, &["tbr=pass header.d=f.example", "tbr=pass (through trusted relays) header.d=a.example"]);
-    assert_says(&copy, &["policy.aligned=yes", "dmarc=fail (p=reject; done: none) header.from=a.example"]);
+    let by_custody = copy_with(&trusting, "bob@c.example", "by custody");
+    assert_says(&by_custody, &["tbr=pass header.d=f.example", "tbr=pass (through trusted relays) header.d=a.example"]);
+    assert_says(&by_custody, &["policy.aligned=yes", "dmarc=fail (p=reject; done: none) header.from=a.example"]);
     let id = origin.send("alice@a.example", &["stranger@f.example"], message).unwrap();
     origin.wait_for_state(&id, "failed", wait::LONG).unwrap();
 
@@ -140,6 +141,15 @@ fn what_only_spf_vouches_for_is_believed_from_trusted_forwarders_and_from_nobody
         clients::curl_submit(&stranger, url, "x@plain.example", "alice@c.example", sealed.as_bytes(), &arguments);
     let refused = format!("{:#}", refused.unwrap_err());
     assert!(refused.contains(REFUSED), "{refused}");
+    // The copy of what nobody signed with DKIM, sent on in the same way to whom it was not meant for: where the forwarder is trusted, too.
+    let text = String::from_utf8(by_custody).unwrap();
+    let kept = &text[text.find("TBR-Hop:").unwrap()..];
+    for to in ["alice@c.example", "alice@d.example"] {
+        let url = format!("smtp://mx.{}", to.split_once('@').unwrap().1);
+        let refused = clients::curl_submit(&stranger, &url, "alice@a.example", to, kept.as_bytes(), &arguments);
+        let refused = format!("{:#}", refused.unwrap_err());
+        assert!(refused.contains(&REFUSED.replace("plain.example", "a.example")), "{refused}");
+    }
     assert_eq!(other.maildir("bob@d.example").messages().len(), 0, "nothing that was not authenticated came");
     drop(forwarder);
 }
