@@ -8,8 +8,13 @@
 #
 # RESTANTE_USER is the user that runs the server.
 
-case "${NM_DISPATCHER_ACTION:-up}" in up | dhcp4-change | dhcp6-change | connectivity-change) ;; *) exit 0 ;; esac
-[ "${IFACE:-}" = lo ] && exit 0
+# NetworkManager tells of everything, and so of what is no link that came up.
+case "${NM_DISPATCHER_ACTION:-up} ${CONNECTIVITY_STATE:-}" in
+    "connectivity-change NONE") exit 0 ;;
+    "up "* | "dhcp4-change "* | "dhcp6-change "* | "connectivity-change "*) ;;
+    *) exit 0 ;;
+esac
+[ "${IFACE:-${DEVICE_IFACE:-}}" = lo ] && exit 0
 
-# In the background: managers of networks wait for their hooks.
-(runuser -u "${RESTANTE_USER:-restante}" -- restante link up >/dev/null 2>&1 || logger -t restante "link up: failed") &
+# In the background, and holding nothing of theirs open: managers of networks wait for their hooks.
+(runuser -u "${RESTANTE_USER:-restante}" -- restante link up || logger -t restante "link up: failed") </dev/null >/dev/null 2>&1 &
