@@ -1,5 +1,5 @@
 //! Paths that mix the three ways of relaying (TBR §7), over servers that know TBR and one that never heard of it, over links that
-//! are slow, lose packets and go down.
+//! are slow, take their time, lose packets and go down.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -163,6 +163,8 @@ fn five_hops_over_bad_links_lose_nothing_and_double_nothing() {
         server.host().limit_rate("4mbit").unwrap();
         server.host().lose_packets(20).unwrap();
     }
+    // The first link goes over a satellite. (Those that are unplugged have to stay as they are.)
+    let _satellite = origin.host().delay(Duration::from_millis(300)).unwrap();
     let (mut dice, begun) = (Dice(1), Instant::now());
     let mut sent = Vec::new();
     for number in 0..messages() {
