@@ -30,7 +30,8 @@ ip link set lo up
 if [ -n "${HUB:-}" ]; then
     ip link add eth0 type veth peer name "$LINK" netns "/proc/$HUB/ns/net"
 else
-    ip link add eth0 type bridge
+    # With an address of its own: else it takes the lowest of its ports', another one when a host comes, and nobody finds it for a while.
+    ip link add eth0 address 02:00:00:00:00:01 type bridge
 fi
 ip address add "$IPV4/24" dev eth0
 ip address add "$IPV6/64" dev eth0 nodad

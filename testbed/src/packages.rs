@@ -27,6 +27,8 @@ pub enum PackageSet {
     Dovecot,
     /// mbsync, which copies mailboxes by IMAP.
     Isync,
+    /// mutt, which reads Maildirs.
+    Mutt,
     /// nginx, to measure against.
     Nginx,
     /// Knot (signs zones) and unbound (validates).
@@ -43,7 +45,7 @@ pub enum PackageSet {
 
 impl PackageSet {
     /// Every set.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Tools,
         Self::Firewall,
         Self::Postfix,
@@ -51,6 +53,7 @@ impl PackageSet {
         Self::OpenSmtpd,
         Self::Dovecot,
         Self::Isync,
+        Self::Mutt,
         Self::Nginx,
         Self::Dnssec,
         Self::Dkim,
@@ -70,6 +73,7 @@ impl PackageSet {
             Self::OpenSmtpd => "opensmtpd",
             Self::Dovecot => "dovecot",
             Self::Isync => "isync",
+            Self::Mutt => "mutt",
             Self::Nginx => "nginx",
             Self::Dnssec => "dnssec",
             Self::Dkim => "dkim",
@@ -88,6 +92,7 @@ impl PackageSet {
             Self::OpenSmtpd => &["opensmtpd"],
             Self::Dovecot => &["dovecot-core", "dovecot-lmtpd", "dovecot-imapd"],
             Self::Isync => &["isync"],
+            Self::Mutt => &["mutt"],
             Self::Nginx => &["nginx-light"],
             Self::Dnssec => &["knot", "knot-dnsutils", "knot-dnssecutils", "unbound"],
             Self::Dkim => &["python3-dkim", "python3-authres"],

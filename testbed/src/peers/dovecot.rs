@@ -33,17 +33,28 @@ impl Dovecot {
     pub fn start(sandbox: &Sandbox, name: &str, users: &[(&str, &str)]) -> Result<Self> {
         let host = sandbox.host(name, &[PackageSet::Dovecot])?;
         sandbox.certify(&host)?;
+        let process = Self::serve(&host, users, "")?;
+        Ok(Self { _process: process, host })
+    }
+
+    /// Starts Dovecot beside what else runs on a host, which has [`PackageSet::Dovecot`] and a certificate; `lines` of its configuration come
+    /// after ours, and overrule them.
+    ///
+    /// # Errors
+    /// When Dovecot does not start.
+    pub fn serve(host: &Host, users: &[(&str, &str)], lines: &str) -> Result<Process> {
         let mut passwd = String::new();
         for (user, password) in users {
             // Writing to a String cannot fail.
             let _ = writeln!(passwd, "{user}:{{PLAIN}}{password}::::::");
         }
         host.put("/etc/dovecot/users", passwd.as_bytes())?;
-        host.put("/etc/dovecot/dovecot.conf", configuration(&host).as_bytes())?;
+        let configuration = format!("{}{lines}\n", configuration(host));
+        host.put("/etc/dovecot/dovecot.conf", configuration.as_bytes())?;
         let mut process = host.spawn("dovecot", &["/usr/sbin/dovecot", "-F"])?;
         host.wait_for_port(LMTP_PORT, &mut process)?;
         host.wait_for_port(IMAP_PORT, &mut process)?;
-        Ok(Self { _process: process, host })
+        Ok(process)
     }
 
     /// The machine it runs on.
