@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use mail::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::rate::Rate;
 use crate::reputation::Standing;
@@ -89,7 +90,7 @@ pub struct Used {
 }
 
 /// The network of a client: an IPv4 /24, an IPv6 /48: about what one customer of a provider is given at most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Prefix(IpAddr);
 
 impl Prefix {

@@ -65,8 +65,10 @@ impl Standing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Event {
-    /// A message was delivered.
+    /// A message was delivered, and kept as far as anybody can see.
     Kept,
+    /// Its reader has put it where unwanted mail goes.
+    Junked,
     /// A message was refused after it was looked at.
     Refused,
     /// Something else was served than was signed.
@@ -101,6 +103,8 @@ impl Record {
                 return true;
             }
             Event::Refused => self.bad += 2.0,
+            // One of six, and nothing is gained.
+            Event::Junked => self.bad += 5.0,
             Event::Forged => self.bad += 5.0,
             // Known for eight days, whatever else happens.
             Event::Praised => self.good += 1.2 * KNOWN,

@@ -2,7 +2,7 @@
 //!
 //! Offers and failures are counted in memory, and forgotten by a restart: they are of the last minute and hour. What is
 //! outstanding is derived from the ledger, at the start and with each commit, so that no crash resets or leaks it. What
-//! became of a reference in the end is told to [`Reputation`] here, too, when its row says so.
+//! became of a reference in the end is told to [`Readers`] here, too, when its row says so.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -17,6 +17,7 @@ use policy::reputation::{Event, Standing};
 use reference::codes;
 use store::{Store, StoreError};
 
+use crate::readers::Readers;
 use crate::receive::LiveConfig;
 use crate::reputation::Reputation;
 use crate::runtime::now;
@@ -47,6 +48,7 @@ pub(crate) struct Asked {
 pub(crate) struct Budgets {
     config: LiveConfig,
     reputation: Reputation,
+    readers: Readers,
     books: Arc<Mutex<Books>>,
 }
 
@@ -110,8 +112,13 @@ impl<K: Eq + Hash + Clone> Holders<K> {
 
 impl Budgets {
     /// Counts against the budgets of this configuration.
-    pub(crate) fn new(config: LiveConfig, reputation: Reputation) -> Self {
-        Self { config, reputation, books: Arc::default() }
+    pub(crate) fn new(config: LiveConfig, reputation: Reputation, readers: Readers) -> Self {
+        Self { config, reputation, readers, books: Arc::default() }
+    }
+
+    /// Who looks for mail that was delivered.
+    pub(crate) fn readers(&self) -> &Readers {
+        &self.readers
     }
 
     /// Counts what the ledger says is outstanding. Nothing may be committed meanwhile.
@@ -220,9 +227,7 @@ impl Budgets {
     pub(crate) fn tell(&self, news: Vec<News>) {
         for News { key, is_over, event } in news {
             let Some((domain, network)) = self.lock().settle(&key, is_over) else { continue };
-            if let Some(event) = event {
-                self.reputation.note(&domain, event, network, now());
-            }
+            self.readers.concluded(&key, &domain, event, network);
         }
     }
 
@@ -366,7 +371,9 @@ mod tests {
     fn budgets(limits: &str) -> Budgets {
         let text = format!("hostname = \"mx.b.example\"\n{limits}");
         let config = Config::parse(&text, Path::new("restante.toml")).unwrap();
-        Budgets::new(LiveConfig::new(config), Reputation::open(None).unwrap())
+        let (config, reputation) = (LiveConfig::new(config), Reputation::open(None).unwrap());
+        let readers = Readers::open(None, config.clone(), reputation.clone()).unwrap();
+        Budgets::new(config, reputation, readers)
     }
 
     fn asked(number: u8, domain: &str, client: [u8; 4]) -> Asked {

@@ -20,6 +20,7 @@ mod letters;
 mod live;
 mod outbox;
 mod private;
+mod readers;
 mod receive;
 pub mod records;
 mod remembered;

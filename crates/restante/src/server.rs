@@ -43,6 +43,7 @@ use crate::deliver::{Couriers, Hosts, Lines, Outward};
 use crate::letters::Letters;
 use crate::live::Live;
 use crate::private;
+use crate::readers::Readers;
 use crate::receive::{
     self, AskedFor, Exchangers, Filters, Gate, Hints, LiveConfig, LiveRouter, Memory, OfferDesk, Prober, Reception,
     Sending, Signers,
@@ -143,6 +144,7 @@ impl Server {
         let sending = parts.reception.sending.clone();
         server.back_tasks.spawn(sending.clone().keep(server.back.clone()));
         server.back_tasks.spawn(parts.reception.gate.reputation.clone().keep(server.back.clone()));
+        server.back_tasks.spawn(parts.readers.keep(server.back.clone()));
         server.back_tasks.spawn(parts.reception.hints.clone().keep(server.back.clone()));
         let reputation = parts.reception.gate.reputation.clone();
         server.listen(&parts.reception, &Arc::new(local)).await?;
@@ -404,6 +406,7 @@ struct Parts {
     reception: Arc<Reception>,
     discovery: Discovery,
     journals: Journals,
+    readers: Readers,
     live: InForce,
 }
 
@@ -421,7 +424,7 @@ impl Parts {
 
         let store = open_store(config).await?;
         store.set_quotas(settings::quotas(config));
-        let (gate, budgets) = judges(config, &current, &resolver, &journals, &store).await?;
+        let (gate, budgets, readers) = judges(config, &current, &resolver, &journals, &store).await?;
         let dkim = Signers::new(settings::dkim_signers(config)?, gate.authenticator.clone());
         let discovery = discovery(config, &resolver, &repositories)?;
         let keys = RequestKeys::new(&signers);
@@ -478,7 +481,7 @@ impl Parts {
             challenges: Challenges::new(acme::challenge(config)),
             listeners: Vec::new(),
         };
-        Ok(Self { store, custody, runtime, reception, discovery, journals, live })
+        Ok(Self { store, custody, runtime, reception, discovery, journals, readers, live })
     }
 }
 
@@ -489,12 +492,14 @@ async fn judges(
     resolver: &Resolver,
     journals: &Journals,
     store: &Store,
-) -> Result<(Gate, Budgets)> {
+) -> Result<(Gate, Budgets, Readers)> {
     let reputation = Reputation::open(config.reputation_file()).context("cannot read how domains have fared here")?;
     let gate = gate(config, resolver, reputation.clone(), journals)?;
-    let budgets = Budgets::new(current.clone(), reputation);
+    let readers = Readers::open(config.readers_file(), current.clone(), reputation.clone());
+    let readers = readers.context("cannot read which mail is to be looked for in mailboxes")?;
+    let budgets = Budgets::new(current.clone(), reputation, readers.clone());
     budgets.load(store).await.context("cannot count the references that are outstanding")?;
-    Ok((gate, budgets))
+    Ok((gate, budgets, readers))
 }
 
 /// How others are found and connected to.

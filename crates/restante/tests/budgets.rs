@@ -130,7 +130,11 @@ fn send(origin: &Restante, subject: &str) -> String {
 #[test]
 fn references_outstanding_are_limited_whatever_is_restarted() {
     let sandbox = Sandbox::new().unwrap();
-    let limit = [("transfer", "pause_retrieval", "true"), ("budgets.domain", "outstanding", "1")];
+    let limit = [
+        ("transfer", "pause_retrieval", "true"),
+        ("budgets.domain", "outstanding", "1"),
+        ("policy", "kept_after", "\"1s\""),
+    ];
     let mut receiver = server(&sandbox, "b.example", &limit);
     let origin = server(&sandbox, "a.example", &[]);
     let first = send(&origin, "first");
@@ -155,6 +159,32 @@ fn references_outstanding_are_limited_whatever_is_restarted() {
         (shown[0]["score"].as_i64()? >= 2).then_some(())
     };
     wait::until("both to be points for the domain", wait::LONG, known).unwrap();
+}
+
+#[test]
+fn what_readers_keep_is_good_for_its_domain_and_what_they_call_junk_is_not() {
+    let sandbox = Sandbox::new().unwrap();
+    let receiver = server(&sandbox, "b.example", &[("policy", "kept_after", "\"2s\"")]);
+    let origin = server(&sandbox, "a.example", &[]);
+    let score = |wanted: fn(i64) -> bool| {
+        let shown = || receiver.json(&["reputation", "show", "a.example"], b"").ok()?[0]["score"].as_i64();
+        wait::until("the points to change", wait::LONG, || shown().filter(|score| wanted(*score)))
+    };
+    send(&origin, "kept");
+    let mailbox = receiver.maildir("bob@b.example");
+    mailbox.wait_for(1, wait::LONG).unwrap();
+    score(|score| score == 1).unwrap();
+
+    send(&origin, "junk");
+    mailbox.wait_for(2, wait::LONG).unwrap();
+    let files = std::fs::read_dir(mailbox.path().join("new")).unwrap().map(|file| file.unwrap().path());
+    let is_junk = |path: &std::path::PathBuf| std::fs::read_to_string(path).unwrap().contains("Subject: junk");
+    let junk = files.into_iter().find(is_junk).unwrap();
+    let folder = mailbox.path().join(".Junk/cur");
+    std::fs::create_dir_all(&folder).unwrap();
+    // As an IMAP server does it: under another name.
+    std::fs::rename(junk, folder.join("moved:2,S")).unwrap();
+    score(|score| score == -4).unwrap();
 }
 
 fn receiver_is_over(receiver: &Restante) -> Option<()> {

@@ -696,6 +696,8 @@ pub struct Limits {
 pub struct Policy {
     /// Look anything up at all.
     pub enabled: bool,
+    /// Mail that is still in its mailbox after so long was kept.
+    pub kept_after: Duration,
     /// How long the retrieval of a stranger's reference waits.
     pub stranger_delay: Duration,
     /// Strangers by value are asked for a reference.
@@ -881,6 +883,11 @@ impl Config {
     /// Where it is kept how mail of other domains has fared here.
     pub fn reputation_file(&self) -> Option<PathBuf> {
         self.kept_file("reputation")
+    }
+
+    /// Where it is kept which mail will be looked for in mailboxes.
+    pub fn readers_file(&self) -> Option<PathBuf> {
+        self.kept_file("readers")
     }
 
     /// Where it is kept who has been asked for a reference.

@@ -1052,6 +1052,13 @@ const POLICY: &[Field] = &[
          refused for that if not given.",
     ),
     field(
+        "kept_after",
+        "duration",
+        Default("\"2d\""),
+        "Mail by reference that lies in a Maildir here is a point for its domain when it is still there after so long, at most 30 days; in a \
+         folder for junk it is five against it.",
+    ),
+    field(
         "stranger_delay",
         "duration",
         Default("\"0s\""),

@@ -2,6 +2,7 @@
 //!
 //! What a file name is and how it becomes durable is `maildir`'s; when to deliver is the queue's.
 
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,8 @@ use store::Store;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::maildir::{self, Slot};
+use crate::readers::{Placed, Readers};
+use crate::runtime::now;
 
 /// Where Maildirs are, and what their files are named after.
 #[derive(Debug, Clone)]
@@ -21,6 +24,8 @@ pub(super) struct Mailboxes {
     pub(super) hostname: Domain,
     /// Rows accepted before this may have been delivered by an earlier process: their mailboxes are searched first.
     pub(super) started: Timestamp,
+    /// Will look for it some day.
+    pub(super) readers: Readers,
 }
 
 const NOT_THERE: &str = "no earlier attempt has left it there";
@@ -41,6 +46,7 @@ impl Mailboxes {
             let Some(recipient) = delivery.leg.recipients.get(usize::from(*position)) else { continue };
             let end = match self.one(delivery, recipient, *position, &maildir).await {
                 Ok((path, written)) => {
+                    self.tell_readers(&delivery.leg, &maildir, &path);
                     octets += written;
                     last = path;
                     accepted("in the mailbox")
@@ -51,6 +57,14 @@ impl Mailboxes {
         }
         // Where files are is for our own trace; the outcomes' texts travel to the origin.
         DeliveryEnd::Transaction { offer: false, outcomes, peer: last.display().to_string(), octets }
+    }
+
+    fn tell_readers(&self, leg: &Leg, maildir: &Path, path: &Path) {
+        let name = path.file_name().and_then(OsStr::to_str).and_then(|name| name.split([':', ',']).next());
+        if let (Some(reference), Some(name)) = (&leg.inbound, name) {
+            let (maildir, name) = (maildir.to_owned(), name.to_owned());
+            self.readers.delivered(reference, Placed { maildir, name, at: now() });
+        }
     }
 
     async fn one(&self, delivery: &Delivery, to: &LegRecipient, n: u16, maildir: &Path) -> io::Result<(PathBuf, u64)> {

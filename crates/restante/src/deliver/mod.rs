@@ -82,7 +82,8 @@ impl Couriers {
         archive: Archive,
     ) -> Self {
         let started: Timestamp = now();
-        let mailboxes = Mailboxes { store: store.clone(), hostname, started };
+        let readers = outward.budgets.readers().clone();
+        let mailboxes = Mailboxes { store: store.clone(), hostname, started, readers };
         let Outward { smtp, lines, repositories, discovery, keys, gate, signers, budgets } = outward;
         let smtp = smtp::SmtpCourier { client: smtp, hosts, store: store.clone(), discovery };
         let upload = upload::UploadCourier {

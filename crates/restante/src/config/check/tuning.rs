@@ -240,6 +240,7 @@ pub(super) fn policy(table: Cursor<'_>) -> Option<Policy> {
     let no_reverse_name = table.choice("no_reverse_name", &RESPONSES);
     let trusted_sealers = table.get("trusted_sealers");
     let least_reputation: Option<f64> = table.get("least_reputation");
+    let kept_after = time(&table, "kept_after", SECOND..=30 * DAY);
     let stranger_delay = time(&table, "stranger_delay", Duration::ZERO..=HOUR);
     let hint = table.get("hint");
     let (block_lists, allow_lists) = (table.get("block_lists"), table.get("allow_lists"));
@@ -260,6 +261,7 @@ pub(super) fn policy(table: Cursor<'_>) -> Option<Policy> {
     };
     Some(Policy {
         enabled: enabled?,
+        kept_after: kept_after?,
         stranger_delay: stranger_delay?,
         hint: hint?,
         rules,
