@@ -102,6 +102,11 @@ impl NameServer {
         &self.records
     }
 
+    /// Forgets all records of these names.
+    pub(crate) fn forget(&mut self, names: &[&str]) {
+        self.records.retain(|record| !names.contains(&record.name()));
+    }
+
     /// Adds `records` and starts the server anew on `host`; it answers when this returns.
     pub(crate) fn add(&mut self, host: &Host, records: &[Record]) -> Result<()> {
         self.records.extend_from_slice(records);

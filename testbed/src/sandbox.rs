@@ -98,6 +98,16 @@ impl Sandbox {
         shared.names.add(&self.hub, records)
     }
 
+    /// Makes the name server say this of `names`, and nothing else: as one who answers in its place would.
+    ///
+    /// # Errors
+    /// When the server does not take it.
+    pub fn lie(&self, names: &[&str], records: &[Record]) -> Result<()> {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.names.forget(names);
+        shared.names.add(&self.hub, records)
+    }
+
     /// The name server's address.
     pub(crate) fn name_server(&self) -> Ipv4Addr {
         self.hub.ipv4()

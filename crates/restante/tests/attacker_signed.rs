@@ -6,33 +6,31 @@
 
 mod common {
     pub(crate) mod forger;
+    pub(crate) mod impostor;
+    pub(crate) mod talk;
+    pub(crate) mod thief;
     pub(crate) mod world;
 }
 
-use std::io::Read as _;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use common::forger::{Forger, Forgery, Innocent, rand, say};
+use common::forger::{Forger, Forgery, Innocent};
+use common::impostor::Impostor;
+use common::talk::now;
+use common::thief::{Thief, replay};
 use common::world::{World, printed_tlsa};
-use mail::Timestamp;
-use reference::message_signature::{self, Nonce, Request, Signer};
+use reference::message_signature::Signer;
 use reference::{KeyRecord, SigningKey, Uri};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use testbed::peers::Middlebox;
 use testbed::peers::restante::references;
 use testbed::signed::{Liar, Lie, Signing, Zone};
-use testbed::{Host, Sandbox, wait};
+use testbed::{Sandbox, wait};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
-
-fn now() -> Timestamp {
-    Timestamp::from_secs(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs())
-}
 
 /// The key of this number.
 fn key(number: u8) -> SigningKey {
@@ -436,86 +434,6 @@ fn who_hides_starttls_where_a_certificate_is_named_hears_nothing() {
     assert_eq!(world.copies(), 1);
 }
 
-/// Who saw an offer in clear, and has a signed domain of his own.
-struct Thief {
-    host: Host,
-    ca: String,
-    uri: Uri,
-}
-
-impl Thief {
-    fn ask(&self, path: &str, body: Option<&str>, signer: Option<&Signer>) -> String {
-        let digest = body.map(|body| message_signature::content_digest(body.as_bytes()));
-        let request = Request {
-            method: if body.is_some() { "POST" } else { "GET" },
-            host: &self.uri.host,
-            path_and_query: path,
-            content_digest: digest.as_deref(),
-            upload_offset: None,
-        };
-        let mut headers = Vec::new();
-        if let Some(signer) = signer {
-            let fields = message_signature::sign(&request, [(signer, Nonce(rand()))], now()).unwrap();
-            headers.push(format!("Signature-Input: {}", fields.input));
-            headers.push(format!("Signature: {}", fields.signature));
-        }
-        headers.extend(digest.iter().map(|digest| format!("Content-Digest: {digest}")));
-        let url = format!("https://{}{path}", self.uri.host);
-        let mut command = vec!["curl", "--silent", "--show-error", "--include", "--cacert", &self.ca];
-        headers.iter().for_each(|header| command.extend(["--header", header]));
-        if let Some(body) = body {
-            command.extend(["--header", "Content-Type: application/json", "--data-binary", body]);
-        }
-        command.push(&url);
-        let answer = self.host.run(&command).unwrap();
-        let lines = answer.lines().filter(|line| !line.to_lowercase().starts_with("date:"));
-        lines.collect::<Vec<_>>().join("\n")
-    }
-
-    /// Fetches, claims and reports, signed by whom it may be, with the grant that he saw and with one that nobody made: it
-    /// makes no difference.
-    fn gets_what_everybody_gets(&self, reference: &str, signers: &[(&str, Option<&Signer>)]) {
-        let uri = self.uri.reveal().to_string();
-        let grant = uri.rsplit_once("&RCPT=").unwrap().1.to_owned();
-        let made_up = "A".repeat(grant.len());
-        let path = uri.strip_prefix(&format!("https://{}", self.uri.host)).unwrap();
-        let instance = "AAAAAAAAAAAAAAAAAAAAAA";
-        let at = now().as_secs();
-        for (who, signer) in signers {
-            for to in ["b.example", "x.example"] {
-                let claim = format!(
-                    r#"{{"v":1,"instance":"{instance}","claims":[{{"to":"{to}","i":"{reference}","grant":"{grant}","n":[0]}}]}}"#
-                );
-                let receipt = format!(
-                    r#"{{"v":1,"instance":"{instance}","receipts":[{{"to":"{to}","i":"{reference}","grant":"{grant}","outcomes":[{{"n":0,"action":"failed","status":"5.1.1","at":{at}}}]}}]}}"#
-                );
-                for (path, body) in [
-                    (path, None),
-                    (reference::claims::CLAIMS_PATH, Some(claim.as_str())),
-                    (reference::claims::RECEIPTS_PATH, Some(receipt.as_str())),
-                ] {
-                    let got = self.ask(path, body, *signer);
-                    let path = path.replace(&grant, &made_up);
-                    let body = body.map(|body| body.replace(&grant, &made_up));
-                    let guessed = self.ask(&path, body.as_deref(), *signer);
-                    assert!(guessed.starts_with("HTTP/1.1 404"), "{who} {path}: {guessed}");
-                    assert_eq!(got, guessed, "{who} for {to}, {path}: the grant alone opens something");
-                }
-            }
-        }
-    }
-}
-
-/// Says the captured lines again, to this recipient; the last reply.
-fn replay(host: &Host, world: &World, captured: &str, recipient: &str) -> String {
-    let from = captured.find("MAIL FROM").unwrap();
-    let (mail, rest) = captured[from..].split_once("\r\n").unwrap();
-    let (_, block) = rest.split_once("\r\n").unwrap();
-    let block = &block[..block.find("\r\n.\r\n").unwrap() + 5];
-    let (mail, rcpt) = (format!("{mail}\r\n"), format!("RCPT TO:<{recipient}>\r\n"));
-    say(host, &world.b, &["EHLO mx.x.example\r\n", &mail, &rcpt, block])
-}
-
 #[test]
 fn an_offer_that_was_seen_in_clear_is_of_no_use_to_others_whatever_they_sign() {
     let own = Arc::new(key(1));
@@ -544,57 +462,23 @@ fn an_offer_that_was_seen_in_clear_is_of_no_use_to_others_whatever_they_sign() {
     let (as_himself, as_another) = (signer("k1._tbr.x.example"), signer("k1._tbr.b.example"));
     let signers =
         [("nobody", None), ("a domain of his own", Some(&as_himself)), ("the name of another", Some(&as_another))];
-    thief.gets_what_everybody_gets(&reference, &signers);
+    thief.gets_what_everybody_gets(&reference, "b.example", &signers);
     // To others it was not made; to the same it is the same, and pending.
-    let again = replay(&thief.host, &world, &captured, "alice@b.example");
+    let again = replay(&thief.host, &world.b, &captured, "alice@b.example");
     assert!(again.starts_with("550 5.7.77 "), "{again}");
-    let again = replay(&thief.host, &world, &captured, "bob@b.example");
+    let again = replay(&thief.host, &world.b, &captured, "bob@b.example");
     assert!(again.starts_with("250 2.5.0 "), "{again}");
 
     world.b.set("transfer", "pause_retrieval", "false").unwrap();
     world.change(|_| {});
     world.assert_delivered(&id, "dnssec");
     // Custody is taken and told of; nobody else can say otherwise, and the offer brings nothing more.
-    thief.gets_what_everybody_gets(&reference, &signers);
-    let again = replay(&thief.host, &world, &captured, "bob@b.example");
+    thief.gets_what_everybody_gets(&reference, "b.example", &signers);
+    let again = replay(&thief.host, &world.b, &captured, "bob@b.example");
     assert!(again.starts_with("250 "), "{again}");
     let known = world.a.wait_for_state(&id, "delivered", wait::LONG).unwrap();
     assert!(!known.to_string().contains("5.1.1"), "{known:#}");
     assert_eq!((world.copies(), world.b.maildir("alice@b.example").messages().len()), (1, 0));
-}
-
-/// Somebody in the repository's place, with a certificate for its name that an authority should not have given him.
-struct Impostor {
-    host: Host,
-    greeted: Arc<AtomicUsize>,
-    asked: Arc<AtomicUsize>,
-}
-
-impl Impostor {
-    fn start(sandbox: &Sandbox, name: &str) -> Self {
-        let identity = sandbox.ca().issue(&[name]).unwrap();
-        let chain = vec![CertificateDer::from_pem_slice(identity.certificate.as_bytes()).unwrap()];
-        let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config =
-            rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap());
-        let host = sandbox.host("impostor.hub.example", &[]).unwrap();
-        let (listener, greeted, asked) = (host.listen(443).unwrap(), Arc::default(), Arc::default());
-        let counts: [Arc<AtomicUsize>; 2] = [Arc::clone(&greeted), Arc::clone(&asked)];
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
-                let mut stream = rustls::StreamOwned::new(connection, stream);
-                counts[0].fetch_add(1, Ordering::SeqCst);
-                // An error: the client has gone, and said nothing.
-                if stream.read(&mut [0; 1]).is_ok_and(|octets| octets > 0) {
-                    counts[1].fetch_add(1, Ordering::SeqCst);
-                }
-            }
-        });
-        Self { host, greeted, asked }
-    }
 }
 
 #[test]

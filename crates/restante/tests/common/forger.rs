@@ -1,15 +1,16 @@
 //! Who makes references up, and somebody innocent whom they could lead to.
 
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use mail::{Address, Domain, Grant, ReferenceId, Timestamp, Xuid};
+use mail::{Address, Domain, Grant, ReferenceId, Xuid};
 use reference::{RecipientsHash, SigningKey, Statement, Uri};
 use testbed::peers::Restante;
 use testbed::{Host, Record, Sandbox};
+
+use super::talk::{now, rand, say};
 
 /// Somebody who has nothing to do with any of it, and counts who knocks.
 pub(crate) struct Innocent {
@@ -76,29 +77,10 @@ impl Forger<'_> {
     }
 }
 
-/// Says these to a server, one after the other; the last reply.
-pub(crate) fn say(from: &Host, server: &Restante, commands: &[&str]) -> String {
-    let mut stream = from.connect((server.host().ipv4(), 25)).unwrap();
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-    let mut reply = || loop {
-        let line = lines.next().unwrap().unwrap();
-        if line.as_bytes().get(3) == Some(&b' ') {
-            return line;
-        }
-    };
-    let mut said = reply();
-    for command in commands {
-        stream.write_all(command.as_bytes()).unwrap();
-        said = reply();
-    }
-    said
-}
-
 /// The TBR line with its block.
 fn offer(forgery: &Forgery<'_>) -> String {
     let (id, grant) = (ReferenceId(rand()), Grant::new(&rand()).unwrap());
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let issued = Timestamp::from_secs(since.as_secs()).before(forgery.age);
+    let issued = now().before(forgery.age);
     let recipient: Address = forgery.signed_for.parse().unwrap();
     let xuid = Xuid::of(b"From: x\r\n\r\nforged\r\n");
     let statement = Statement {
@@ -116,10 +98,4 @@ fn offer(forgery: &Forgery<'_>) -> String {
     };
     let uri = Uri { host: Domain::parse(forgery.host).unwrap(), xuid, grant };
     format!("TBR 0 {}\r\n{}.\r\n", uri.reveal(), statement.sign(forgery.key).unwrap().encode())
-}
-
-pub(crate) fn rand() -> [u8; 16] {
-    let mut octets = [0; 16];
-    aws_lc_rs::rand::fill(&mut octets).unwrap();
-    octets
 }
