@@ -7,6 +7,7 @@
 use memchr::{memchr, memchr3_iter};
 
 use crate::id::{Xuid, XuidHasher};
+use crate::status::EnhancedStatus;
 
 /// Longest line in octets, without its CRLF (RFC 5322 §2.1.1).
 pub const MAX_LINE: u64 = 998;
@@ -42,6 +43,10 @@ pub enum ObjectFault {
     #[error("the last line of the message does not end in CRLF")]
     NoFinalLineEnd,
 }
+
+/// What is said of a message that has passed more servers than a limit allows: it is in a loop (RFC 5321 §6.3, RFC 3463 §3.5).
+pub const IN_A_LOOP: (EnhancedStatus, &str) =
+    (EnhancedStatus::permanent(4, 6), "the message has passed too many servers");
 
 /// What a [`Checker`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

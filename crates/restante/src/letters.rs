@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use mail::ledger::{Key, Leg, ObjectRef, Target};
-use mail::object::Checked;
+use mail::object::{Checked, IN_A_LOOP};
 use mail::trace::Reception;
 use mail::{Address, Domain, EnhancedStatus, Recipient, Timestamp};
 use policy::scrub::trace_above;
@@ -160,7 +160,7 @@ impl Letters {
         }
         let hops = usize::try_from(checked.received_fields).unwrap_or(usize::MAX);
         if hops > self.reception.config.get().limits.hops {
-            return Ok(Some((EnhancedStatus::permanent(4, 6), "the message has passed too many servers")));
+            return Ok(Some(IN_A_LOOP));
         }
         let begin = object.size.min(MAX_HEADER);
         let head = self.reception.store.read(object, 0..begin).await?.collect(begin).await?;

@@ -1,6 +1,7 @@
 //! Getting the object: from what is held already, or by retrieval, one for all who want it.
 
 use mail::ledger::{Action, ContentFacts, Inbound, Key, ObjectRef, Phase, Row, RowBody, by_held_object, note};
+use mail::object::IN_A_LOOP;
 use mail::{Address, EnhancedStatus, Timestamp};
 use reference::Block;
 
@@ -76,9 +77,9 @@ pub(crate) fn hold(
     inbound.object = Some(object);
     inbound.facts = Some(facts);
     if servers_passed(inbound, facts) > context.config.limits.hops {
-        let text = "the message has passed too many servers";
+        let (status, text) = IN_A_LOOP;
         note(&mut inbound.steps, context.now, "refused", text, None);
-        refuse(inbound, EnhancedStatus::permanent(4, 6), text, context.now);
+        refuse(inbound, status, text, context.now);
         plan.count(Count::ContentsRefused);
     } else if inbound.evidence.is_some() {
         inbound::enter(inbound, Phase::Held, context.now);

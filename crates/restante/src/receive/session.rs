@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mail::ledger::{Owner, Route, Source, Target};
+use mail::object::IN_A_LOOP;
 use mail::trace::Reception as TraceFacts;
 use mail::{Address, Domain, EnhancedStatus, MailParams, QueueId, Recipient};
 use net::authentication::ClientEvidence;
@@ -351,7 +352,8 @@ impl Transactions {
         let hops = usize::try_from(checked.received_fields).unwrap_or(usize::MAX);
         if hops > self.reception.config.get().limits.hops {
             self.reception.store.discard(&object);
-            return Err(refusal(554, EnhancedStatus::permanent(4, 6), "the message has passed too many servers"));
+            let (status, text) = IN_A_LOOP;
+            return Err(refusal(554, status, text));
         }
         let for_site = |target: &Target| matches!(target.route, Route::Site(_));
         if checked.verdict.is_err() && open.recipients.iter().any(|(_, targets)| targets.iter().any(for_site)) {

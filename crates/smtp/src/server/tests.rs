@@ -205,33 +205,3 @@ proptest! {
         }
     }
 }
-
-#[test]
-#[ignore = "a measurement, not a check"]
-fn content_throughput() {
-    let line = b"The quick brown fox jumps over the lazy dog, and then it jumps once more....\r\n";
-    let mut config = Config::relay(mail::Domain::parse("mx.example").unwrap());
-    config.limits.message = u64::MAX;
-    let mut session = Server::new(Arc::new(config), true, now());
-    run(&mut session, &mut Log::default());
-    session.feed(now(), b"EHLO a\r\nMAIL FROM:<>\r\nRCPT TO:<b@mx.example>\r\nDATA\r\n");
-    run(&mut session, &mut Log::default());
-    let chunk = line.repeat(840);
-    let (rounds, mut octets) = (20_000, 0);
-    let before = cpu_seconds();
-    for _ in 0..rounds {
-        session.feed(now(), &chunk);
-        while let Action::Event(Event::Content(chunk)) = session.next_action(now()) {
-            octets += chunk.len();
-        }
-    }
-    let seconds = cpu_seconds() - before;
-    println!("{:.2} GB/s", octets as f64 / seconds / 1e9);
-}
-
-/// CPU time of this process; the clock is not read in this crate.
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let ticks: Vec<f64> = stat.rsplit(')').next().unwrap().split(' ').filter_map(|w| w.parse().ok()).collect();
-    (ticks[10] + ticks[11]) / 100.0
-}
