@@ -43,6 +43,8 @@ impl World {
             Action::Commit { token, batch, created } => self.begin_commit(at, token, batch, created),
             Action::Start { job, work } => self.start(at, job, work),
             Action::Proceed { job, how } => smtp::proceed(self, at, job, how),
+            // Nobody reads the log.
+            Action::Tell(_) => Ok(()),
             Action::Wake(time) => {
                 self.at(time, Event::Input(at, Input::Tick));
                 Ok(())

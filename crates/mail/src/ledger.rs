@@ -600,17 +600,22 @@ impl Action {
     pub fn is_final(self) -> bool {
         self != Self::Delayed
     }
-}
 
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+    /// Its word in receipts and reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::Delivered => "delivered",
             Self::Relayed => "relayed",
             Self::Expanded => "expanded",
             Self::Failed => "failed",
             Self::Delayed => "delayed",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

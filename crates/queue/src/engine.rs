@@ -229,6 +229,7 @@ impl Node {
                 Effect::Consider(_) => {}
                 Effect::Look(key) => self.look_again(vec![key]),
                 Effect::Looked => self.fresh.end(),
+                Effect::Tell(told) => self.actions.push_back(Action::Tell(told)),
             }
         }
     }

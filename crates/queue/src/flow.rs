@@ -14,6 +14,7 @@ use crate::desk::Desk;
 use crate::port::{CallId, Entropy, JobId, Proceed, Reply};
 use crate::report::Report;
 use crate::stats::{Count, Stats};
+use crate::told::Told;
 use crate::work::Mode;
 
 /// Conflicts in a row after which a request is answered `Unavailable`.
@@ -129,6 +130,8 @@ pub(crate) enum Effect {
     Look(Key),
     /// A look at due rows is over.
     Looked,
+    /// For the log.
+    Tell(Box<Told>),
 }
 
 /// Rows as loaded, to be taken out by key.

@@ -22,6 +22,7 @@ mod receiver;
 pub mod remembered;
 mod report;
 mod stats;
+pub mod told;
 mod work;
 
 pub use config::{Limits, Policy, QueueConfig, ReferenceMode, Retry, Router, Signer, Timers};

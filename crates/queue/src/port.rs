@@ -16,6 +16,7 @@ use reference::message_signature::SignedBy;
 use reference::{Hop, bundle};
 
 use crate::letters::Taking;
+use crate::told::Told;
 
 /// A request of the edge, answered by exactly one [`Action::Reply`] with the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -446,6 +447,8 @@ pub enum Action {
     },
     /// Send [`Input::Tick`] at this time (the latest of these replaces earlier ones).
     Wake(Timestamp),
+    /// Something for the log, durable by now. Nothing waits for it.
+    Tell(Box<Told>),
 }
 
 /// Jobs of the edge.

@@ -14,6 +14,7 @@ pub mod config;
 mod confinement;
 pub mod custodians;
 mod deliver;
+mod fates;
 mod kept;
 pub mod keys;
 mod letters;

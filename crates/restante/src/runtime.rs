@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::budgets::Budgets;
+use crate::fates;
 
 /// Most inputs taken in one turn before actions are carried out.
 const TURN: usize = 256;
@@ -166,6 +167,7 @@ impl Runtime {
                     }
                 }
                 Action::Wake(at) => self.wake = Some(at),
+                Action::Tell(told) => fates::write(&told),
                 Action::Start { job, work } => self.start(job, work),
                 Action::Proceed { job, how } => {
                     if let Some(words) = self.jobs.get(&job) {
@@ -226,7 +228,9 @@ async fn consult(store: &Store, budgets: &Budgets, action: Action) -> Option<(To
         }
         Action::Commit { token, batch, created } => (token, commit(store, budgets, batch, created).await),
         Action::ReadHead { token, object, limit } => (token, read_head(store, &object, limit).await),
-        Action::Reply { .. } | Action::Start { .. } | Action::Proceed { .. } | Action::Wake(_) => return None,
+        Action::Reply { .. } | Action::Start { .. } | Action::Proceed { .. } | Action::Wake(_) | Action::Tell(_) => {
+            return None;
+        }
     })
 }
 

@@ -5,12 +5,13 @@ use mail::{EnhancedStatus, ReferenceId, Timestamp};
 
 use crate::config::ReferenceMode;
 use crate::custody::{self, turn};
-use crate::flow::{Change, Context, Otherwise, Plan, Rows, Wants};
+use crate::flow::{Change, Context, Effect, Otherwise, Plan, Rows, Wants};
 use crate::origin::leg;
 use crate::origin::news::{self, Kind, News};
 use crate::origin::onward;
 use crate::port::{DeliveryEnd, RecipientEnd};
 use crate::stats::Count;
+use crate::told;
 use crate::work::Mode;
 
 const NO_WORD: &str = "the session ended without a word on this recipient";
@@ -40,10 +41,11 @@ impl Change for Ended {
         }
         let was_by_value = leg.by_value;
         let result = self.judge(&mut leg, context);
-        if let Some(why) = &result.again {
+        if let Some((status, why)) = &result.again {
             let delay = leg::pause(&leg, self.jitter, context.config);
             leg::defer(&mut leg, why, context.now, delay);
             plan.count(Count::Deferred);
+            plan.effects.extend(self.deferred(&leg, (*status, why), context.now));
         }
         plan.stats.add(Count::OffersTaken, result.offers_taken);
         plan.stats.add(Count::FallBacks, u64::from(leg.by_value && !was_by_value));
@@ -62,20 +64,32 @@ impl Change for Ended {
 struct Verdict {
     news: Vec<News>,
     /// Why somebody has to be tried again after a pause.
-    again: Option<String>,
+    again: Option<(EnhancedStatus, String)>,
     offers_taken: u64,
 }
 
 impl Ended {
+    /// For the log: somebody is tried again.
+    pub(crate) fn deferred(&self, leg: &Leg, why: (EnhancedStatus, &str), now: Timestamp) -> Option<Effect> {
+        let peer = match &self.end {
+            DeliveryEnd::Transaction { peer, .. } => Some(peer.as_str()),
+            DeliveryEnd::Unreachable { .. } | DeliveryEnd::Impossible { .. } => None,
+        };
+        let told = told::deferred(&self.key, leg, &leg::open(leg, now), why, peer, now);
+        told.map(|told| Effect::Tell(Box::new(told)))
+    }
+
     fn judge(&self, leg: &mut Leg, context: &Context<'_>) -> Verdict {
         let now = context.now;
         match (&self.end, &self.mode) {
-            (DeliveryEnd::Unreachable { text, .. }, _) => Verdict { again: Some(text.clone()), ..Verdict::default() },
+            (DeliveryEnd::Unreachable { text, status }, _) => {
+                Verdict { again: Some((*status, text.clone())), ..Verdict::default() }
+            }
             (DeliveryEnd::Impossible { text, status }, _) => {
                 Verdict { news: fail_all(leg, *status, text, now), ..Verdict::default() }
             }
             (_, Mode::Postponed(status, why)) => {
-                Verdict { again: Some(format!("{status} {why}")), ..Verdict::default() }
+                Verdict { again: Some((*status, format!("{status} {why}"))), ..Verdict::default() }
             }
             (_, Mode::Idle) => Verdict::default(),
             (DeliveryEnd::Transaction { outcomes, peer, octets, .. }, Mode::Offer(id)) => {
@@ -107,11 +121,11 @@ impl Ended {
                 Some(RecipientEnd::Accepted { final_delivery, text }) => success(*final_delivery, text, now),
                 Some(RecipientEnd::Permanent { status, text, .. }) => leg::outcome(Action::Failed, *status, text, now),
                 Some(RecipientEnd::Temporary { status, text, .. }) => {
-                    verdict.again = Some(format!("{status} {text}"));
+                    verdict.again = Some((*status, format!("{status} {text}")));
                     continue;
                 }
                 None => {
-                    verdict.again = Some(NO_WORD.to_owned());
+                    verdict.again = no_word();
                     continue;
                 }
             };
@@ -136,7 +150,7 @@ impl Ended {
         for position in waiting {
             match outcomes.iter().find(|(p, _)| *p == position) {
                 Some((_, end)) => judge_offered(leg, id, position, end, &mut verdict, context),
-                None => verdict.again = Some(NO_WORD.to_owned()),
+                None => verdict.again = no_word(),
             }
         }
         verdict
@@ -180,16 +194,20 @@ fn judge_offered(
             let outcome = leg::outcome(Action::Failed, *status, text, now);
             verdict.news.extend(conclude(leg, position, outcome));
         }
-        RecipientEnd::Temporary { to_offer: true, text, .. } => {
-            put_off_offer(leg, id, position, text, verdict, context);
+        RecipientEnd::Temporary { to_offer: true, status, text } => {
+            put_off_offer(leg, id, position, (*status, text), verdict, context);
         }
         RecipientEnd::Temporary { status, text, .. } => {
             // Its index closes here and now: the next offer of it is another reference.
             turn(state, |state| custody::win_back(state, *id));
             leg.by_value |= closed;
-            verdict.again = Some(format!("{status} {text}"));
+            verdict.again = Some((*status, format!("{status} {text}")));
         }
     }
+}
+
+fn no_word() -> Option<(EnhancedStatus, String)> {
+    Some((EnhancedStatus::temporary(4, 2), NO_WORD.to_owned()))
 }
 
 /// 4yz to TBR: the same offer again later, by value after an hour of it.
@@ -197,7 +215,7 @@ fn put_off_offer(
     leg: &mut Leg,
     id: &ReferenceId,
     position: u16,
-    text: &str,
+    (status, text): (EnhancedStatus, &str),
     verdict: &mut Verdict,
     context: &Context<'_>,
 ) {
@@ -211,7 +229,7 @@ fn put_off_offer(
         turn(&mut recipient.state, |state| custody::win_back(state, *id));
         leg::go_by_value(leg, text, now);
     } else {
-        verdict.again = Some(text.to_owned());
+        verdict.again = Some((status, text.to_owned()));
     }
 }
 

@@ -4,11 +4,12 @@ use mail::dsn::ReportKind;
 use mail::ledger::{Action, Key, Leg, LegRecipient, Outcome, note};
 use mail::{EnhancedStatus, Timestamp};
 
-use crate::flow::{Context, Plan, Rows};
+use crate::flow::{Context, Effect, Plan, Rows};
 use crate::origin::leg;
 use crate::receiver::handover;
 use crate::report::{Report, ReportEntry};
 use crate::stats::Count;
+use crate::told;
 
 const PASSED_ON: &str = "custody has gone on to the next server";
 
@@ -72,6 +73,8 @@ pub(crate) fn tell(
     if news.is_empty() {
         return;
     }
+    let told = told::of_news(key, leg, news, context.now);
+    plan.effects.extend(told.into_iter().map(|told| Effect::Tell(Box::new(told))));
     let origin = leg.inbound.as_ref();
     let inbound = origin.and_then(|key| plan.take_inbound(key).or_else(|| rows.take_inbound(key)));
     match inbound {

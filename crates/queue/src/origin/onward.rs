@@ -53,7 +53,7 @@ struct Verdict {
     news: Vec<News>,
     recall: Vec<u16>,
     why: String,
-    again: Option<String>,
+    again: Option<(EnhancedStatus, String)>,
 }
 
 /// An attempt has ended.
@@ -65,10 +65,11 @@ pub(crate) fn ended(
 ) -> Plan {
     let mut plan = Plan::default();
     let verdict = judge(ended, &mut leg, &mut plan, context);
-    if let Some(why) = &verdict.again {
+    if let Some((status, why)) = &verdict.again {
         let delay = context.config.retry.delay(leg.attempts.saturating_add(1), ended.jitter);
         leg::defer(&mut leg, why, context.now, delay);
         plan.count(Count::Deferred);
+        plan.effects.extend(ended.deferred(&leg, (*status, why), context.now));
     }
     news::tell(&mut plan, &sheet.key, &mut leg, &verdict.news, rows, context);
     if !verdict.recall.is_empty() {
@@ -81,7 +82,9 @@ pub(crate) fn ended(
 fn judge(ended: &Ended, leg: &mut Leg, plan: &mut Plan, context: &Context<'_>) -> Verdict {
     let now = context.now;
     match (&ended.end, &ended.mode) {
-        (DeliveryEnd::Unreachable { text, .. }, _) => Verdict { again: Some(text.clone()), ..Verdict::default() },
+        (DeliveryEnd::Unreachable { text, status }, _) => {
+            Verdict { again: Some((*status, text.clone())), ..Verdict::default() }
+        }
         (DeliveryEnd::Impossible { text, status }, _) => {
             let outcome = leg::outcome(Action::Failed, *status, text, now);
             let open = leg::open(leg, now).into_iter();
@@ -117,16 +120,16 @@ fn judge_one(
         RecipientEnd::Permanent { status, text, .. } => {
             verdict.news.extend(conclude(leg, position, leg::outcome(Action::Failed, *status, text, now)));
         }
-        RecipientEnd::Temporary { to_offer: true, text, .. } => {
+        RecipientEnd::Temporary { to_offer: true, status, text } => {
             let since = *leg.refused_since.get_or_insert(now);
             match now.since(since) >= context.config.timers.refused_fall_back {
                 true => recall(verdict, position, text),
-                false => verdict.again = Some(text.clone()),
+                false => verdict.again = Some((*status, text.clone())),
             }
         }
         // The session broke: the same offer once more.
         RecipientEnd::Temporary { status, text, .. } if *status == EnhancedStatus::temporary(4, 2) => {
-            verdict.again = Some(text.clone());
+            verdict.again = Some((*status, text.clone()));
         }
         // Its index is refused there for as long as the hop lives.
         RecipientEnd::Temporary { text, .. } => recall(verdict, position, text),

@@ -15,6 +15,7 @@ use queue::port::{
     Acceptance, Action, CallId, ClaimAnswer, ClaimEntry, Command, Delivery, DeliveryEnd, Input, JobEvent, JobId,
     LedgerAnswer, Peer, Proceed, ReceiptEntry, RecipientEnd, Reply, Request, RetrieveFailure, Work,
 };
+use queue::told::Told;
 use queue::{Entropy, Node, QueueConfig, Signer};
 use reference::message_signature::SignedBy;
 use reference::{Block, SigningKey, Uri};
@@ -110,6 +111,8 @@ pub struct Server {
     pub words: VecDeque<(JobId, Proceed)>,
     pub replies: HashMap<CallId, Reply>,
     pub wake: Option<Timestamp>,
+    /// What the log was told.
+    pub told: Vec<Told>,
     /// Leave the ledger's questions in `held` instead of answering them.
     pub hold: bool,
     pub held: VecDeque<Action>,
@@ -167,6 +170,7 @@ impl Server {
             words: VecDeque::new(),
             replies: HashMap::new(),
             wake: None,
+            told: Vec::new(),
             hold: false,
             held: VecDeque::new(),
             config,
@@ -198,7 +202,11 @@ impl Server {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Reply { .. } | Action::Start { .. } | Action::Proceed { .. } | Action::Wake(_) => {}
+            Action::Reply { .. }
+            | Action::Start { .. }
+            | Action::Proceed { .. }
+            | Action::Wake(_)
+            | Action::Tell(_) => {}
             question if self.hold => return self.held.push_back(question),
             _ => {}
         }
@@ -216,6 +224,7 @@ impl Server {
                 self.wake = Some(at);
                 return;
             }
+            Action::Tell(told) => return self.told.push(*told),
             Action::Load { token, keys } => {
                 let rows = keys.iter().filter_map(|key| self.ledger.rows.get(key).cloned()).collect();
                 (token, LedgerAnswer::Rows(rows))

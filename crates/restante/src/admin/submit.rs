@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use super::api::{self, Accepted, Problem};
 use super::server::{Office, Refused};
 use crate::deliver::facts;
+use crate::fates;
 use crate::outbox::Outbox;
 use crate::receive::NotSigned;
 use crate::runtime::{draw_queue_id, now};
@@ -167,6 +168,7 @@ async fn take(
     let (object, checked) = signed.map_err(|error| not_signed(&error))?;
     let by = config.hostname.as_str();
     let trace = Reception { helo: "", client: None, by, with: "local", id: &id, only_recipient: None, at: now() };
+    let (from, accepted) = (fates::sender(envelope.mail_from.as_ref()).to_owned(), recipients.len());
     let acceptance = Acceptance {
         queue_id: id.clone(),
         mail_from: envelope.mail_from,
@@ -179,7 +181,10 @@ async fn take(
         source: Source::Local,
     };
     match office.custody.ask(Request::Accept(Box::new(acceptance))).await {
-        Reply::Accepted => Ok(Accepted { id, xuid: checked.xuid, size: checked.size, waits: false }),
+        Reply::Accepted => {
+            info!(%id, from, recipients = accepted, octets = checked.size, "accepted from a user of this machine");
+            Ok(Accepted { id, xuid: checked.xuid, size: checked.size, waits: false })
+        }
         _ => Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the queue cannot take the message now, try again")),
     }
 }

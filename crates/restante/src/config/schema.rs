@@ -91,7 +91,16 @@ pub(super) fn section(name: &str) -> Option<&'static Section> {
 pub(super) const SECTIONS: &[Section] = &[
     section_of("", false, "The server as a whole.", ROOT),
     section_of("admin", false, "The admin API, which `restante queue`, `trace` and `send` use.", ADMIN),
-    section_of("log", false, "The log, on standard error.", LOG),
+    section_of(
+        "log",
+        false,
+        "The log, on standard error. At `info` each message that is accepted has a line (`accepted by value`, `offer judged`, …), and each \
+         outcome of it another (`outcome`): queue id, domains of sender and recipient, how many recipients, relay, by reference or by value, \
+         status (`delivered`, `relayed`, `failed`, `withdrawn`, and for now `deferred`, `delayed`), code, seconds since it was accepted, \
+         and what the relay said. Into a mailbox here `by` says how it came. Local parts and grants are not logged; `restante trace` has \
+         the addresses.",
+        LOG,
+    ),
     Section {
         name: "listener",
         many: true,

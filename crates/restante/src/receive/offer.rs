@@ -23,6 +23,7 @@ use tracing::info;
 
 use super::{Caller, Exchangers, Gate, Left, LiveConfig, Memory};
 use crate::budgets::{self, Asked, Budgets};
+use crate::fates;
 use crate::request_keys::RequestKeys;
 use crate::runtime::now;
 
@@ -103,13 +104,15 @@ enum Judged {
 impl OfferDesk {
     /// Judges an offer; the reply is the one to its lone dot.
     pub(crate) async fn judge(&self, transaction: Transaction<'_>, line: &str, block: &[u8]) -> Verdict {
-        let id = transaction.queue_id.clone();
+        let (id, from) = (transaction.queue_id.clone(), fates::sender(transaction.mail_from.as_ref()).to_owned());
+        let recipients = transaction.recipients.iter().filter(|(_, targets)| !targets.is_empty()).count();
         let verdict = match self.verify(&transaction, line, block).await {
             Ok(Judged::Verified(verified)) => self.commit(transaction, &verified).await,
             Ok(Judged::PassOn(relay)) => self.exchangers.pass_on(&relay, &transaction, line, block).await,
             Err(verdict) => verdict,
         };
-        info!(%id, code = verdict.0, status = %verdict.1, text = verdict.2, "offer judged");
+        let (code, status, text) = &verdict;
+        info!(%id, from, recipients, code, %status, text, "offer judged");
         verdict
     }
 

@@ -33,6 +33,7 @@ use super::submission::{self, Head, Refused, Step};
 use super::{Booked, Caller, Filtering, NotSigned, Reception, forwarder, refusal, unreadable};
 use crate::compose::{self, Additions};
 use crate::deliver::facts;
+use crate::fates;
 use crate::routing::Resolution;
 use crate::runtime::{SystemEntropy, draw_queue_id, now};
 
@@ -375,11 +376,13 @@ impl Transactions {
             (Some(account), Role::Submission) => Source::Submission(account.clone()),
             _ => Source::Relay,
         };
+        let recipients: Vec<_> = open.recipients.into_iter().filter(|(_, targets)| !targets.is_empty()).collect();
+        let (from, accepted) = (fates::sender(open.mail_from.as_ref()).to_owned(), recipients.len());
         let acceptance = Acceptance {
             queue_id: queue_id.clone(),
             mail_from: open.mail_from,
             params: open.params,
-            recipients: open.recipients.into_iter().filter(|(_, targets)| !targets.is_empty()).collect(),
+            recipients,
             facts: facts(&checked),
             object,
             prefix,
@@ -390,7 +393,8 @@ impl Transactions {
             QueueReply::Accepted => {
                 booked.into_iter().for_each(Booked::sent);
                 self.note(connection, author.as_ref(), Event::Kept);
-                info!(id = %queue_id, client = %connection.peer, octets = checked.size, "accepted by value");
+                let octets = checked.size;
+                info!(id = %queue_id, client = %connection.peer, from, recipients = accepted, octets, "accepted by value");
                 Ok(Accepted::Queued(queue_id))
             }
             _ => Err(refusal(452, EnhancedStatus::temporary(3, 1), "the queue cannot take the message now")),
