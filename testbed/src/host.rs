@@ -45,11 +45,12 @@ const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
     dovenull:x:2007:2007::/nonexistent:/usr/sbin/nologin\n\
     knot:x:2009:2009::/var/lib/knot:/usr/sbin/nologin\n\
     unbound:x:2010:2010::/var/lib/unbound:/usr/sbin/nologin\n\
+    _rspamd:x:2011:2011::/var/lib/rspamd:/usr/sbin/nologin\n\
     nobody:x:65534:65534::/nonexistent:/usr/sbin/nologin\n";
 
 const GROUP: &str = "root:x:0:\ndaemon:x:1:\ntty:x:5:\nmail:x:8:\nwww-data:x:33:\npostfix:x:2001:\n\
     postdrop:x:2002:\nDebian-exim:x:2003:\nopensmtpd:x:2004:\nopensmtpq:x:2005:\ndovecot:x:2006:\ndovenull:x:2007:\n\
-    vmail:x:2008:\nknot:x:2009:\nunbound:x:2010:\nnogroup:x:65534:\n";
+    vmail:x:2008:\nknot:x:2009:\nunbound:x:2010:\n_rspamd:x:2011:\nnogroup:x:65534:\n";
 
 /// What a host is made from.
 #[derive(Debug)]

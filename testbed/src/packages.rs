@@ -37,6 +37,8 @@ pub enum PackageSet {
     Dkim,
     /// libmilter, from Python.
     Milter,
+    /// rspamd.
+    Rspamd,
     /// fetchmail, which asks by ETRN.
     Fetchmail,
     /// Pebble, the ACME server that Let's Encrypt tests with.
@@ -58,6 +60,7 @@ impl PackageSet {
         Self::Dnssec,
         Self::Dkim,
         Self::Milter,
+        Self::Rspamd,
         Self::Fetchmail,
         Self::Pebble,
     ];
@@ -78,6 +81,7 @@ impl PackageSet {
             Self::Dnssec => "dnssec",
             Self::Dkim => "dkim",
             Self::Milter => "milter",
+            Self::Rspamd => "rspamd",
             Self::Fetchmail => "fetchmail",
             Self::Pebble => "pebble",
         }
@@ -97,6 +101,7 @@ impl PackageSet {
             Self::Dnssec => &["knot", "knot-dnsutils", "knot-dnssecutils", "unbound"],
             Self::Dkim => &["python3-dkim", "python3-authres"],
             Self::Milter => &["python3-milter"],
+            Self::Rspamd => &["rspamd"],
             Self::Fetchmail => &["fetchmail"],
             Self::Pebble => &["pebble"],
         }

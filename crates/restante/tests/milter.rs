@@ -1,17 +1,20 @@
-//! A real milter (libmilter, from Debian) is asked about mail by value and by reference: what it refuses is refused, what it adds
-//! stands on top, and without it mail waits.
+//! Real milters (one on libmilter, and rspamd, both from Debian) are asked about mail by value and by reference: what they refuse is
+//! refused, what they add stands on top, and without them mail waits.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::fs;
 
 use testbed::peers::restante::object;
-use testbed::peers::{Restante, RestanteConfig};
+use testbed::peers::{Restante, RestanteConfig, Rspamd};
 use testbed::samples::{body, crlf, large};
 use testbed::{Host, PackageSet, Process, Sandbox, wait};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_restante");
 const PORT: u16 = 8890;
+
+/// What every filter that knows the Generic Test for Unsolicited Bulk Email refuses.
+const GTUBE: &str = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X";
 
 /// An origin, and a receiver that asks a milter.
 struct World {
@@ -109,4 +112,83 @@ fn without_it_mail_waits() {
     world.start_filter();
     world.origin.wait_for_state(&id, "relayed", wait::LONG).unwrap();
     world.assert_came(&sent);
+}
+
+/// An origin whose mail a receiver has judged by rspamd.
+struct Scanned {
+    origin: Restante,
+    receiver: Restante,
+    rspamd: Rspamd,
+    _sandbox: Sandbox,
+}
+
+impl Scanned {
+    /// `policy` is the origin's.
+    fn new(policy: &str) -> Self {
+        let sandbox = Sandbox::new().unwrap();
+        let rspamd = Rspamd::start(&sandbox, "rspamd.b.example").unwrap();
+        let config = |name: &str, domain: &str| {
+            let config = RestanteConfig::new(PROGRAM, name, &[domain]).users(&["alice", "carol"]);
+            config.with("transfer", "policy", &format!("\"{policy}\""))
+        };
+        let milter = format!("[[milter]]\naddress = \"{}\"\ntimeout = \"60s\"", rspamd.address());
+        let receiver = Restante::start(&sandbox, config("mx.b.example", "b.example").tables(&milter)).unwrap();
+        let origin = Restante::start(&sandbox, config("mx.a.example", "a.example")).unwrap();
+        Self { origin, receiver, rspamd, _sandbox: sandbox }
+    }
+
+    fn send(&self, message: &[u8]) -> String {
+        self.origin.send("alice@a.example", &["carol@b.example"], message).unwrap()
+    }
+
+    /// What is spam comes back with a report of this state; what is not comes to carol, and rspamd knows all there is to know of it.
+    fn assert_judges(&self, good: &str) {
+        let spam = [large("bulk", 2_000), format!("{GTUBE}\n").into_bytes()].concat();
+        let refused = self.send(&spam);
+        self.origin
+            .wait_for_state(&refused, "failed", wait::LONG)
+            .unwrap_or_else(|error| panic!("{error}\n{}", self.logs()));
+        let report = self.origin.maildir("alice@a.example").wait_for_text("Gtube pattern", wait::LONG).unwrap();
+        let report = String::from_utf8_lossy(&report).into_owned();
+        assert!(report.contains("Status: 5.7.1\r\n") && report.contains("Action: failed"), "{report}");
+
+        let message = large("fine", 200_000);
+        let id = self.send(&message);
+        self.origin.wait_for_state(&id, good, wait::LONG).unwrap_or_else(|error| panic!("{error}\n{}", self.logs()));
+        let copy = self.receiver.maildir("carol@b.example").wait_for(1, wait::LONG).unwrap().remove(0);
+        assert!(copy.ends_with(&crlf(&message)), "another message came");
+        let text = String::from_utf8_lossy(&copy[..copy.len() - message.len()]).into_owned();
+        let text = text.replace("\r\n ", " ").replace("\r\n\t", " ");
+        let seen = text.lines().find_map(|line| line.strip_prefix("X-Seen: ")).unwrap_or_else(|| panic!("{text}"));
+        for fact in [
+            &format!("ip={}", self.origin.host().ipv6()),
+            "name=mx.a.example",
+            "helo=mx.a.example",
+            "tls=TLSv1.3",
+            "cipher=TLS_AES_",
+            "from=alice@a.example",
+            "to=carol@b.example",
+        ] {
+            assert!(seen.contains(fact), "no {fact} in {seen}");
+        }
+        let id = seen.split(' ').find_map(|word| word.strip_prefix("id=")).unwrap();
+        assert!(self.receiver.log().contains(id) && self.receiver.trace(id).is_ok(), "{id} names no message here");
+        assert!(text.contains("Authentication-Results: "), "{text}");
+        assert_eq!(self.receiver.maildir("carol@b.example").messages().len(), 1);
+    }
+
+    fn logs(&self) -> String {
+        format!("{}\n{}", self.receiver.log(), self.rspamd.log())
+    }
+}
+
+#[test]
+fn rspamd_judges_by_value() {
+    Scanned::new("never").assert_judges("relayed");
+}
+
+#[test]
+fn rspamd_judges_by_reference_before_the_claim() {
+    let scanned = Scanned::new("require");
+    scanned.assert_judges("delivered");
 }

@@ -11,6 +11,7 @@ mod opensmtpd;
 mod part_time;
 mod pebble;
 mod postfix;
+mod rspamd;
 
 pub mod clients;
 pub mod restante;
@@ -23,3 +24,4 @@ pub use opensmtpd::PATIENCE;
 pub use part_time::PartTime;
 pub use pebble::Pebble;
 pub use restante::{Restante, RestanteConfig};
+pub use rspamd::Rspamd;

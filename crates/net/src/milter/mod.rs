@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use tokio_util::either::Either;
 
 pub use packet::{Field, Refusal};
-pub use session::{Client, Failure, Session, Verdict};
+pub use session::{Client, Failure, Session, Tls, Verdict};
 
 /// A connection to a milter, of either kind.
 pub type Stream = Either<UnixStream, TcpStream>;

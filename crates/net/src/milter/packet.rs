@@ -198,6 +198,8 @@ pub enum Reply {
     Progress,
     /// Wants this field in the header.
     Field(Field),
+    /// Wants a field taken away, which is not done.
+    Removal,
 }
 
 /// A refusal of a recipient or a message.
@@ -271,6 +273,8 @@ fn parse(name: u8, data: &[u8]) -> Result<Reply, PacketError> {
         b'y' => valid(texts(data).first().and_then(|text| Refusal::parse(text)).map(Reply::Refuse)),
         b'O' => valid(options(data).map(Reply::Negotiated)),
         b'h' => valid(field(data)),
+        // A field that is changed to nothing is one to be taken away.
+        b'm' if is_removal(data) => Ok(Reply::Removal),
         b'i' | b'm' => valid(data.split_first_chunk::<4>().and_then(|(_, rest)| field(rest))),
         _ => Err(PacketError::Unknown(name)),
     }
@@ -290,6 +294,10 @@ fn field(data: &[u8]) -> Option<Reply> {
         [name, value] => Some(Reply::Field(Field::new(name, value)?)),
         _ => None,
     }
+}
+
+fn is_removal(data: &[u8]) -> bool {
+    data.split_first_chunk::<4>().is_some_and(|(_, rest)| matches!(texts(rest)[..], [_, b""]))
 }
 
 /// The texts that end with NUL; none if something follows the last.

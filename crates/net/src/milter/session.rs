@@ -20,15 +20,39 @@ const MAX_FIELD_OCTETS: usize = 64 * 1024;
 /// still at it.
 const END_PATIENCE: u32 = 10;
 
+/// This software (macro `v`).
+const SOFTWARE: &str = concat!("Restante ", env!("CARGO_PKG_VERSION"));
+
 /// What is known of a message's client.
 #[derive(Debug, Clone, Copy)]
 pub struct Client<'a> {
-    /// This server's name (macro `j`).
+    /// This server's name (macros `j` and `{daemon_name}`).
     pub server: &'a str,
     /// The client's address, where there is one.
     pub address: Option<SocketAddr>,
+    /// A name of this address that leads back to it (macros `{client_name}` and `{client_ptr}`), where one is known.
+    pub name: Option<&'a str>,
     /// What it called itself.
     pub helo: &'a str,
+    /// What protected its connection; nothing in clear.
+    pub tls: Option<Tls<'a>>,
+}
+
+/// TLS of a connection, in the words that milters know from other servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tls<'a> {
+    /// Such as `TLSv1.3` (macro `{tls_version}`).
+    pub version: &'a str,
+    /// Such as `TLS_AES_256_GCM_SHA384` (macro `{cipher}`).
+    pub cipher: &'a str,
+}
+
+impl Tls<'_> {
+    /// Length of the key, in bits (macro `{cipher_bits}`).
+    #[must_use]
+    pub fn bits(&self) -> &'static str {
+        if self.cipher.contains("AES_128") { "128" } else { "256" }
+    }
 }
 
 /// What a milter says of a message so far.
@@ -72,6 +96,8 @@ pub struct Session<S> {
     decoder: Decoder,
     steps: u32,
     patience: Duration,
+    /// Names the message in the log, once it has a name.
+    id: Option<String>,
     content: Option<Splitter>,
     /// DATA was said.
     has_begun: bool,
@@ -89,7 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let content = Some(Splitter::default());
         let decoder = Decoder::default();
         let (steps, has_begun, is_over, skips_body) = (0, false, false, false);
-        let mut session = Self { stream, decoder, steps, patience, content, has_begun, is_over, skips_body };
+        let mut session = Self { stream, decoder, steps, patience, id: None, content, has_begun, is_over, skips_body };
         let offered =
             Options { version: VERSION, actions: actions::ADD_HEADERS | actions::CHANGE_HEADERS, steps: steps::ALL };
         match timeout(patience, session.exchange(&[Command::Negotiate(offered)]))
@@ -106,16 +132,45 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
+    /// What names the message in the log (macro `i`), from the next command on.
+    pub fn is_named(&mut self, id: &str) {
+        self.id = Some(id.to_owned());
+    }
+
     /// The client and its greeting.
     ///
     /// # Errors
     /// When there is no verdict.
     pub async fn greet(&mut self, client: Client<'_>) -> Result<Verdict, Failure> {
-        let name = client.address.map_or_else(|| "unknown".to_owned(), |address| format!("[{}]", address.ip()));
-        let connect = Command::Connect(&name, client.address);
-        let macros = [("j", client.server)];
+        let literal = client.address.map_or_else(|| "unknown".to_owned(), |address| format!("[{}]", address.ip()));
+        let connect = Command::Connect(client.name.unwrap_or(&literal), client.address);
+        let (address, port, both) = match client.address {
+            Some(known) => {
+                let (address, port) = (known.ip().to_string(), known.port().to_string());
+                let both = client.name.map_or_else(|| literal.clone(), |name| format!("{name} {literal}"));
+                (address, port, both)
+            }
+            None => ("unknown".to_owned(), "0".to_owned(), literal.clone()),
+        };
+        let name = client.name.unwrap_or("unknown");
+        let macros = [
+            ("j", client.server),
+            ("_", &both),
+            ("v", SOFTWARE),
+            ("{daemon_name}", client.server),
+            ("{client_addr}", &address),
+            ("{client_port}", &port),
+            ("{client_name}", name),
+            ("{client_ptr}", name),
+        ];
         match self.ask(&macros, connect, steps::NO_CONNECT, steps::MUTE_CONNECT).await? {
-            Verdict::Continue => self.ask(&[], Command::Helo(client.helo), steps::NO_HELO, steps::MUTE_HELO).await,
+            Verdict::Continue => {
+                let macros = client.tls.map(|tls| {
+                    [("{tls_version}", tls.version), ("{cipher}", tls.cipher), ("{cipher_bits}", tls.bits())]
+                });
+                let macros = macros.as_ref().map_or(&[][..], |macros| &macros[..]);
+                self.ask(macros, Command::Helo(client.helo), steps::NO_HELO, steps::MUTE_HELO).await
+            }
             verdict => Ok(verdict),
         }
     }
@@ -125,8 +180,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// # Errors
     /// When there is no verdict.
     pub async fn mail(&mut self, from: &str) -> Result<Verdict, Failure> {
-        let (macros, path) = ([("{mail_addr}", from)], format!("<{from}>"));
-        self.ask(&macros, Command::Mail(&path), steps::NO_MAIL, steps::MUTE_MAIL).await
+        let path = format!("<{from}>");
+        self.ask_of_message(&[("{mail_addr}", from)], Command::Mail(&path), steps::NO_MAIL, steps::MUTE_MAIL).await
     }
 
     /// A recipient. A refusal concerns this one only.
@@ -134,8 +189,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// # Errors
     /// When there is no verdict.
     pub async fn rcpt(&mut self, to: &str) -> Result<Verdict, Failure> {
-        let (macros, path) = ([("{rcpt_addr}", to)], format!("<{to}>"));
-        self.ask(&macros, Command::Rcpt(&path), steps::NO_RCPT, steps::MUTE_RCPT).await
+        let path = format!("<{to}>");
+        self.ask_of_message(&[("{rcpt_addr}", to)], Command::Rcpt(&path), steps::NO_RCPT, steps::MUTE_RCPT).await
     }
 
     /// Some of the content, without dots added.
@@ -151,12 +206,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.parts(parts).await
     }
 
-    /// The content is complete: the verdict, and fields that the milter wants on top of the header. `id` names the message in
-    /// the log (macro `i`).
+    /// The content is complete: the verdict, and fields that the milter wants on top of the header.
     ///
     /// # Errors
     /// When there is no verdict.
-    pub async fn end(mut self, id: &str) -> Result<(Verdict, Vec<Field>), Failure> {
+    pub async fn end(mut self) -> Result<(Verdict, Vec<Field>), Failure> {
         let verdict = self.data().await?;
         if verdict != Verdict::Continue {
             return Ok((verdict, Vec::new()));
@@ -166,7 +220,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if self.is_over || verdict != Verdict::Continue {
             return Ok((verdict, Vec::new()));
         }
-        let last = timeout(self.patience * END_PATIENCE, self.last_word(id)).await.map_err(|_| Failure::Silence)??;
+        let last = timeout(self.patience * END_PATIENCE, self.last_word()).await.map_err(|_| Failure::Silence)??;
         // Its word is known; whether it hears this is its own business.
         let _ = timeout(self.patience, self.write(&[Command::Quit])).await;
         Ok(last)
@@ -177,7 +231,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if std::mem::replace(&mut self.has_begun, true) {
             return Ok(Verdict::Continue);
         }
-        self.ask(&[], Command::Data, steps::NO_DATA, steps::MUTE_DATA).await
+        self.ask_of_message(&[], Command::Data, steps::NO_DATA, steps::MUTE_DATA).await
     }
 
     async fn parts(&mut self, parts: Vec<Part>) -> Result<Verdict, Failure> {
@@ -190,7 +244,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     self.ask(&[], Command::Header(name, value), steps::NO_HEADERS, steps::MUTE_HEADER).await?
                 }
                 Part::EndOfHeader => {
-                    self.ask(&[], Command::EndOfHeader, steps::NO_END_OF_HEADER, steps::MUTE_END_OF_HEADER).await?
+                    let (unwanted, mute) = (steps::NO_END_OF_HEADER, steps::MUTE_END_OF_HEADER);
+                    self.ask_of_message(&[], Command::EndOfHeader, unwanted, mute).await?
                 }
                 Part::Body(_) if self.skips_body => Verdict::Continue,
                 Part::Body(octets) => self.ask(&[], Command::Body(octets), steps::NO_BODY, steps::MUTE_BODY).await?,
@@ -201,6 +256,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
         }
         Ok(Verdict::Continue)
+    }
+
+    /// As [`Session::ask`], with the message's name among the macros.
+    async fn ask_of_message(
+        &mut self,
+        macros: &[(&str, &str)],
+        command: Command<'_>,
+        unwanted: u32,
+        mute: u32,
+    ) -> Result<Verdict, Failure> {
+        let id = self.id.clone();
+        let macros: Vec<_> = id.as_deref().map(|id| ("i", id)).into_iter().chain(macros.iter().copied()).collect();
+        self.ask(&macros, command, unwanted, mute).await
     }
 
     /// Says one thing, unless the milter does not want to hear it, and takes the answer, unless it gives none.
@@ -239,10 +307,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
-    async fn last_word(&mut self, id: &str) -> Result<(Verdict, Vec<Field>), Failure> {
+    async fn last_word(&mut self) -> Result<(Verdict, Vec<Field>), Failure> {
         let mut fields = Vec::new();
         let mut octets = 0;
-        let mut reply = self.exchange(&[Command::Macros(b'E', &[("i", id)]), Command::EndOfBody]).await?;
+        let id = self.id.clone();
+        let macros = id.as_deref().map(|id| [("i", id)]);
+        let macros = macros.as_ref().map(|macros| Command::Macros(b'E', macros));
+        let commands: Vec<Command<'_>> = macros.into_iter().chain([Command::EndOfBody]).collect();
+        let mut reply = self.exchange(&commands).await?;
         loop {
             match reply {
                 Reply::Continue | Reply::Accept => return Ok((Verdict::Continue, fields)),
@@ -255,6 +327,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                         return Err(Failure::TooMuch);
                     }
                 }
+                Reply::Removal => {}
                 _ => return Err(Failure::OutOfPlace),
             }
             reply = self.answer().await?;

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::content::{Part, Splitter};
 use super::packet::{Command, Decoder, MAX_CHUNK, Options, PacketError, Reply, VERSION, steps};
-use super::{Client, Failure, Field, Refusal, Session, Verdict};
+use super::{Client, Failure, Field, Refusal, Session, Tls, Verdict};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -61,7 +61,7 @@ fn commands_to_the_octet() {
 fn replies_from_octets() {
     let field = |text: &str| Reply::Field(Field::new(b"X-Spam", text.as_bytes()).unwrap());
     let options = Options { version: 6, actions: 1, steps: 2 };
-    let table: [(u8, &[u8], Reply); 11] = [
+    let table: [(u8, &[u8], Reply); 12] = [
         (b'c', b"", Reply::Continue),
         (b'a', b"", Reply::Accept),
         (b'd', b"", Reply::Discard),
@@ -73,6 +73,7 @@ fn replies_from_octets() {
         (b'h', b"X-Spam\0yes\0", field("yes")),
         (b'i', b"\0\0\0\x01X-Spam\0 yes\n\tindeed\0", field("yes\n\tindeed")),
         (b'm', b"\0\0\0\x01X-Spam\0yes\0", field("yes")),
+        (b'm', b"\0\0\0\x01X-Spam\0\0", Reply::Removal),
     ];
     for (name, data, reply) in table {
         assert_eq!(decoded(&packet(name, data)), Ok(Some(reply)));
@@ -216,7 +217,7 @@ impl Played {
     }
 }
 
-const CLIENT: Client<'_> = Client { server: "mx", address: None, helo: "client" };
+const CLIENT: Client<'_> = Client { server: "mx", address: None, name: None, helo: "client", tls: None };
 
 /// The verdicts at the recipient and at the end, and what the milter heard.
 async fn converse(steps: u32, answers: &[&[u8]]) -> (Result<(Verdict, Vec<Field>), Failure>, String) {
@@ -239,10 +240,11 @@ async fn converse_within(
         if verdict == Verdict::Continue {
             verdict = session.rcpt("c@d").await?;
         }
+        session.is_named("q1");
         if verdict == Verdict::Continue {
             verdict = session.content(b"A: 1\r\nB: 2\r\n\r\nbody\r\n").await?;
         }
-        if verdict == Verdict::Continue { session.end("q1").await } else { Ok((verdict, Vec::new())) }
+        if verdict == Verdict::Continue { session.end().await } else { Ok((verdict, Vec::new())) }
     };
     let end = end.await;
     (end, milter.await.unwrap())
@@ -263,7 +265,59 @@ async fn a_whole_conversation() {
         Field::new(name.as_bytes(), value.as_bytes()).unwrap()
     });
     assert_eq!(end.unwrap(), (Verdict::Continue, fields.to_vec()));
-    assert_eq!(heard, "ODCHDMDRTLLNBDEQ");
+    assert_eq!(heard, "ODCHDMDRDTLLDNBDEQ");
+}
+
+/// The macros of each command that has some, as `C j=mx …`.
+fn macros_in(mut octets: &[u8]) -> Vec<String> {
+    let mut heard = Vec::new();
+    while let Some((length, rest)) = octets.split_first_chunk::<4>() {
+        let (packet, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);
+        if let [b'D', of, values @ ..] = packet {
+            let texts: Vec<_> = values.split(|octet| *octet == 0).map(String::from_utf8_lossy).collect();
+            let values = texts.chunks_exact(2).map(|pair| format!(" {}={}", pair[0], pair[1]));
+            heard.push(format!("{}{}", char::from(*of), values.collect::<String>()));
+        }
+        octets = rest;
+    }
+    heard
+}
+
+#[tokio::test]
+async fn macros_where_other_servers_have_them() {
+    let (ours, mut theirs) = duplex(64 * 1024);
+    // Answers that nobody waits for: the milter agrees, and says nothing against anything.
+    let agreed = packet(b'O', &[VERSION, 0x1f, 0].map(u32::to_be_bytes).concat());
+    theirs.write_all(&[agreed, go().repeat(8)].concat()).await.unwrap();
+    let mut session = Session::open(ours, PATIENCE).await.unwrap();
+    let client = Client {
+        address: Some("192.0.2.1:2525".parse().unwrap()),
+        name: Some("mx.a.example"),
+        tls: Some(Tls { version: "TLSv1.3", cipher: "TLS_AES_128_GCM_SHA256" }),
+        ..CLIENT
+    };
+    assert_eq!(session.greet(client).await.unwrap(), Verdict::Continue);
+    assert_eq!(session.mail("a@b").await.unwrap(), Verdict::Continue);
+    session.is_named("q1");
+    assert_eq!(session.rcpt("c@d").await.unwrap(), Verdict::Continue);
+    assert_eq!(session.content(b"\r\nbody\r\n").await.unwrap(), Verdict::Continue);
+    assert_eq!(session.end().await.unwrap().0, Verdict::Continue);
+    let mut octets = Vec::new();
+    theirs.read_to_end(&mut octets).await.unwrap();
+    let software = env!("CARGO_PKG_VERSION");
+    let expected = [
+        &format!(
+            "C j=mx _=mx.a.example [192.0.2.1] v=Restante {software} {{daemon_name}}=mx {{client_addr}}=192.0.2.1 \
+             {{client_port}}=2525 {{client_name}}=mx.a.example {{client_ptr}}=mx.a.example"
+        ),
+        "H {tls_version}=TLSv1.3 {cipher}=TLS_AES_128_GCM_SHA256 {cipher_bits}=128",
+        "M {mail_addr}=a@b",
+        "R i=q1 {rcpt_addr}=c@d",
+        "T i=q1",
+        "N i=q1",
+        "E i=q1",
+    ];
+    assert_eq!(macros_in(&octets), expected);
 }
 
 #[tokio::test]
@@ -274,7 +328,7 @@ async fn nothing_is_said_that_it_does_not_want_to_hear() {
     let go = go();
     let (end, heard) = converse(wanted, &[b"", &go, &go, b"", &packet(b'r', b"")]).await;
     assert_eq!(end.unwrap().0, Verdict::Refuse(Refusal::permanent()));
-    assert_eq!(heard, "ODMDRNBDEQ");
+    assert_eq!(heard, "ODMDRDNBDEQ");
 }
 
 #[tokio::test]
@@ -287,7 +341,7 @@ async fn verdicts_on_the_way() {
     let (end, heard) = converse(0, &[&go, &go, &packet(b'a', b"")]).await;
     assert_eq!((end.unwrap().0, heard.as_str()), (Verdict::Continue, "ODCHDM"));
     let (end, heard) = converse(0, &[&go, &go, &go, &go, &go, &packet(b'd', b"")]).await;
-    assert_eq!((end.unwrap().0, heard.as_str()), (Verdict::Discard, "ODCHDMDRTL"));
+    assert_eq!((end.unwrap().0, heard.as_str()), (Verdict::Discard, "ODCHDMDRDTL"));
 }
 
 #[tokio::test]
@@ -301,8 +355,8 @@ async fn no_more_of_the_body_than_it_needs() {
         let chunk = [b"\r\n", &[b'x'; MAX_CHUNK][..]].concat();
         assert_eq!(session.content(&chunk).await.unwrap(), Verdict::Continue);
     }
-    assert_eq!(session.end("q1").await.unwrap().0, Verdict::Continue);
-    assert_eq!(milter.await.unwrap(), "OBDEQ");
+    assert_eq!(session.end().await.unwrap().0, Verdict::Continue);
+    assert_eq!(milter.await.unwrap(), "OBEQ");
 }
 
 #[tokio::test]

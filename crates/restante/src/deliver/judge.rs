@@ -75,6 +75,7 @@ async fn by_filters(
     judged: Judged,
 ) -> JobEvent {
     let mut filtering = filters.begin(caller, inbound.mail_from.as_ref());
+    filtering.is_named(inbound.queue_id.as_str());
     let mut refused = None;
     for recipient in inbound.recipients.iter().filter(|recipient| recipient.state == IndexState::Open) {
         // One of several was taken in the session; what is refused now is the message.
@@ -82,7 +83,7 @@ async fn by_filters(
     }
     match refused {
         Some(reply) => decided(Err(reply), judged),
-        None => match filter(filtering, store, object, inbound.queue_id.as_str()).await {
+        None => match filter(filtering, store, object).await {
             Ok(passed) => decided(passed, judged),
             Err(error) => unread(&error),
         },
@@ -93,7 +94,6 @@ async fn filter(
     mut filtering: Filtering,
     store: &Store,
     object: &ObjectRef,
-    id: &str,
 ) -> Result<Result<Passed, Reply>, StoreError> {
     let mut source = store.read(object, 0..object.size).await?;
     while let Some(chunk) = source.next_chunk().await? {
@@ -101,7 +101,7 @@ async fn filter(
             return Ok(Err(reply));
         }
     }
-    Ok(filtering.end(id).await)
+    Ok(filtering.end().await)
 }
 
 fn decided(answer: Result<Passed, Reply>, judged: Judged) -> JobEvent {

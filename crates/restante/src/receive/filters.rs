@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mail::{Address, Domain, EnhancedStatus};
-use net::milter::{Client, Failure, Milter, Session, Stream, Verdict};
+use net::milter::{Client, Failure, Milter, Session, Stream, Tls, Verdict};
 use serde::{Deserialize, Serialize};
 use smtp::Reply;
 use tracing::{info, warn};
@@ -29,6 +29,12 @@ pub(crate) struct Caller {
     pub(crate) address: SocketAddr,
     /// What it called itself.
     pub(crate) helo: String,
+    /// A name of its address that leads back to it, where it was looked up and there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<Domain>,
+    /// Version and cipher suite of its connection, as `net::smtp_server::Connection` has them; nothing in clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tls: Option<String>,
 }
 
 /// One message before all milters. Each sees it as it came, without what others add.
@@ -36,6 +42,8 @@ pub(crate) struct Filtering {
     filters: Filters,
     caller: Caller,
     mail_from: String,
+    /// What names the message in the log, once it has a name.
+    id: Option<String>,
     /// Connected with the first recipient; a milter without a session is not asked any more.
     sessions: Option<Vec<(config::Milter, Option<Session<Stream>>)>>,
     /// Nothing of this message is taken.
@@ -72,11 +80,17 @@ impl Filters {
     /// A message; nobody is told of it before its first recipient.
     pub(crate) fn begin(&self, caller: Caller, mail_from: Option<&Address>) -> Filtering {
         let mail_from = mail_from.map(|address| address.as_str().to_owned()).unwrap_or_default();
-        Filtering { filters: self.clone(), caller, mail_from, sessions: None, refused: None, discards: false }
+        Filtering { filters: self.clone(), caller, mail_from, id: None, sessions: None, refused: None, discards: false }
     }
 }
 
 impl Filtering {
+    /// What names the message in the log from now on.
+    pub(crate) fn is_named(&mut self, id: &str) {
+        self.id = Some(id.to_owned());
+        self.sessions.iter_mut().flatten().filter_map(|(_, session)| session.as_mut()).for_each(|it| it.is_named(id));
+    }
+
     /// A recipient that would be taken.
     ///
     /// # Errors
@@ -100,18 +114,18 @@ impl Filtering {
         self.ask(Step::Content(octets)).await
     }
 
-    /// The content is complete; `id` names the message in the log.
+    /// The content is complete.
     ///
     /// # Errors
     /// The reply to the content.
-    pub(crate) async fn end(mut self, id: &str) -> Result<Passed, Reply> {
+    pub(crate) async fn end(mut self) -> Result<Passed, Reply> {
         if let Some(reply) = self.refused {
             return Err(reply);
         }
         let mut passed = Passed { fields: String::new(), discards: self.discards };
         for (filter, session) in self.sessions.take().unwrap_or_default() {
             let Some(session) = session else { continue };
-            let (answer, fields) = match session.end(id).await {
+            let (answer, fields) = match session.end().await {
                 Ok((verdict, fields)) => (Ok(verdict), fields),
                 Err(failure) => (Err(failure), Vec::new()),
             };
@@ -119,7 +133,7 @@ impl Filtering {
             fields.iter().for_each(|field| passed.fields.push_str(field.as_str()));
         }
         if passed.discards {
-            info!(id, "a milter throws the message away");
+            info!(id = self.id.unwrap_or_default(), "a milter throws the message away");
         }
         Ok(passed)
     }
@@ -130,14 +144,14 @@ impl Filtering {
         }
         for (filter, session) in self.sessions.iter_mut().flatten() {
             let answer = match (step, &mut *session) {
-                (Step::Greeting, _) => match begin(filter, &self.filters.hostname, &self.caller, &self.mail_from).await
-                {
-                    Ok((begun, verdict)) => {
-                        *session = Some(begun);
-                        Ok(verdict)
-                    }
-                    Err(failure) => Err(failure),
-                },
+                (Step::Greeting, _) => {
+                    begin(filter, &self.filters.hostname, &self.caller, self.id.as_deref(), &self.mail_from).await.map(
+                        |(begun, verdict)| {
+                            *session = Some(begun);
+                            verdict
+                        },
+                    )
+                }
                 (Step::Rcpt(to), Some(session)) => session.rcpt(to).await,
                 (Step::Content(octets), Some(session)) => session.content(octets).await,
                 (_, None) => continue,
@@ -160,16 +174,31 @@ async fn begin(
     filter: &config::Milter,
     hostname: &Domain,
     caller: &Caller,
+    id: Option<&str>,
     mail_from: &str,
 ) -> Result<(Session<Stream>, Verdict), Failure> {
     let milter = Milter { endpoint: filter.endpoint.clone(), patience: filter.timeout };
     let mut session = milter.open().await?;
-    let client = Client { server: hostname.as_str(), address: Some(caller.address), helo: &caller.helo };
+    id.into_iter().for_each(|id| session.is_named(id));
+    let tls = caller.tls.as_deref().map(tls_names);
+    let client = Client {
+        server: hostname.as_str(),
+        address: Some(caller.address),
+        name: caller.name.as_ref().map(Domain::as_str),
+        helo: &caller.helo,
+        tls: tls.as_ref().map(|(version, cipher)| Tls { version, cipher }),
+    };
     let verdict = match session.greet(client).await? {
         Verdict::Continue => session.mail(mail_from).await?,
         verdict => verdict,
     };
     Ok((session, verdict))
+}
+
+/// Version and cipher suite as OpenSSL names them, which is what milters know: `TLSv1.3` and `TLS_AES_256_GCM_SHA384`.
+fn tls_names(tls: &str) -> (String, String) {
+    let (version, cipher) = tls.split_once(' ').unwrap_or((tls, ""));
+    (version.replace('_', "."), cipher.replace("TLS13_", "TLS_"))
 }
 
 /// What an answer means. `None`: there is none, and the message is taken without.

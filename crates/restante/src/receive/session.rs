@@ -58,7 +58,7 @@ struct Open {
     content: Option<Content>,
     /// For the content; it is stored when this is given back.
     room: Room,
-    /// Where milters are asked.
+    /// Where milters are asked; from the first recipient on that would be taken.
     filtering: Option<Filtering>,
     /// What is known of the session, where it is judged; from the first RCPT on.
     evidence: Option<SessionEvidence>,
@@ -273,7 +273,8 @@ impl Transactions {
     fn caller(&self, connection: &Connection) -> Option<Caller> {
         let helo = helo(connection);
         let is_asked = connection.role == Role::Relay && !self.reception.filters.is_empty();
-        is_asked.then_some(Caller { address: connection.peer, helo })
+        let name = self.client.as_ref().and_then(|client| client.reverse.name.clone());
+        is_asked.then(|| Caller { address: connection.peer, helo, name, tls: connection.tls.clone() })
     }
 
     /// Counts a message of an account that may send it.
@@ -341,7 +342,7 @@ impl Transactions {
             None => Judged::default(),
         };
         if let Some(filtering) = open.filtering.take() {
-            let passed = filtering.end(queue_id.as_str()).await;
+            let passed = filtering.end().await;
             let passed = passed.inspect_err(|reply| self.note_refusal(connection, author.as_ref(), reply))?;
             if passed.discards {
                 return Ok(Accepted::Queued(queue_id));
@@ -407,9 +408,7 @@ impl Session for Transactions {
         let account = connection.account.as_deref();
         let booked = account.map(|name| self.book(name, mail.from.as_ref())).transpose()?;
         let room = self.room(connection, &mail)?;
-        let caller = self.caller(connection);
-        let filtering = caller.map(|caller| self.reception.filters.begin(caller, mail.from.as_ref()));
-        let (recipients, content, evidence) = (Vec::new(), None, None);
+        let (recipients, content, filtering, evidence) = (Vec::new(), None, None, None);
         let (mail_from, params) = (mail.from, mail.params);
         self.open = Some(Open { mail_from, params, recipients, content, room, filtering, evidence, booked });
         Ok(())
@@ -420,8 +419,12 @@ impl Session for Transactions {
         if routed.is_ok() {
             routed = self.admit(connection).await.and(routed);
         }
+        // Its name has been looked up by now.
+        let caller = self.caller(connection);
         let Some(open) = &mut self.open else { return Err(out_of_order()) };
-        if let (Ok(_), Some(filtering)) = (&routed, &mut open.filtering) {
+        if let (Ok(_), Some(caller)) = (&routed, caller) {
+            let begin = || self.reception.filters.begin(caller, open.mail_from.as_ref());
+            let filtering = open.filtering.get_or_insert_with(begin);
             routed = filtering.rcpt(&recipient.address).await.and(routed);
         }
         if let (Ok(_), Some(booked)) = (&routed, &mut open.booked) {
@@ -456,6 +459,7 @@ impl Session for Transactions {
         let reader = judged.then(|| self.reception.gate.content());
         let reader = reader.map(|reader| if seals { reader.to_be_sealed() } else { reader });
         if let Some(open) = &mut self.open {
+            open.filtering.iter_mut().for_each(|filtering| filtering.is_named(queue_id.as_str()));
             let account = connection.account.clone();
             open.content = Some(Content { queue_id, writer, scrubber, reader, prefix, head, account });
         }
