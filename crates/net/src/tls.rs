@@ -60,7 +60,7 @@ pub enum Versions {
     /// TLS 1.3 and 1.2: SMTP meets old peers.
     #[default]
     From12,
-    /// TLS 1.3 only: the default for retrieval (TBR §5).
+    /// TLS 1.3 only: the default for retrieval (TBR §5.5).
     Only13,
 }
 

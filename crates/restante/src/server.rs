@@ -653,7 +653,7 @@ pub(crate) fn repository_client(config: &Config, trust: &Trust, resolver: &Resol
 }
 
 fn repository_tls(config: &Config, trust: &Trust) -> Result<Arc<ClientConfig>> {
-    Ok(tls::trust::client_config(trust, versions(config, Versions::Only13), &[b"http/1.1"])?)
+    Ok(tls::trust::client_config(trust, repository_versions(config), &[b"http/1.1"])?)
 }
 
 /// The finder of MTA-STS policies, which keeps them in this folder. Their hosts need not speak TLS 1.3.
@@ -663,7 +663,7 @@ pub(crate) fn mta_sts(
     resolver: &Resolver,
     folder: Option<&std::path::Path>,
 ) -> Result<MtaSts> {
-    let tls = tls::trust::client_config(trust, versions(config, Versions::From12), &[b"http/1.1"])?;
+    let tls = tls::trust::client_config(trust, versions(config), &[b"http/1.1"])?;
     let lookup: Arc<dyn Lookup> = Arc::new(resolver.clone());
     // The certificate of a policy's host is WebPKI's alone to vouch for (RFC 8461 §3.3).
     let settings = retrieval::Config { dane: false, ..settings::retrieval_config(config) };
@@ -696,11 +696,19 @@ async fn keep_fresh(policies: MtaSts, end: CancellationToken) {
     end.run_until_cancelled(refreshing).await;
 }
 
-/// The configured lowest version, where it is stricter or looser than the default of the use.
-fn versions(config: &Config, default: Versions) -> Versions {
-    match (config.tls.min_version, default) {
-        (TlsVersion::V1_3, _) => Versions::Only13,
-        (TlsVersion::V1_2, default) => default,
+/// Which versions are spoken, but with repositories.
+fn versions(config: &Config) -> Versions {
+    match config.tls.min_version {
+        TlsVersion::V1_3 => Versions::Only13,
+        TlsVersion::V1_2 => Versions::From12,
+    }
+}
+
+/// Which versions are spoken with repositories, by ours and with those of others (TBR §5.5).
+fn repository_versions(config: &Config) -> Versions {
+    match config.tls.repository_min_version {
+        TlsVersion::V1_3 => Versions::Only13,
+        TlsVersion::V1_2 => versions(config),
     }
 }
 
@@ -730,7 +738,7 @@ fn load_certificates(config: &Config) -> Result<Option<Arc<Certificates>>> {
 
 fn smtp_server_tls(config: &Config, certificates: Option<&Arc<Certificates>>) -> Result<Option<Arc<ServerConfig>>> {
     let Some(certificates) = certificates else { return Ok(None) };
-    Ok(Some(tls::server_config(Arc::clone(certificates), versions(config, Versions::From12), &[])?))
+    Ok(Some(tls::server_config(Arc::clone(certificates), versions(config), &[])?))
 }
 
 /// HTTP, and where names are proven by TLS what an authority asks.
@@ -740,7 +748,7 @@ fn repository_server_tls(
     challenges: &Challenges,
 ) -> Result<Arc<ServerConfig>> {
     let certificates = Arc::clone(certificates.context("a repository needs a certificate")?);
-    let versions = versions(config, Versions::Only13);
+    let versions = repository_versions(config);
     if config.acme.is_none() || challenges.kind() != Kind::TlsAlpn01 {
         return Ok(tls::server_config(certificates, versions, &[b"http/1.1"])?);
     }

@@ -3,8 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+use std::fs;
+
 use testbed::peers::restante::{object, references, steps};
-use testbed::peers::{Restante, RestanteConfig};
+use testbed::peers::{MailServer, Nginx, Restante, RestanteConfig, Site};
 use testbed::samples::{awkward, crlf};
 use testbed::{Record, Sandbox, wait};
 
@@ -127,4 +129,103 @@ fn the_author_hears_of_what_the_last_server_refuses() {
     let report = wait::until("the report", wait::LONG, || origin.maildir("alice@a.example").messages().pop()).unwrap();
     let report = String::from_utf8_lossy(&report).into_owned();
     assert!(report.contains("gone@b.example") && !report.contains("nobody@c.example"), "{report}");
+}
+
+/// A chain of servers, each of which an enforced policy names: a.example sends, b.example and c.example forward, and the last,
+/// Postfix for d.example, has good TLS too, but offers no REQUIRETLS.
+struct Guarded {
+    origin: Restante,
+    middle: Restante,
+    end: Restante,
+    last: MailServer,
+    _others: (Nginx, Sandbox),
+}
+
+impl Guarded {
+    /// Each server is set up by `set_up`, in its order.
+    fn new(set_up: [fn(RestanteConfig) -> RestanteConfig; 3]) -> Self {
+        let sandbox = Sandbox::new().unwrap();
+        let web = Nginx::start(&sandbox, "mta-sts.d.example").unwrap();
+        let folder = web.files().join(".well-known");
+        fs::create_dir_all(&folder).unwrap();
+        let policy = "version: STSv1\nmode: enforce\nmx: mx.d.example\nmax_age: 86400\n";
+        fs::write(folder.join("mta-sts.txt"), policy).unwrap();
+        sandbox.publish(&[Record::Txt("_mta-sts.d.example".to_owned(), "v=STSv1; id=1;".to_owned())]).unwrap();
+        let last = MailServer::postfix(&sandbox, &Site::new("mx.d.example", &["d.example"])).unwrap();
+        let aliases = [
+            "{}",
+            "{ sales = [\"bob@c.example\"], lost = [\"bob@d.example\"], away = [\"away@c.example\"] }",
+            "{ away = [\"bob@d.example\"] }",
+        ];
+        let start = |(name, aliases, set_up): (&str, &str, fn(RestanteConfig) -> RestanteConfig)| {
+            let config = config(&format!("mx.{name}"), &[name]).with("domain", "aliases", aliases);
+            let config = set_up(config.with("domain", "mta_sts", "{ mode = \"enforce\" }"));
+            let server = Restante::start(&sandbox, config).unwrap();
+            let records = server.json(&["dns", "print", name], b"").unwrap();
+            let policy = format!("_mta-sts.{name}");
+            let record = records.as_array().unwrap().iter().find(|record| record["name"] == policy.as_str()).unwrap();
+            sandbox.publish(&[Record::Txt(policy, record["text"].as_str().unwrap().to_owned())]).unwrap();
+            server
+        };
+        let [origin, middle, end] = [
+            ("a.example", aliases[0], set_up[0]),
+            ("b.example", aliases[1], set_up[1]),
+            ("c.example", aliases[2], set_up[2]),
+        ]
+        .map(start);
+        Self { origin, middle, end, last, _others: (web, sandbox) }
+    }
+
+    /// Hands in a message from alice, over proven TLS only.
+    fn send(&self, to: &str, subject: &str) -> String {
+        let arguments = ["send", "-i", "--require-tls", "-f", "alice@a.example", to];
+        self.origin.json(&arguments, &awkward(subject)).unwrap()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// It comes through where every server keeps the promise, and comes back from the first that finds none that does, however far on.
+    /// The id of what comes through.
+    fn assert_keeps_to_tls(&self) -> String {
+        let promised = self.send("sales@b.example", "promised");
+        let copy = self.end.maildir("bob@c.example").wait_for_text("promised", wait::LONG);
+        copy.unwrap_or_else(|error| panic!("{error}\n{}", self.end.log()));
+        for (to, subject) in [("lost@b.example", "one hop on"), ("away@b.example", "two hops on")] {
+            let id = self.send(to, subject);
+            let reports = || {
+                let reports = self.origin.maildir("alice@a.example").messages();
+                let mut reports = reports.into_iter().map(|report| String::from_utf8_lossy(&report).into_owned());
+                reports.find(|report| report.contains("Action: failed") && report.contains(to))
+            };
+            let report = wait::until("a report", wait::LONG, reports).unwrap_or_else(|error| {
+                let sent = self.origin.trace(&id).unwrap();
+                panic!("{error}\n{sent:#}\n{}\n{}", self.middle.log(), self.end.log());
+            });
+            assert!(report.contains("Status: 5.7.30\r\n"), "{report}");
+            // The words of the message stay away from a way back that may be another.
+            assert!(!report.contains("From here"), "{report}");
+        }
+        assert_eq!(self.last.maildir("bob").messages().len(), 0);
+        assert!(!self.last.log().contains("from=<"), "{}", self.last.log());
+        promised
+    }
+}
+
+#[test]
+fn what_requires_tls_keeps_to_it_behind_custodians() {
+    let guarded = Guarded::new([|config| config; 3]);
+    guarded.assert_keeps_to_tls();
+}
+
+#[test]
+fn what_requires_tls_keeps_to_it_where_the_reference_alone_is_passed_on() {
+    let (accept, uses) = (|config| delegating(config, "accept"), |config| delegating(config, "use"));
+    let guarded = Guarded::new([accept, uses, uses]);
+    let id = guarded.assert_keeps_to_tls();
+    let sent = guarded.origin.trace(&id).unwrap();
+    assert!(steps(&sent).iter().any(|step| step == "delegated"), "{sent:#}");
+}
+
+#[test]
+fn what_requires_tls_keeps_to_it_by_value() {
+    let guarded = Guarded::new([|config| config.with("transfer", "policy", "\"never\""); 3]);
+    guarded.assert_keeps_to_tls();
 }

@@ -1,11 +1,11 @@
 //! What protects mail on its way between servers, among real peers: MTA-STS policies of others and of our own, REQUIRETLS,
-//! `TLS-Required: No`; and addresses beyond ASCII.
+//! `TLS-Required: No`, versions of TLS; and addresses beyond ASCII.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::fs;
 
-use testbed::peers::restante::steps;
+use testbed::peers::restante::{references, steps};
 use testbed::peers::{MailServer, Nginx, Restante, RestanteConfig, Site};
 use testbed::samples::awkward;
 use testbed::{Host, PackageSet, Process, Record, Sandbox, wait};
@@ -353,6 +353,60 @@ fn an_author_may_prefer_arrival_to_tls() {
     let id = a.send("alice@a.example", &["bob@p.example"], message).unwrap();
     a.wait_for_state(&id, "relayed", wait::LONG).unwrap();
     peer.maildir("bob").wait_for_text("whatever", wait::LONG).unwrap();
+}
+
+/// An origin whose repository stands behind nginx that speaks TLS 1.2 alone, as old equipment does.
+fn behind_old_equipment(sandbox: &Sandbox) -> (Restante, Nginx) {
+    let key = sandbox.folder().join("c.pem");
+    let domain = format!(
+        "[[domain]]\nname = \"c.example\"\n[domain.tbr]\nselector = \"k1\"\nkey = \"{}\"\nrepository = \"front.c.example\"\n",
+        key.display()
+    );
+    let config = restante("mx.a.example").names(&["tbr.c.example"]).tables(&domain);
+    let mut origin = Restante::prepare(sandbox, config).unwrap();
+    let arguments = ["keys", "generate", "--domain", "c.example", "--repository", "front.c.example", "--out"];
+    let made = origin.json(&[&arguments[..], &[key.to_str().unwrap()]].concat(), b"").unwrap();
+    let records = made["records"].as_array().unwrap().iter();
+    let text = |record: &serde_json::Value, field: &str| record[field].as_str().unwrap().to_owned();
+    let records: Vec<_> = records.map(|record| Record::Txt(text(record, "name"), text(record, "text"))).collect();
+    sandbox.publish(&records).unwrap();
+    let front = Nginx::in_front_of(sandbox, "front.c.example", origin.host()).unwrap();
+    origin.run().unwrap();
+    (origin, front)
+}
+
+#[test]
+fn tls_1_2_is_spoken_with_repositories_where_that_is_configured_and_nowhere_else() {
+    let sandbox = Sandbox::new().unwrap();
+    let (origin, _front) = behind_old_equipment(&sandbox);
+    let mut b = Restante::start(&sandbox, restante("mx.b.example")).unwrap();
+    // As old clients ask our own repository: is the document served?
+    let old_client = || {
+        let ca = sandbox.ca().certificate().display().to_string();
+        let url = "https://tbr.b.example/.well-known/tbr/domain";
+        let argv = ["curl", "--silent", "--fail", "--tls-max", "1.2", "--cacert", &ca, url];
+        origin.host().output(&argv, b"").unwrap().status.code()
+    };
+    let id = origin.send("alice@c.example", &["bob@b.example"], &awkward("old equipment")).unwrap();
+    let refused = || {
+        let reference = references(&origin.trace(&id).ok()?).pop()?;
+        b.trace(&reference).ok()?.to_string().contains("ProtocolVersion").then_some(())
+    };
+    wait::until("the retrieval to be refused", wait::LONG, refused).unwrap();
+    assert_eq!(old_client(), Some(35), "a handshake that fails");
+    assert_eq!(b.maildir("bob@b.example").messages().len(), 0);
+
+    b.stop().unwrap();
+    b.set("tls", "repository_min_version", "\"1.2\"").unwrap();
+    b.run().unwrap();
+    origin.wait_for_state(&id, "delivered", wait::LONG).unwrap_or_else(|error| panic!("{error}\n{}", b.log()));
+    assert_eq!(old_client(), Some(0));
+
+    // What holds for everybody holds here too.
+    b.stop().unwrap();
+    b.set("tls", "min_version", "\"1.3\"").unwrap();
+    b.run().unwrap();
+    assert_eq!(old_client(), Some(35));
 }
 
 #[test]

@@ -30,8 +30,9 @@ pub const PASSWORD: &str = "correct horse";
 type Place = (String, String);
 
 /// Tables whose fields tests may set, in the order of the file.
-const SECTIONS: [&str; 11] = [
+const SECTIONS: [&str; 12] = [
     "log",
+    "tls",
     "transfer",
     "queue",
     "limits",

@@ -12,8 +12,7 @@ use indicatif::ProgressBar;
 use mail::{Domain, Timestamp};
 use net::discovery::Discovery;
 use net::dns::{Dnssec, Resolver, Source};
-use net::retrieval;
-use net::tls::{Trust, Versions};
+use net::tls::Trust;
 use reference::keys::{MAX_DOCUMENT, key_name};
 use reference::{Assurance, DomainFacts, Judgement, KeyRecord, Selector, SignatureVerdict};
 use serde::Serialize;
@@ -170,9 +169,7 @@ async fn by_discovery(global: &Global, domain: &Domain, selector: &Selector) -> 
     let failed = |error: &dyn std::fmt::Display| Failure::new(error.to_string());
     let trust = config.outgoing.ca_file.clone().map_or(Trust::System, Trust::CaFile);
     let resolver = Arc::new(crate::server::resolver(&config).map_err(|error| failed(&error))?);
-    let tls =
-        net::tls::trust::client_config(&trust, Versions::Only13, &[b"http/1.1"]).map_err(|error| failed(&error))?;
-    let fetcher = retrieval::Client::new(tls, resolver.clone(), settings::retrieval_config(&config));
+    let fetcher = crate::server::repository_client(&config, &trust, &resolver).map_err(|error| failed(&error))?;
     // Nobody waits in an SMTP session here.
     let patient = net::discovery::Config {
         session_budget: std::time::Duration::from_secs(60),

@@ -185,6 +185,8 @@ pub struct Tls {
     pub certificates: Vec<CertificateFiles>,
     /// Lowest version that listeners and connections accept.
     pub min_version: TlsVersion,
+    /// Lowest version of the repository's listeners, and of connections to those of others (TBR §5.5); never below the one above.
+    pub repository_min_version: TlsVersion,
 }
 
 /// `[acme]`: the terms are agreed to.

@@ -396,12 +396,21 @@ const ACME: &[Field] = &[
     ),
 ];
 
-const TLS: &[Field] = &[fixed(
-    "min_version",
-    "version",
-    Default("\"1.2\""),
-    "`1.2` or `1.3`. Retrieval of messages sent by reference uses 1.3 in any case.",
-)];
+const TLS: &[Field] = &[
+    fixed(
+        "min_version",
+        "version",
+        Default("\"1.2\""),
+        "`1.2` or `1.3`: the oldest version that is spoken, with anybody.",
+    ),
+    fixed(
+        "repository_min_version",
+        "version",
+        Default("\"1.3\""),
+        "The same for repositories: this server's own, and those of others from which messages and keys are fetched. `1.2` is for closed \
+         networks with equipment that speaks no better; `min_version` counts too.",
+    ),
+];
 
 const DOMAIN: &[Field] = &[
     field(

@@ -163,9 +163,11 @@ fn tls(root: &Cursor<'_>) -> Option<Tls> {
     };
     let certificates = root.children("certificate").into_iter().filter_map(read).collect();
     let table = root.child("tls");
-    let min_version = table.choice("min_version", &[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)]);
+    let versions = [("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
+    let min_version = table.choice("min_version", &versions);
+    let repository_min_version = table.choice("repository_min_version", &versions);
     table.finish();
-    Some(Tls { certificates, min_version: min_version? })
+    Some(Tls { certificates, min_version: min_version?, repository_min_version: repository_min_version? })
 }
 
 fn acme(table: Cursor<'_>) -> Option<Acme> {
