@@ -178,6 +178,28 @@ mod tests {
         assert_eq!(found.iter().map(|one| one.usage).collect::<Vec<_>>(), [Usage::PkixEe]);
     }
 
+    /// The first two records of RFC 6698 §2.3, which name public CAs, and a third as there, of the certificate itself and whole.
+    #[test]
+    fn the_examples_of_the_standard() {
+        let hex = |text: &str| {
+            let octet = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+            (0..text.len()).step_by(2).map(octet).collect::<Vec<u8>>()
+        };
+        let ca = "d2abde240d7cd3ee6b4b28c54df034b97983a1d16e8a410e4561cb106618e971";
+        let key = "92003ba34942dc74152e2f2c408d29eca5a520e7f2e06bb944f4dca346baf63c\
+                   1b177615d466f6c4b71c216a50292bd58c9ebdd2f74e38fe51ffd48c43326cbc";
+        let record = |usage, selector, matching, data| Tlsa { usage, selector, matching, data };
+        let records = [record(0, 0, 1, hex(ca)), record(1, 1, 2, hex(key)), record(3, 0, 0, vec![0x30; 779])];
+        assert_eq!(records[0].to_string(), format!("0 0 1 {ca}"));
+        assert_eq!(records[1].to_string(), format!("1 1 2 {key}"));
+        let verdicts = |service| {
+            let counts = |record: &Tlsa| usable(std::slice::from_ref(record), service).len() == 1;
+            records.iter().map(counts).collect::<Vec<_>>()
+        };
+        assert_eq!(verdicts(Service::Https), [false, true, true]);
+        assert_eq!(verdicts(Service::Smtp), [false, false, true]);
+    }
+
     /// RFC 7671 §9.
     #[test]
     fn the_strongest_digest_counts_for_each_usage_and_selector() {

@@ -55,3 +55,38 @@ pub(super) fn forbidden(domain: &Domain, host: &Domain) -> ConnectError {
     let text = format!("{host} is not among the hosts that the MTA-STS policy of {domain} names");
     ConnectError { temporary: true, text, status: EnhancedStatus::temporary(7, 5) }
 }
+
+#[cfg(test)]
+mod tests {
+    use mail::mta_sts::policy_id;
+
+    use super::*;
+
+    /// Record and policy as RFC 8461 §3.1 and §3.2 have them, in each mode (§5), against hosts that §4.1 tells apart.
+    #[test]
+    fn the_example_of_the_standard_lets_some_hosts_take_mail_and_others_not() {
+        assert_eq!(policy_id(["v=STSv1; id=20160831085700Z;"]), Some("20160831085700Z"));
+        let of = |mode: &str, host: &str| {
+            let lines = ["mx: mail.example.com", "mx: *.example.net", "mx: backupmx.example.com", "max_age: 604800"];
+            let text = format!("version: STSv1\r\nmode: {mode}\r\n{}\r\n", lines.join("\r\n"));
+            of_policy(&Policy::parse(text.as_bytes()).unwrap(), &host.parse().unwrap())
+        };
+        for (host, is_named) in [
+            ("mail.example.com", true),
+            ("MAIL.example.com", true),
+            ("backupmx.example.com", true),
+            ("mx1.example.net", true),
+            ("example.com", false),
+            ("other.example.com", false),
+            ("x.mail.example.com", false),
+            ("example.net", false),
+            ("a.mx1.example.net", false),
+            ("mx1example.net", false),
+            ("mail.example.com.example.org", false),
+        ] {
+            let enforced = if is_named { Sts::Enforced } else { Sts::Forbidden };
+            let verdicts = ["enforce", "testing", "none"].map(|mode| of(mode, host));
+            assert_eq!(verdicts, [enforced, Sts::Watched, Sts::Silent], "{host}");
+        }
+    }
+}

@@ -154,6 +154,33 @@ fn one_of_several_records_is_enough() {
     assert_eq!(dane.verify(&other.leaf, &other.intermediates, now()), no_record());
 }
 
+/// What RFC 7671 §8 publishes step by step while keys change (§8.1), while an issuer is named instead of a key (§8.2) and while another
+/// digest comes into use (§8.3): who serves what is believed at each step, and who is not.
+#[test]
+fn changing_records_as_the_standard_does_it_locks_nobody_out() {
+    let (old, new) = (chain(HOST), chain(HOST));
+    let (old_key, new_key) = (tlsa(3, 1, 1, &old.leaf), tlsa(3, 1, 1, &new.leaf));
+    let issuer = tlsa(2, 0, 1, &new.intermediates[0]);
+    let longer = |chain: &Chain| tlsa(3, 1, 2, &chain.leaf);
+    let steps = [
+        ("8.1 before", vec![old_key.clone()], [true, false]),
+        ("8.1 both", vec![old_key.clone(), new_key.clone()], [true, true]),
+        ("8.1 after", vec![new_key.clone()], [false, true]),
+        ("8.2 both keys", vec![old_key.clone(), new_key.clone()], [true, true]),
+        ("8.2 the issuer", vec![issuer], [false, true]),
+        ("8.3 both digests", vec![old_key.clone(), longer(&old)], [true, false]),
+        ("8.3 and both keys", vec![old_key, longer(&old), new_key, longer(&new)], [true, true]),
+        ("8.3 after", vec![longer(&new)], [false, true]),
+        // Who publishes the new digest for one key only has taken the other's record out of force (§9).
+        ("8.3 done wrong", vec![tlsa(3, 1, 1, &old.leaf), longer(&new)], [false, true]),
+    ];
+    for (step, records, believed) in steps {
+        let dane = dane(records).unwrap();
+        let verdicts = [&old, &new].map(|chain| dane.verify(&chain.leaf, &chain.intermediates, now()).is_ok());
+        assert_eq!(verdicts, believed, "{step}");
+    }
+}
+
 #[test]
 fn what_is_no_certificate_matches_nothing() {
     let good = chain(HOST);
