@@ -290,6 +290,36 @@ fn with_key_and_certificate(site: &Site) {
 }
 
 #[test]
+fn all_keys_of_the_configuration_are_shown() {
+    let dkim = "[domain.dkim]\nkeys = { s1 = \"s1.pem\", s2 = \"s2.pem\" }\n";
+    let site = Site::new(&format!("{dkim}{SIGNING}"));
+    with_key_and_certificate(&site);
+    for (kind, selector) in [("rsa", "s1"), ("ed25519", "s2")] {
+        let file = format!("{selector}.pem");
+        let more = ["--dkim", kind, "--selector", selector, "--out", &file];
+        site.json(&[&["keys", "generate", "--domain", "a.example"], &more[..]].concat(), "");
+    }
+    let shown = site.json(&["keys", "show"], "");
+    let kinds: Vec<_> = shown.as_array().unwrap().iter().map(|key| (&key["kind"], &key["selector"])).collect();
+    let (tbr, dkim) = ("tbr".into(), "dkim".into());
+    assert_eq!(kinds, [(&tbr, &"k1".into()), (&dkim, &"s1".into()), (&dkim, &"s2".into())], "{shown:#}");
+    // What is shown is what `dns print` wants published.
+    let printed = site.json(&["dns", "print"], "");
+    let wanted = |name: &str| {
+        let found = printed.as_array().unwrap().iter().find(|record| record["name"] == name);
+        found.unwrap()["text"].clone()
+    };
+    for (n, selector) in [(1, "s1"), (2, "s2")] {
+        let (name, record) = (format!("{selector}._domainkey.a.example"), &shown[n]["records"][0]);
+        assert_eq!((&record["name"], &record["text"]), (&name.as_str().into(), &wanted(&name)), "{shown:#}");
+    }
+    let text = site.text(&["keys", "show"]);
+    for part in ["; a.example (", "DKIM, ", "k1._tbr.a.example. IN TXT", "s2._domainkey.a.example. IN TXT \"v=DKIM1"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
 fn the_printed_records_are_the_ones_that_check_wants() {
     let site = Site::new(SIGNING);
     with_key_and_certificate(&site);

@@ -92,6 +92,13 @@ impl Certificates {
         Ok(true)
     }
 
+    /// Whether one of them is for this name (RFC 9525); a client that asks for another gets the first.
+    #[must_use]
+    pub fn cover(&self, name: &str) -> bool {
+        let Ok(name) = ServerName::try_from(name) else { return false };
+        self.loaded.read().unwrap_or_else(PoisonError::into_inner).keys.iter().any(|key| is_for(key, &name))
+    }
+
     fn check_now_and_then(&self) {
         let now = in_millis(self.started.elapsed());
         let due = self.next_check.load(Ordering::Relaxed);

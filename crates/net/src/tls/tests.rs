@@ -97,7 +97,13 @@ fn clients_believe_their_ca_or_anybody() {
 fn the_name_asked_for_chooses_the_certificate() {
     let ca = Ca::new();
     let files = [ca.issue("mx.a.example", "a"), ca.issue("*.b.example", "b")];
-    let server = server_config(Certificates::load(&files).unwrap(), Versions::From12, &[]).unwrap();
+    let certificates = Certificates::load(&files).unwrap();
+    for (name, is_covered) in
+        [("mx.a.example", true), ("tbr.b.example", true), ("b.example", false), ("x.y.b.example", false), ("?", false)]
+    {
+        assert_eq!(certificates.cover(name), is_covered, "{name}");
+    }
+    let server = server_config(certificates, Versions::From12, &[]).unwrap();
     let client = ClientTls::new(&Trust::CaFile(ca.ca_file())).unwrap();
     assert!(handshake(&server, &client.verified, "mx.a.example").is_ok());
     assert!(handshake(&server, &client.verified, "mx.b.example").is_ok());

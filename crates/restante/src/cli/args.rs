@@ -503,7 +503,7 @@ Example:
 Both keys are published until the last reference of the old one has ended. The server changes keys by itself at the time
 that the configuration names.")]
     Rotate(RotateArgs),
-    /// Print the DNS records of the keys in the configuration, or of one file
+    /// Print the DNS records of the keys in the configuration (DKIM included), or of one file
     Show(ShowKeyArgs),
 }
 

@@ -1,7 +1,9 @@
 //! `restante check config`: the configuration, and every file that it names, read as the server would.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
+use mail::{Domain, mta_sts};
 use net::acme::challenges::Kind;
 use net::dns::Source;
 use net::dns::zone::Zone;
@@ -63,8 +65,11 @@ fn certificates(config: &Config, findings: &mut Findings) {
         .iter()
         .map(|files| net::tls::CertificateFiles { certificate: files.cert.clone(), key: files.key.clone() })
         .collect();
-    if !files.is_empty() {
-        findings.errors.extend(Certificates::load(&files).err().map(|error| error.to_string()));
+    if let Some(first) = files.first() {
+        match Certificates::load(&files) {
+            Ok(certificates) => findings.warnings.extend(uncovered(config, &certificates, &first.certificate)),
+            Err(error) => findings.errors.push(error.to_string()),
+        }
     }
     let acme = config.acme.as_ref().and_then(|acme| acme.ca_file.as_ref());
     // One file may serve both: it is complained of once.
@@ -72,6 +77,43 @@ fn certificates(config: &Config, findings: &mut Findings) {
     for path in trusted {
         findings.errors.extend(ClientTls::new(&Trust::CaFile(path.clone())).err().map(|error| error.to_string()));
     }
+}
+
+/// The names by which others connect and that no certificate is for. With `[acme]` there will be one for each.
+fn uncovered(config: &Config, certificates: &Certificates, first: &Path) -> Vec<String> {
+    let names = if config.acme.is_none() { names_in_use(config) } else { Vec::new() };
+    let uncovered = names.into_iter().filter(|(name, _)| !certificates.cover(name.as_str()));
+    let text = |(name, what): (Domain, String)| {
+        format!(
+            "no [[certificate]] is for {name}, {what}: whoever asks for it gets the one in {}. Have one issued that is for {name} too, \
+             or add a [[certificate]] for it",
+            first.display()
+        )
+    };
+    uncovered.map(text).collect()
+}
+
+/// The names by which others connect to this server under TLS, each once, and what for.
+fn names_in_use(config: &Config) -> Vec<(Domain, String)> {
+    let serves = |kind| config.listeners.iter().any(|listener| listener.kind == kind);
+    let is_smtp = |listener: &Listener| !matches!(listener.kind, ListenerKind::Repository | ListenerKind::Acme);
+    let mut names = Vec::new();
+    if config.listeners.iter().any(is_smtp) {
+        names.push((config.hostname.clone(), "the `hostname` of this server".to_owned()));
+    }
+    for domain in config.domains.values().filter(|_| serves(ListenerKind::Repository)) {
+        let of = |what: &str| format!("{what} of {}", domain.name);
+        if let Some(tbr) = &domain.tbr {
+            names.push((tbr.repository.clone(), of("the `repository`")));
+            let document = reference::keys::default_host(&domain.name);
+            names.extend(document.ok().map(|host| (host, of("where others look for the keys"))));
+        }
+        let policy = domain.mta_sts.as_ref().and_then(|_| domain.name.child(mta_sts::HOST_LABEL).ok());
+        names.extend(policy.map(|host| (host, of("where others look for the MTA-STS policy"))));
+    }
+    let mut seen = BTreeSet::new();
+    names.retain(|(name, _)| seen.insert(name.clone()));
+    names
 }
 
 fn routing(config: &Config, findings: &mut Findings) {
@@ -178,8 +220,6 @@ fn counted(count: usize, noun: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     #[test]
@@ -240,6 +280,42 @@ mod tests {
         }
         assert!(findings.warnings.iter().any(|warning| warning.contains("no relay listener")));
         assert!(super::text(&findings, &config).ends_with("5 errors"));
+    }
+
+    #[test]
+    fn a_certificate_for_another_name_is_told_of() {
+        let directory = tempfile::tempdir().unwrap();
+        let warnings = |names: &[&str], more: &str| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let made = rcgen::generate_simple_self_signed(names).unwrap();
+            crate::private::replace(&directory.path().join("c.key"), made.signing_key.serialize_pem().as_bytes())
+                .unwrap();
+            std::fs::write(directory.path().join("c.pem"), made.cert.pem()).unwrap();
+            let text = format!(
+                "hostname = \"mx.a.example\"\ndata_dir = \".\"\n[[listener]]\nkind = \"relay\"\naddress = \"127.0.0.1:0\"\n\
+                 [[listener]]\nkind = \"repository\"\naddress = \"127.0.0.1:0\"\n\
+                 [[certificate]]\ncert = \"c.pem\"\nkey = \"c.key\"\n{more}\
+                 [[domain]]\nname = \"a.example\"\nmta_sts = {{ mode = \"testing\" }}\n\
+                 [domain.tbr]\nselector = \"k1\"\nkey = \"k1.pem\"\nrepository = \"repo.a.example\"\n"
+            );
+            let config = Config::parse(&text, &directory.path().join("restante.toml")).unwrap();
+            let warnings =
+                check(&config).warnings.into_iter().filter(|warning| warning.contains("[[certificate]] is for"));
+            warnings.collect::<Vec<_>>()
+        };
+        let told = warnings(&["a.example"], "");
+        for (warning, wanted) in told.iter().zip([
+            "for mx.a.example, the `hostname` of this server",
+            "for repo.a.example, the `repository` of a.example",
+            "for tbr.a.example, where others look for the keys of a.example",
+            "for mta-sts.a.example, where others look for the MTA-STS policy of a.example",
+        ]) {
+            assert!(warning.contains(wanted) && warning.contains("c.pem"), "{wanted}: {told:#?}");
+        }
+        assert_eq!(told.len(), 4, "{told:#?}");
+        assert_eq!(warnings(&["mx.a.example", "tbr.a.example", "repo.a.example"], "").len(), 1);
+        assert_eq!(warnings(&["*.a.example"], ""), Vec::<String>::new());
+        assert_eq!(warnings(&["a.example"], "[acme]\naccept_terms = true\n"), Vec::<String>::new());
     }
 
     /// Nothing that is missing, and nothing that holds no certificate, is left to the first order.

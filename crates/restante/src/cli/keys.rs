@@ -1,6 +1,6 @@
 //! `restante keys`: makes signing keys and prints the DNS records that make them known.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mail::{Domain, DomainError};
@@ -13,7 +13,7 @@ use super::args::{DkimKind, GenerateArgs, Global, KeysCommand, ShowKeyArgs};
 use super::humane::now;
 use super::output::{Exit, Failure, Outcome, Output};
 use super::rotate;
-use crate::config::Config;
+use crate::config::{Config, LocalDomain};
 use crate::keys::{self, KeyFileError, TxtRecord};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -31,6 +31,26 @@ struct Published {
     public_key: String,
     repository: Domain,
     records: Vec<TxtRecord>,
+}
+
+/// One of the keys that are shown.
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum Shown {
+    /// Signs references.
+    Tbr(Published),
+    /// Signs what users send.
+    Dkim(DkimPublished),
+}
+
+impl Shown {
+    fn text(&self) -> String {
+        let (kind, domain, file, records) = match self {
+            Self::Tbr(it) => ("", &it.domain, &it.file, &it.records),
+            Self::Dkim(it) => ("DKIM, ", &it.domain, &it.file, &it.records),
+        };
+        format!("; {domain} ({kind}{})\n{}", file.display(), zone_lines(records))
+    }
 }
 
 /// Carries a command out.
@@ -68,12 +88,11 @@ fn generate_dkim(args: &GenerateArgs, kind: DkimKind, output: Output) -> Outcome
     let published = DkimPublished { domain: domain.clone(), selector: selector.clone(), file, records };
     output.print(&published, || {
         let DkimPublished { domain, selector, file, records } = &published;
-        let lines: Vec<String> = records.iter().map(TxtRecord::zone_line).collect();
         format!(
             "The key is in {0}.\n\nPublish in DNS:\n\n{1}\n\nIn the configuration, below [[domain]] name = \"{domain}\":\n\n\
              [domain.dkim]\nkeys = {{ {selector} = \"{0}\" }}\n",
             file.display(),
-            lines.join("\n")
+            zone_lines(records)
         )
     });
     Ok(Exit::Done)
@@ -133,13 +152,13 @@ fn published(
     Ok(Published { domain, selector, file, public_key: public.to_string(), repository, records })
 }
 
-fn records_text(published: &Published) -> String {
-    published.records.iter().map(TxtRecord::zone_line).collect::<Vec<_>>().join("\n")
+fn zone_lines(records: &[TxtRecord]) -> String {
+    records.iter().map(TxtRecord::zone_line).collect::<Vec<_>>().join("\n")
 }
 
 fn generated_text(published: &Published, subdomains: bool) -> String {
     let Published { domain, selector, file, repository, .. } = published;
-    let records = records_text(published);
+    let records = zone_lines(&published.records);
     let sub = if subdomains { "subdomains = true\n" } else { "" };
     let shown = file.display();
     let document = match default_host(domain) {
@@ -157,13 +176,10 @@ fn generated_text(published: &Published, subdomains: bool) -> String {
 
 fn show(args: &ShowKeyArgs, global: &Global, output: Output) -> Outcome {
     let all = match (&args.file, &args.domain) {
-        (Some(file), Some(domain)) => vec![show_file(file.clone(), domain, &args.selector)?],
+        (Some(file), Some(domain)) => vec![Shown::Tbr(show_file(file.clone(), domain, &args.selector)?)],
         (_, only) => configured(global, only.as_ref())?,
     };
-    output.print(&all, || {
-        let text = |p: &Published| format!("; {} ({})\n{}", p.domain, p.file.display(), records_text(p));
-        all.iter().map(text).collect::<Vec<_>>().join("\n\n")
-    });
+    output.print(&all, || all.iter().map(Shown::text).collect::<Vec<_>>().join("\n\n"));
     Ok(Exit::Done)
 }
 
@@ -173,22 +189,32 @@ fn show_file(file: PathBuf, domain: &Domain, selector: &Selector) -> Result<Publ
     published(domain, selector, &key, file, repository, false, YEAR).map_err(|error| too_long(&error))
 }
 
-fn configured(global: &Global, only: Option<&Domain>) -> Result<Vec<Published>, Failure> {
+fn configured(global: &Global, only: Option<&Domain>) -> Result<Vec<Shown>, Failure> {
     let config = Config::load(&global.config).map_err(|errors| Failure::config(&errors))?;
     let wanted = config.domains.values().filter(|domain| only.is_none_or(|only| *only == domain.name));
-    let signing = wanted.filter_map(|domain| Some((&domain.name, domain.tbr.as_ref()?)));
-    let read = |(name, tbr): (&Domain, &crate::config::DomainTbr)| {
-        let of_key = |(selector, file, _): (&Selector, &Path, _)| {
-            let key = keys::read(file).map_err(|error| key_failure(&error))?;
-            let shown = published(name, selector, &key, file.to_owned(), tbr.repository.clone(), tbr.subdomains, YEAR);
-            shown.map_err(|error| too_long(&error))
-        };
-        tbr.keys().map(of_key).collect::<Result<Vec<_>, Failure>>()
-    };
-    let all = signing.map(read).collect::<Result<Vec<_>, Failure>>()?.concat();
+    let all = wanted.map(of_domain).collect::<Result<Vec<_>, Failure>>()?.into_iter().flatten().collect::<Vec<_>>();
     if all.is_empty() {
         let help = "make a key with `restante keys generate --domain …`, and name it in [domain.tbr]";
         return Err(Failure::new("no domain of the configuration has a key").help(help));
     }
     Ok(all)
+}
+
+fn of_domain(domain: &LocalDomain) -> Result<Vec<Shown>, Failure> {
+    let name = &domain.name;
+    let signs_references = domain.tbr.iter().flat_map(|tbr| tbr.keys().map(move |key| (tbr, key)));
+    let tbr = signs_references.map(|(tbr, (selector, file, _))| {
+        let key = keys::read(file).map_err(|error| key_failure(&error))?;
+        let shown = published(name, selector, &key, file.to_owned(), tbr.repository.clone(), tbr.subdomains, YEAR);
+        shown.map(Shown::Tbr).map_err(|error| too_long(&error))
+    });
+    let dkim = domain.dkim.iter().flat_map(|dkim| &dkim.keys).map(|(selector, file)| {
+        let key = keys::read_pkcs8(file).map_err(|error| key_failure(&error))?;
+        let text = signer::record(&key).map_err(|fault| Failure::new(format!("{}: {fault}", file.display())))?;
+        let record = keys::dkim_name(selector, name).map_err(|error| too_long(&error))?;
+        let records = vec![TxtRecord { name: record, text }];
+        let (domain, selector, file) = (name.clone(), selector.clone(), file.clone());
+        Ok(Shown::Dkim(DkimPublished { domain, selector, file, records }))
+    });
+    tbr.chain(dkim).collect()
 }
