@@ -43,11 +43,13 @@ pub enum PackageSet {
     Fetchmail,
     /// Pebble, the ACME server that Let's Encrypt tests with.
     Pebble,
+    /// systemd's tools for units and sockets; it is not started.
+    Systemd,
 }
 
 impl PackageSet {
     /// Every set.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Tools,
         Self::Firewall,
         Self::Postfix,
@@ -63,6 +65,7 @@ impl PackageSet {
         Self::Rspamd,
         Self::Fetchmail,
         Self::Pebble,
+        Self::Systemd,
     ];
 
     /// The name of the set's folder.
@@ -84,6 +87,7 @@ impl PackageSet {
             Self::Rspamd => "rspamd",
             Self::Fetchmail => "fetchmail",
             Self::Pebble => "pebble",
+            Self::Systemd => "systemd",
         }
     }
 
@@ -104,6 +108,7 @@ impl PackageSet {
             Self::Rspamd => &["rspamd"],
             Self::Fetchmail => &["fetchmail"],
             Self::Pebble => &["pebble"],
+            Self::Systemd => &["systemd", "libsystemd-shared"],
         }
     }
 
