@@ -52,6 +52,8 @@ pub enum Fault {
     Forged(String, String),
     /// Denials are missing.
     NoDenials,
+    /// One of the denials is missing: the one with this number in the order of the file, counted round.
+    NoDenial(usize),
 }
 
 /// A zone.
@@ -136,12 +138,14 @@ impl Zone {
                 ensure!(signed.contains(from), "{} has no {from}", self.name);
                 Ok(signed.replace(from, to))
             }
-            Some(Fault::NoDenials) => {
-                Ok(signed.lines().filter(|line| !is_denial(line)).fold(String::new(), |mut text, line| {
-                    // Writing to a String cannot fail.
-                    let _ = writeln!(text, "{line}");
-                    text
-                }))
+            // A server that is to make denials and has none for them would not survive the first question.
+            Some(Fault::NoDenials) => Ok(lines_of(&signed, |line| !is_denial(line) && !promises_denials(line))),
+            Some(Fault::NoDenial(number)) => {
+                let mut owners: Vec<&str> = signed.lines().filter(|line| is_denial(line)).map(owner).collect();
+                owners.dedup();
+                ensure!(!owners.is_empty(), "{} has no denials", self.name);
+                let missing = owners[number % owners.len()];
+                Ok(lines_of(&signed, |line| !is_denial(line) || owner(line) != missing))
             }
             _ => Ok(signed),
         }
@@ -154,12 +158,30 @@ pub(super) fn address(level: usize) -> &'static str {
 }
 
 fn is_denial(line: &str) -> bool {
+    const DENIALS: [&str; 2] = ["NSEC", "NSEC3"];
     let mut words = line.split_whitespace().skip(2);
     match (words.next(), words.next()) {
-        (Some("NSEC"), _) => true,
-        (Some("RRSIG"), covered) => covered == Some("NSEC"),
+        (Some("RRSIG"), Some(covered)) => DENIALS.contains(&covered),
+        (Some(kind), _) => DENIALS.contains(&kind),
         _ => false,
     }
+}
+
+/// NSEC3PARAM, and its signature.
+fn promises_denials(line: &str) -> bool {
+    line.split_whitespace().skip(2).take(2).any(|word| word == "NSEC3PARAM")
+}
+
+fn owner(line: &str) -> &str {
+    line.split_whitespace().next().unwrap_or_default()
+}
+
+fn lines_of(text: &str, is_kept: impl Fn(&str) -> bool) -> String {
+    text.lines().filter(|line| is_kept(line)).fold(String::new(), |mut kept, line| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(kept, "{line}");
+        kept
+    })
 }
 
 /// What was published in the sandbox, as a line of a zone file. Names of addresses are left out.
