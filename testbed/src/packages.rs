@@ -35,6 +35,8 @@ pub enum PackageSet {
     Dnssec,
     /// `dkimsign` and `dkimverify`, and what ARC needs.
     Dkim,
+    /// OpenDKIM, and faketime, which lets it sign at another time.
+    OpenDkim,
     /// libmilter, from Python.
     Milter,
     /// rspamd.
@@ -49,7 +51,7 @@ pub enum PackageSet {
 
 impl PackageSet {
     /// Every set.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Tools,
         Self::Firewall,
         Self::Postfix,
@@ -61,6 +63,7 @@ impl PackageSet {
         Self::Nginx,
         Self::Dnssec,
         Self::Dkim,
+        Self::OpenDkim,
         Self::Milter,
         Self::Rspamd,
         Self::Fetchmail,
@@ -83,6 +86,7 @@ impl PackageSet {
             Self::Nginx => "nginx",
             Self::Dnssec => "dnssec",
             Self::Dkim => "dkim",
+            Self::OpenDkim => "opendkim",
             Self::Milter => "milter",
             Self::Rspamd => "rspamd",
             Self::Fetchmail => "fetchmail",
@@ -104,6 +108,7 @@ impl PackageSet {
             Self::Nginx => &["nginx-light"],
             Self::Dnssec => &["knot", "knot-dnsutils", "knot-dnssecutils", "unbound"],
             Self::Dkim => &["python3-dkim", "python3-authres"],
+            Self::OpenDkim => &["opendkim", "faketime"],
             Self::Milter => &["python3-milter"],
             Self::Rspamd => &["rspamd"],
             Self::Fetchmail => &["fetchmail"],

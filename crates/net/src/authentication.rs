@@ -5,6 +5,7 @@
 //! is kept, and all headers in memory together are limited ([`Settings::header_octets`]).
 
 pub mod content;
+mod line_ends;
 mod lists;
 mod records;
 mod seal;

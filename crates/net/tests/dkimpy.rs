@@ -1,6 +1,6 @@
 //! Verdicts on DKIM and ARC equal those of dkimpy, which runs as a process of its own: on the messages of its own test suite, on
-//! chains of its making that are damaged in every part, and on real messages from the sources of mail-auth and mail-parser, which are
-//! changed in every way that a signature must notice, or must not.
+//! chains of its making that are damaged in every part, on real messages from the sources of mail-auth and mail-parser, and on what
+//! OpenDKIM signs in every canonicalisation, with keys of both kinds. They are changed in every way that a signature must notice, or must not.
 //!
 //! Where we differ on purpose, [`believed`] says so.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
@@ -55,14 +55,20 @@ fn believed(signature: &Signature) -> bool {
 async fn verdicts_are_those_of_dkimpy() {
     let mut messages = real_messages();
     messages.extend(sealed_here().await);
+    messages.extend(signed_by_opendkim());
+    messages.extend(signed_here());
     let cases = judged(&messages);
     let (mut differences, mut passed, mut sealed, mut own) = (Vec::new(), 0, 0, 0);
+    let (mut opendkims, mut ours) = ([0, 0], [0, 0]);
     for case in &cases {
         let wanted = wanted(case);
         let found = said(&judge(case).await);
         passed += wanted.0.len();
         sealed += usize::from(wanted.1 == "pass");
         own += usize::from(case.name.starts_with("dkimpy"));
+        for (signer, counts) in [("opendkim", &mut opendkims), ("signed here", &mut ours)] {
+            counts[usize::from(wanted.0.is_empty())] += usize::from(case.name.starts_with(signer));
+        }
         if wanted != found {
             differences.push(format!("{}: dkimpy says {wanted:?}, we say {found:?}", case.name));
         }
@@ -70,6 +76,14 @@ async fn verdicts_are_those_of_dkimpy() {
     let count = cases.len();
     assert!(differences.is_empty(), "{} of {count}:\n{}", differences.len(), differences.join("\n"));
     assert!(own > 200 && count > 500, "the suites are not whole: {own} of {count}");
+    for (signer, counts) in [("OpenDKIM", opendkims), ("this server", ours)] {
+        assert!(
+            counts.iter().all(|count| *count > 30),
+            "of {signer}, signatures that hold and that do not: {counts:?}"
+        );
+    }
+    let holds = |name: &str| cases.iter().any(|case| case.name == name && !wanted(case).0.is_empty());
+    assert!(holds("opendkim, old, as it is") && !holds("opendkim, expired, as it is"));
     assert!(passed > 100 && sealed > 20, "hardly any signature holds: {passed}, {sealed} chains");
 }
 
@@ -181,6 +195,92 @@ fn real_messages() -> Vec<(String, Vec<u8>, BTreeMap<String, String>)> {
     }
     for path in files(&source("mail-parser").join("resources/eml")) {
         messages.push((path.display().to_string(), fs::read(&path).unwrap(), BTreeMap::new()));
+    }
+    messages
+}
+
+/// What OpenDKIM's signatures are of: fields more than once, folded and with white space of every kind; UTF-8, dots, and empty lines at the end.
+const PLAIN: &str = "Received: from x.example by y.example; Mon, 01 Jan 2024 00:00:00 +0000\r\n\
+    Received: from w.example by x.example; Mon, 01 Jan 2024 00:00:00 +0000\r\n\
+    From: Alice\r\n\t <a@a.example>\r\nTo: b@b.example,\r\n  c@c.example \r\nSubject: a  long \t subject, \r\n  and folded\r\n\
+    Date: Mon, 01 Jan 2024 00:00:00 +0000\r\nMessage-ID: <1@a.example>\r\nMIME-Version: 1.0\r\n\
+    Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n\
+    Hello  \t world,\r\n.. two dots\r\n \r\n  gr\u{fc}\u{df}e \t\r\n\r\n\r\n";
+
+/// The same message signed in every way, changed in every way; and signed twice, and long ago.
+fn signed_by_opendkim() -> Vec<(String, Vec<u8>, BTreeMap<String, String>)> {
+    let sandbox = Sandbox::new().unwrap();
+    let host = sandbox.host("signer.example", &[PackageSet::OpenDkim]).unwrap();
+    let (mut zone, folder) = (BTreeMap::new(), host.room().to_owned());
+    for (selector, key) in [("rsa", signer::generate_rsa()), ("ed25519", signer::generate_ed25519())] {
+        let mut key = key.unwrap();
+        zone.insert(format!("{selector}._domainkey.a.example."), signer::record(&key).unwrap());
+        if selector == "ed25519" {
+            // OpenSSL reads no key that brings its public half along (RFC 5958 §2): the seed alone, as version 0.
+            key = [&b"\x30\x2e\x02\x01\x00"[..], &key[5..48]].concat();
+        }
+        let text = STANDARD.encode(&key);
+        let lines = text.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line) + "\n").collect::<String>();
+        let text = format!("-----BEGIN PRIVATE KEY-----\n{lines}-----END PRIVATE KEY-----\n");
+        fs::write(folder.join(format!("{selector}.pem")), text).unwrap();
+    }
+    fs::write(folder.join("anybody"), "0.0.0.0/0\nlocalhost\n").unwrap();
+    let sign = |message: &str, algorithm: &str, way: &str, more: &str, at: &[&str]| {
+        let (room, config, file) = (folder.display(), folder.join("opendkim.conf"), folder.join("message"));
+        let text = format!(
+            "Mode s\nDomain a.example\nSelector {algorithm}\nKeyFile {room}/{algorithm}.pem\nSignatureAlgorithm {algorithm}-sha256\n\
+             Canonicalization {way}\nInternalHosts file:{room}/anybody\nRequireSafeKeys no\nSyslog no\n{more}"
+        );
+        fs::write(&config, text).unwrap();
+        fs::write(&file, message).unwrap();
+        let (config, file) = (config.display().to_string(), file.display().to_string());
+        // Its test mode says which field it would add.
+        let argv = [at, &["opendkim", "-x", &config, "-t", &file, "-v", "-v", "-v"]].concat();
+        let said = String::from_utf8(host.output(&argv, b"").unwrap().stdout).unwrap();
+        let value = said.split_once("hname='DKIM-Signature' hvalue='").unwrap_or_else(|| panic!("{said}")).1;
+        let value = value.rsplit_once('\'').unwrap().0.replace("\r\n", "\n").replace('\n', "\r\n");
+        format!("DKIM-Signature: {value}\r\n{message}")
+    };
+    let mut signed = Vec::new();
+    for way in ["simple/simple", "simple/relaxed", "relaxed/simple", "relaxed/relaxed"] {
+        for algorithm in ["rsa", "ed25519"] {
+            signed.push((format!("{algorithm} {way}"), sign(PLAIN, algorithm, way, "", &[])));
+        }
+        let once = sign(PLAIN, "rsa", way, "OversignHeaders From,Subject\n", &[]);
+        signed.push((format!("both {way}"), sign(&once, "ed25519", way, "OversignHeaders From\n", &[])));
+    }
+    for (what, more) in [("old", ""), ("expired", "SignatureTTL 3600\n")] {
+        let then = ["faketime", "2020-01-01 00:00:00"];
+        signed.push((what.to_owned(), sign(PLAIN, "rsa", "relaxed/relaxed", more, &then)));
+    }
+    let each = |(what, message): (String, String)| {
+        let changes = changed(&message).into_iter();
+        let named = changes.map(move |(change, text)| (format!("opendkim, {what}, {change}"), text.into_bytes()));
+        named.collect::<Vec<_>>()
+    };
+    signed.into_iter().flat_map(each).map(|(name, message)| (name, message, zone.clone())).collect()
+}
+
+/// The same as this server signs it, with keys of both kinds; and with lines of white space at its end.
+fn signed_here() -> Vec<(String, Vec<u8>, BTreeMap<String, String>)> {
+    let keys = [("s1", signer::generate_rsa()), ("s2", signer::generate_ed25519())];
+    let keys = keys.map(|(selector, key)| (selector.parse().unwrap(), key.unwrap()));
+    let named =
+        |(selector, key): &(_, Vec<u8>)| (format!("{selector}._domainkey.a.example."), signer::record(key).unwrap());
+    let zone: BTreeMap<String, String> = keys.iter().map(named).collect();
+    let signer = Signer::new(&"a.example".parse().unwrap(), &keys).unwrap();
+    let mut messages = Vec::new();
+    for (what, message) in [("plain", PLAIN.to_owned()), ("white at its end", format!("{PLAIN} \r\n\t \r\n"))] {
+        for size in [1, 7, 10_000] {
+            let mut signing = signer.begin();
+            message.as_bytes().chunks(size).for_each(|chunk| signing.push(chunk));
+            let signed = format!("{}{message}", signing.finish().unwrap());
+            let changes = changed(&signed).into_iter();
+            let named = changes.map(|(change, text)| {
+                (format!("signed here, {what}, in parts of {size}, {change}"), text.into_bytes())
+            });
+            messages.extend(named.map(|(name, message)| (name, message, zone.clone())));
+        }
     }
     messages
 }

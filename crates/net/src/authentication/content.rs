@@ -16,6 +16,8 @@ use reference::stored::StoredError;
 use reference::{Chain, split_stored};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::line_ends::LineEnds;
+
 /// Longest header, in octets.
 pub const MAX_HEADER: usize = 256 * 1024;
 /// The budget is drawn in such steps, in octets.
@@ -41,6 +43,8 @@ pub struct ContentReader {
     budget: Arc<Semaphore>,
     drawn: Option<OwnedSemaphorePermit>,
     forms: Option<Vec<Form>>,
+    /// Before the relaxed forms.
+    line_ends: LineEnds,
     /// The body is hashed in the form of seals of ours, too.
     to_be_sealed: bool,
     under: Option<Result<Under, StoredError>>,
@@ -97,7 +101,17 @@ pub struct Content {
 
 impl ContentReader {
     pub(super) fn new(budget: Arc<Semaphore>) -> Self {
-        Self { head: Vec::new(), budget, drawn: None, forms: None, to_be_sealed: false, under: None, fault: None }
+        let line_ends = LineEnds::default();
+        Self {
+            head: Vec::new(),
+            budget,
+            drawn: None,
+            forms: None,
+            line_ends,
+            to_be_sealed: false,
+            under: None,
+            fault: None,
+        }
     }
 
     /// The content may be sealed (`Signer::seal`). To be said before its first octet.
@@ -113,7 +127,7 @@ impl ContentReader {
         }
         match &mut self.forms {
             Some(forms) => {
-                forms.iter_mut().for_each(|form| form.hasher.write(chunk));
+                hash(forms, &mut self.line_ends, chunk);
                 if let Some(Ok(under)) = &mut self.under {
                     under.update(chunk);
                 }
@@ -193,9 +207,20 @@ impl ContentReader {
         }
         // A line that cannot stand in a header ends it for the library: what follows is body.
         let early = message.map_or(end, |message| message.body_offset()).min(end);
-        forms.iter_mut().for_each(|form| form.hasher.write(&self.head[early..end]));
+        hash(&mut forms, &mut self.line_ends, &self.head[early..end]);
         self.forms = Some(forms);
         self.under = under(&self.head);
+    }
+}
+
+/// Some of a body, into each of its forms.
+fn hash(forms: &mut [Form], line_ends: &mut LineEnds, chunk: &[u8]) {
+    let is_relaxed = |form: &Form| form.canonicalization == Canonicalization::Relaxed;
+    forms.iter_mut().filter(|form| !is_relaxed(form)).for_each(|form| form.hasher.write(chunk));
+    if forms.iter().any(is_relaxed) {
+        line_ends.push(chunk, |part| {
+            forms.iter_mut().filter(|form| is_relaxed(form)).for_each(|form| form.hasher.write(part));
+        });
     }
 }
 
@@ -269,6 +294,13 @@ mod tests {
         for chunk in [1, 3, 1000] {
             assert_eq!(hashes(&content, chunk), expected);
         }
+        // Lines of white space are empty in the relaxed form, and at the end none at all.
+        let content = format!("{SIGNED}\r\na \t b \r\n \r\nc\r\n \r\n\t\t\r\n");
+        let expected = vec![sha256(&content[SIGNED.len() + 2..]), sha256("a b\r\n\r\nc\r\n")];
+        for chunk in 1..content.len() {
+            assert_eq!(hashes(&content, chunk), expected, "in parts of {chunk}");
+        }
+        assert_eq!(hashes(&format!("{SIGNED}\r\n \r\n"), 7), [sha256(" \r\n"), sha256("")]);
         // RFC 6376 §3.4.3, §3.4.4: an empty body is CRLF in the simple form, nothing in the relaxed one.
         assert_eq!(hashes(&format!("{SIGNED}\r\n"), 7), [sha256("\r\n"), sha256("")]);
         assert_eq!(hashes(SIGNED, 7), [sha256("\r\n"), sha256("")]);

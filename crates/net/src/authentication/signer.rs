@@ -13,6 +13,7 @@ use reference::Selector;
 use rustls::pki_types::PrivateKeyDer;
 
 use super::content::Content;
+use super::line_ends::LineEnds;
 use super::seal::Sealer;
 
 /// The fields that are signed. Those that are missing are signed as missing, so that nobody adds them.
@@ -30,6 +31,9 @@ const FIELDS: [&str; 12] = [
     "Content-Transfer-Encoding",
     "Reply-To",
 ];
+
+/// What stands between header and body, as the library looks for it.
+const END_OF_HEADER: &[u8; 4] = b"\r\n\r\n";
 
 /// Signs for one domain, with each of its keys.
 pub struct Signer {
@@ -91,7 +95,8 @@ impl Signer {
 
     /// Begins to sign one message.
     pub fn begin(&self) -> Signing<'_> {
-        Signing(self.keys.iter().map(mail_auth::dkim::DkimSigner::sign_streaming).collect())
+        let streams = self.keys.iter().map(mail_auth::dkim::DkimSigner::sign_streaming).collect();
+        Signing { streams, end_of_header: 0, line_ends: LineEnds::default() }
     }
 }
 
@@ -102,12 +107,35 @@ impl std::fmt::Debug for Signer {
 }
 
 /// A message that is being signed.
-pub struct Signing<'a>(Vec<DkimSigningStream<'a, DkimKey>>);
+pub struct Signing<'a> {
+    streams: Vec<DkimSigningStream<'a, DkimKey>>,
+    /// How many octets of [`END_OF_HEADER`] came last, all of them once the body has begun.
+    end_of_header: usize,
+    line_ends: LineEnds,
+}
 
 impl Signing<'_> {
     /// Takes the next octets. The header is kept until its end.
     pub fn push(&mut self, chunk: &[u8]) {
-        self.0.iter_mut().for_each(|stream| stream.write(chunk));
+        let (head, body) = chunk.split_at(self.of_header(chunk));
+        if !head.is_empty() {
+            self.streams.iter_mut().for_each(|stream| stream.write(head));
+        }
+        let streams = &mut self.streams;
+        self.line_ends.push(body, |part| streams.iter_mut().for_each(|stream| stream.write(part)));
+    }
+
+    /// How much of a chunk belongs to the header, the empty line included.
+    fn of_header(&mut self, chunk: &[u8]) -> usize {
+        let (mut at, end) = (0, END_OF_HEADER.len());
+        while self.end_of_header < end && at < chunk.len() {
+            self.end_of_header = match chunk[at] {
+                octet if octet == END_OF_HEADER[self.end_of_header] => self.end_of_header + 1,
+                octet => usize::from(octet == END_OF_HEADER[0]),
+            };
+            at += 1;
+        }
+        at
     }
 
     /// The fields to stand on top of the message, with their CRLF.
@@ -116,7 +144,7 @@ impl Signing<'_> {
     /// [`SigningFault`].
     pub fn finish(self) -> Result<String, SigningFault> {
         let signed = |stream: DkimSigningStream<'_, DkimKey>| stream.finish().map(|signature| signature.to_header());
-        let fields: Result<Vec<String>, _> = self.0.into_iter().map(signed).collect();
+        let fields: Result<Vec<String>, _> = self.streams.into_iter().map(signed).collect();
         fields.map(|fields| fields.concat()).map_err(|error| SigningFault::new(&error))
     }
 }
