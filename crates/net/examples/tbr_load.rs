@@ -4,11 +4,13 @@
 //! tbr_load offers <address:port> <key.pem> <signing domain> <recipient domain> <sessions> <offers each>
 //! tbr_load refused-offers <as offers>
 //! tbr_load refused-messages <address:port> <sender> <recipient> <octets> <sessions> <messages each>
+//! tbr_load sessions <address:port> <clear|full|resumed> <sessions at once> <sessions each>
 //! tbr_load fetch <address:port> <host name> <path[,path…]> <connections> <requests each>
 //! ```
 //!
 //! `offers` draws a new reference id and grant for each offer, and fails unless every one is answered 250; the two that are to be refused
-//! fail unless every one is answered 5yz. `fetch` gives its paths to connections in turn, and prints how many octets of content came. Certificates are not checked: it measures, nothing else.
+//! fail unless every one is answered 5yz. `sessions` opens and ends one SMTP session after the other: in clear, with a whole TLS
+//! handshake each, or with one that resumes what an earlier one has agreed upon. `fetch` gives its paths to connections in turn, and prints how many octets of content came. Certificates are not checked: it measures, nothing else.
 
 mod author;
 
@@ -21,8 +23,10 @@ use mail::{Domain, Envelope};
 use net::dns::{Dnssec, Resolver, Source};
 use net::smtp_client::{Client, Destination, Fate, MessageTls, Protocol, Route, Settings, TlsPolicy};
 use net::tls::{ClientTls, Trust};
+use rustls::ClientConfig;
+use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
@@ -31,6 +35,7 @@ const USAGE: &str =
     "tbr_load offers <address:port> <key.pem> <signing domain> <recipient domain> <sessions> <offers each>
 tbr_load refused-offers <as offers>
 tbr_load refused-messages <address:port> <sender> <recipient> <octets> <sessions> <messages each>
+tbr_load sessions <address:port> <clear|full|resumed> <sessions at once> <sessions each>
 tbr_load fetch <address:port> <host name> <path[,path…]> <connections> <requests each>";
 
 /// What an offer says of the size of its object.
@@ -48,6 +53,9 @@ async fn main() -> Result<()> {
         ["refused-messages", to, sender, recipient, octets, sessions, each] => {
             let load = Load::Messages(envelope(sender.parse()?, recipient.parse()?), message(octets.parse()?));
             send_all(to.parse()?, load, false, sessions.parse()?, each.parse()?).await
+        }
+        ["sessions", to, kind @ ("clear" | "full" | "resumed"), sessions, each] => {
+            open_all(to.parse()?, kind, sessions.parse()?, each.parse()?).await
         }
         ["fetch", from, name, paths, connections, each] => {
             let octets = fetch_all(from.parse()?, name, paths, connections.parse()?, each.parse()?).await?;
@@ -70,6 +78,67 @@ fn message(octets: usize) -> Bytes {
         message.push_str("Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod\r\n");
     }
     Bytes::from(message)
+}
+
+async fn open_all(to: SocketAddr, kind: &str, sessions: usize, each: usize) -> Result<()> {
+    let anybody = ClientTls::new(&Trust::System)?.opportunistic;
+    let mut all = JoinSet::new();
+    for _ in 0..sessions {
+        let mut config = ClientConfig::clone(&anybody);
+        config.resumption = if kind == "resumed" { Resumption::in_memory_sessions(8) } else { Resumption::disabled() };
+        let tls = (kind != "clear").then(|| TlsConnector::from(Arc::new(config)));
+        all.spawn(async move {
+            for _ in 0..each {
+                open(to, tls.as_ref()).await?;
+            }
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+        });
+    }
+    while let Some(done) = all.join_next().await {
+        done??;
+    }
+    Ok(())
+}
+
+/// One session, until the server has ended it.
+async fn open(to: SocketAddr, tls: Option<&TlsConnector>) -> Result<()> {
+    let mut stream = TcpStream::connect(to).await?;
+    reply(&mut stream).await?;
+    say(&mut stream, "EHLO load.example").await?;
+    let Some(tls) = tls else { return quit(&mut stream).await };
+    say(&mut stream, "STARTTLS").await?;
+    let mut stream = tls.connect(ServerName::IpAddress(to.ip().into()), stream).await?;
+    say(&mut stream, "EHLO load.example").await?;
+    quit(&mut stream).await
+}
+
+async fn say(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), command: &str) -> Result<()> {
+    stream.write_all(format!("{command}\r\n").as_bytes()).await?;
+    stream.flush().await?;
+    reply(stream).await
+}
+
+async fn quit(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Result<()> {
+    say(stream, "QUIT").await?;
+    // Some servers end TLS without a word.
+    let _ = stream.read_to_end(&mut Vec::new()).await;
+    Ok(())
+}
+
+/// Reads a reply, which must be a good one.
+async fn reply(stream: &mut (impl AsyncRead + Unpin)) -> Result<()> {
+    let mut octets = Vec::new();
+    loop {
+        if stream.read_buf(&mut octets).await? == 0 {
+            return Err("the server has ended the session".into());
+        }
+        let text = String::from_utf8_lossy(&octets);
+        match text.strip_suffix("\r\n").and_then(|lines| lines.lines().last()) {
+            Some(last) if last.starts_with('2') && last.get(3..4) == Some(" ") => return Ok(()),
+            Some(last) if !last.starts_with('2') => return Err(format!("not a good reply: {last}").into()),
+            _ => {}
+        }
+    }
 }
 
 /// `accepted`: whether each of them is to be.

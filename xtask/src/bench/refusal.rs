@@ -3,6 +3,10 @@
 //!
 //! Sessions inside TLS are open already: each load runs with one refusal a session and with many, and the difference is
 //! divided by the refusals that it has more. The offer is refused as late as can be, by its signature.
+//!
+//! What whoever is unwanted costs before that, by his TLS handshake, is told beside it: the difference between sessions that end after
+//! EHLO, in clear and inside TLS, with a whole handshake each and with one that resumes an earlier one. STARTTLS and the second EHLO
+//! are part of it.
 
 use anyhow::Result;
 use testbed::peers::{MailServer, Site};
@@ -21,7 +25,10 @@ const SESSIONS: usize = 45;
 /// Refusals of a session besides its first; both servers close a session that has had twenty.
 const MORE: usize = 18;
 
-/// What one refusal takes of who refuses.
+/// TLS handshakes that are divided by: so many at once, one after the other.
+const HANDSHAKES: (usize, usize) = (5, 40);
+
+/// What one refusal, or one handshake, takes of who refuses.
 #[derive(Debug, Clone, Copy)]
 struct Cost {
     /// Both directions, all headers.
@@ -45,14 +52,37 @@ impl Load<'_> {
     }
 
     fn run(&self, each: usize) -> Result<Cost> {
-        let (tool, numbers) = (program("examples/tbr_load")?, [SESSIONS.to_string(), each.to_string()]);
-        let mut argv = vec![tool.as_str()];
-        argv.extend(self.arguments.iter().chain(&numbers).map(String::as_str));
-        let before = wire_octets(self.server)?;
-        let (_, used) = processor_time(self.server, || self.client.run(&argv))?;
-        let octets = wire_octets(self.server)? - before;
-        Ok(Cost { octets: octets as f64, processor: used.as_secs_f64() * 1000.0 })
+        let numbers = [SESSIONS.to_string(), each.to_string()];
+        let arguments: Vec<&str> = self.arguments.iter().chain(&numbers).map(String::as_str).collect();
+        cost(self.client, self.server, &arguments)
     }
+}
+
+/// Runs the load tool, and looks at what it takes of the server.
+fn cost(client: &Host, server: &Host, arguments: &[&str]) -> Result<Cost> {
+    let tool = program("examples/tbr_load")?;
+    let before = wire_octets(server)?;
+    let (_, used) = processor_time(server, || client.run(&[&[tool.as_str()], arguments].concat()))?;
+    let octets = wire_octets(server)? - before;
+    Ok(Cost { octets: octets as f64, processor: used.as_secs_f64() * 1000.0 })
+}
+
+/// What a TLS handshake takes of a server: a whole one, and one that resumes.
+fn handshakes(client: &Host, server: &Host) -> Result<[Cost; 2]> {
+    let (at, (sessions, each)) = (format!("{}:25", server.ipv4()), HANDSHAKES);
+    let (sessions_text, each_text) = (sessions.to_string(), each.to_string());
+    let run = |kind| cost(client, server, &["sessions", &at, kind, &sessions_text, &each_text]);
+    let (clear, full, resumed) = (run("clear")?, run("full")?, run("resumed")?);
+    // The first of each has nothing to resume.
+    let (count, whole) = ((sessions * each) as f64, sessions as f64);
+    let one = |all: f64, clear: f64| (all - clear) / count;
+    let full = Cost { octets: one(full.octets, clear.octets), processor: one(full.processor, clear.processor) };
+    let rest = |all: f64, clear: f64, full: f64| (all - clear - whole * full) / (count - whole);
+    let resumed = Cost {
+        octets: rest(resumed.octets, clear.octets, full.octets),
+        processor: rest(resumed.processor, clear.processor, full.processor),
+    };
+    Ok([full, resumed])
 }
 
 pub(super) fn run(effort: Effort) -> Result<Vec<Figure>> {
@@ -88,14 +118,22 @@ pub(super) fn run(effort: Effort) -> Result<Vec<Figure>> {
     let mut octets_after = Figure::new("octets on the wire, peer: after content", "", Goal::Told);
     let mut rcpt = Figure::new("processor time, peer: at RCPT", "ms", Goal::RatioAtMost(1.0));
     let mut content = Figure::new("processor time, peer: after content", "ms", Goal::RatioAtMost(0.2));
+    let kinds = ["TLS handshake", "TLS handshake that resumes"];
+    let mut tls_octets = kinds.map(|kind| Figure::new(format!("octets on the wire of a {kind}"), "", Goal::Told));
+    let mut tls_processor = kinds.map(|kind| Figure::new(format!("processor time of a {kind}"), "ms", Goal::Told));
     for _ in 0..effort.rounds {
         let (at_rcpt, ours, after_content) = (at_rcpt.refusal()?, ours.refusal()?, after_content.refusal()?);
         octets.round(ours.octets, at_rcpt.octets);
         octets_after.round(ours.octets, after_content.octets);
         rcpt.round(ours.processor, at_rcpt.processor);
         content.round(ours.processor, after_content.processor);
+        let costs = handshakes(&client, restante.host())?.into_iter().zip(handshakes(&client, postfix.host())?);
+        for (kind, (ours, peers)) in costs.enumerate() {
+            tls_octets[kind].round(ours.octets, peers.octets);
+            tls_processor[kind].round(ours.processor, peers.processor);
+        }
     }
-    Ok(vec![octets, octets_after, rcpt, content])
+    Ok([octets, octets_after, rcpt, content].into_iter().chain(tls_octets).chain(tls_processor).collect())
 }
 
 /// Stock, but for the check of headers, and for no pauses after ten errors of a session, and when more messages come in than
