@@ -6,11 +6,13 @@
 mod client;
 mod content;
 mod http;
+mod local;
 mod milter;
 mod names;
 mod oracle;
 mod sasl;
 mod session;
+mod submission;
 
 use bytes::BytesMut;
 use mail::object::Checker;
@@ -34,11 +36,13 @@ use smtp::reply::reader::ReplyReader;
 pub use client::{lmtp_client, smtp_client, smtp_client_customer, smtp_client_offer};
 pub use content::content;
 pub use http::{http_answer, http_repository};
+pub use local::{accounts, config, key_file, routes, zone};
 pub use milter::{milter_content, milter_reply};
 pub use names::tlsa;
 pub use oracle::smtp_oracle;
 pub use sasl::sasl;
 pub use session::{smtp_offers, smtp_on_demand, smtp_server, smtp_submission};
+pub use submission::{compose, submission, verify};
 
 /// A target's name and body.
 pub type Target = (&'static str, fn(&[u8]));
@@ -53,6 +57,14 @@ pub const TARGETS: &[Target] = &[
     ("block", block),
     ("hop", hop),
     ("stored", stored),
+    ("verify", verify),
+    ("compose", compose),
+    ("submission", submission),
+    ("config", config),
+    ("accounts", accounts),
+    ("routes", routes),
+    ("zone", zone),
+    ("key_file", key_file),
     ("records", records),
     ("document", document),
     ("claims", claims),

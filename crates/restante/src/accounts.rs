@@ -228,7 +228,11 @@ impl Accounts {
         }
     }
 
-    fn parse(text: &str, path: &Path) -> Result<Self, AccountsError> {
+    /// Reads the text of a file; `path` names it where something is wrong.
+    ///
+    /// # Errors
+    /// As [`Accounts::load`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, AccountsError> {
         let mut accounts = Self::default();
         for (number, line) in text.lines().enumerate() {
             let line = line.trim();

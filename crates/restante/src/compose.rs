@@ -6,31 +6,31 @@ use mail_parser::{HeaderName, HeaderValue, MessageParser};
 
 /// What is added where it is missing.
 #[derive(Debug, Clone)]
-pub(crate) struct Additions {
+pub struct Additions {
     /// Value of Date.
-    pub(crate) date: String,
+    pub date: String,
     /// Value of Message-ID, angle brackets included.
-    pub(crate) message_id: String,
+    pub message_id: String,
     /// Value of From.
-    pub(crate) from: String,
+    pub from: String,
 }
 
 /// A header ready to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Composed {
+pub struct Composed {
     /// Ends before the blank line; lines end in CRLF.
-    pub(crate) header: Vec<u8>,
+    pub header: Vec<u8>,
     /// Octets of the head that belong to the header; what follows is the body, the blank line included if there is one.
-    pub(crate) taken: usize,
+    pub taken: usize,
     /// A blank line must be put between header and body.
-    pub(crate) needs_blank: bool,
+    pub needs_blank: bool,
     /// Addresses in To, Cc and Bcc, as written.
-    pub(crate) recipients: Vec<String>,
+    pub recipients: Vec<String>,
 }
 
 impl Composed {
     /// What takes the place of the head that it was made from.
-    pub(crate) fn assemble(&self, head: &[u8]) -> Vec<u8> {
+    pub fn assemble(&self, head: &[u8]) -> Vec<u8> {
         let mut all = self.header.clone();
         if self.needs_blank {
             all.extend_from_slice(b"\r\n");
@@ -47,14 +47,14 @@ struct Field<'a> {
 }
 
 /// Does this head hold the whole header? True at the first line that is no field, or that is blank.
-pub(crate) fn is_complete(head: &[u8]) -> bool {
+pub fn is_complete(head: &[u8]) -> bool {
     let (_, rest) = split(head);
     // A line that is whole and no field, or a beginning that can become none.
     rest.contains(&b'\n') && !rest.is_empty()
 }
 
 /// Completes the header of a message whose beginning is `head`, lines ending in CRLF.
-pub(crate) fn compose(head: &[u8], read_recipients: bool, additions: &Additions) -> Composed {
+pub fn compose(head: &[u8], read_recipients: bool, additions: &Additions) -> Composed {
     let (fields, rest) = split(head);
     let mut header = Vec::with_capacity(head.len() + 256);
     let has = |name: &str| fields.iter().any(|field| field.name.eq_ignore_ascii_case(name));
@@ -113,7 +113,7 @@ fn field_name(line: &[u8]) -> Option<&str> {
 ///
 /// # Errors
 /// Says what is wrong: two such fields, or one that is not a list of addresses. Programs read such headers differently.
-pub(crate) fn authors(head: &[u8]) -> Result<Option<Vec<Address>>, &'static str> {
+pub fn authors(head: &[u8]) -> Result<Option<Vec<Address>>, &'static str> {
     const MALFORMED: &str = "the From field is not a list of addresses";
     let (fields, _) = split(head);
     let mut from = fields.iter().filter(|field| field.name.eq_ignore_ascii_case("From"));
@@ -130,7 +130,7 @@ pub(crate) fn authors(head: &[u8]) -> Result<Option<Vec<Address>>, &'static str>
 }
 
 /// A new Message-ID, angle brackets included (RFC 5322 §3.6.4).
-pub(crate) fn message_id(now: Timestamp, random: [u8; 12], domain: &str) -> String {
+pub fn message_id(now: Timestamp, random: [u8; 12], domain: &str) -> String {
     format!("<{}.{}@{domain}>", now.as_millis(), base64url::encode(&random))
 }
 
@@ -156,7 +156,7 @@ fn recipients(header: &[u8]) -> Vec<String> {
 }
 
 /// The value of a From field: `"Alice" <alice@a.example>`.
-pub(crate) fn from_value(full_name: Option<&str>, address: Option<&Address>) -> String {
+pub fn from_value(full_name: Option<&str>, address: Option<&Address>) -> String {
     let address = address.map_or_else(|| "MAILER-DAEMON".to_owned(), Address::to_string);
     match full_name.map(|name| name.replace(['\r', '\n', '\0'], " ")) {
         Some(name) if !name.trim().is_empty() => {

@@ -110,7 +110,8 @@ fn write_der(path: &Path, der: &[u8]) -> Result<(), KeyFileReason> {
     Ok(())
 }
 
-fn to_pem(der: &[u8]) -> String {
+/// A key as it stands in its file.
+pub fn to_pem(der: &[u8]) -> String {
     let mut pem = format!("{BEGIN}\n");
     let mut rest = STANDARD.encode(der);
     while !rest.is_empty() {
@@ -122,7 +123,8 @@ fn to_pem(der: &[u8]) -> String {
     pem + END + "\n"
 }
 
-fn from_pem(text: &str) -> Option<Vec<u8>> {
+/// The first private key in a text, as PKCS#8; what it is a key of is not looked at. `None`: there is none.
+pub fn from_pem(text: &str) -> Option<Vec<u8>> {
     let (_, rest) = text.split_once(BEGIN)?;
     let (body, _) = rest.split_once(END)?;
     STANDARD.decode(body.split_whitespace().collect::<String>()).ok()

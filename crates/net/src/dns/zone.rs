@@ -75,7 +75,11 @@ impl Zone {
         Self::parse(&text, path)
     }
 
-    pub(super) fn parse(text: &str, path: &Path) -> Result<Self, ZoneError> {
+    /// Reads a text. `path` names the file where something is wrong, and is what `$INCLUDE` goes by.
+    ///
+    /// # Errors
+    /// [`ZoneError::Syntax`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ZoneError> {
         let parsed = parse(text, path).map_err(|problem| ZoneError::Syntax {
             path: path.to_owned(),
             line: line_of_mistake(text, path),

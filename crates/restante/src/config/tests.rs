@@ -296,6 +296,13 @@ fn custodians_by_value_are_mail_servers_for_the_domains_of_this_one() {
             "no domain of this server has a key to ask with",
         ]
     );
+    // What is right beside a mistake is read all the same, and no fault of this program.
+    let nowhere = "[[custodian]]\nby = \"etrn\"\nport = 26\nfrom = [\"192.0.2.25\"]\n";
+    assert_eq!(messages(&format!("{base}{nowhere}")), ["[[custodian]] lacks `host`"]);
+    assert_eq!(
+        messages(&format!("{base}[[custodian]]\nhost = \"mx.b.example\"\nby = \"x\"\nport = 26\n")),
+        ["`x` is not known here"]
+    );
 }
 
 #[test]

@@ -16,7 +16,7 @@ mod probe;
 mod sending;
 mod session;
 mod signing;
-mod submission;
+pub mod submission;
 
 use std::sync::Arc;
 

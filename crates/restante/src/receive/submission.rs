@@ -16,14 +16,14 @@ const FIRST_LOOK: usize = 8 * 1024;
 
 /// Gathers the beginning of a content.
 #[derive(Debug, Default)]
-pub(super) struct Head {
+pub struct Head {
     gathered: Vec<u8>,
     is_over: bool,
 }
 
 /// What to do with a chunk.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub enum Step {
     /// Wait for more of it.
     Gather,
     /// The header is complete; these are the octets so far, perhaps with some of the body.
@@ -34,7 +34,7 @@ pub(super) enum Step {
 
 /// Why a submission is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refused {
+pub enum Refused {
     /// More than [`MAX_HEADER`].
     #[error("the header of the message is too long")]
     TooLong,
@@ -51,7 +51,10 @@ pub(super) enum Refused {
 
 impl Head {
     /// Takes the next chunk.
-    pub(super) fn take(&mut self, chunk: Bytes) -> Result<Step, Refused> {
+    ///
+    /// # Errors
+    /// [`Refused::TooLong`].
+    pub fn take(&mut self, chunk: Bytes) -> Result<Step, Refused> {
         if self.is_over {
             return Ok(Step::Body(chunk));
         }
@@ -66,14 +69,17 @@ impl Head {
     }
 
     /// The content has come to its end: the octets that have not been given out.
-    pub(super) fn end(&mut self) -> Option<Vec<u8>> {
+    pub fn end(&mut self) -> Option<Vec<u8>> {
         (!std::mem::replace(&mut self.is_over, true)).then(|| std::mem::take(&mut self.gathered))
     }
 }
 
 /// Checks the authors and completes the header; what follows it in `head` follows on. The null sender of a receipt for a
 /// person (RFC 8098 §3) is as good as any, if From is the account's.
-pub(super) fn complete(
+///
+/// # Errors
+/// [`Refused`].
+pub fn complete(
     head: &[u8],
     mail_from: Option<&Address>,
     may_send_as: &dyn Fn(&Address) -> bool,

@@ -49,8 +49,13 @@ impl std::error::Error for RoutingErrors {}
 
 /// One local part or address a line, `#` begins a comment.
 pub(super) fn recipients(path: &Path, domain: &Domain, mistakes: &mut Vec<FileMistake>) -> BTreeSet<String> {
+    recipients_in(&read(path, mistakes), path, domain, mistakes)
+}
+
+/// The recipients in a text, by the keys of their local parts; `path` names it in mistakes.
+pub fn recipients_in(text: &str, path: &Path, domain: &Domain, mistakes: &mut Vec<FileMistake>) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for (line, text) in lines(path, mistakes) {
+    for (line, text) in lines(text) {
         match complete(&text, domain) {
             Ok(address) if address.host() == domain.as_str() => drop(names.insert(local_key(&address))),
             Ok(address) => note(mistakes, path, line, format!("`{address}` is not in {domain}")),
@@ -62,8 +67,18 @@ pub(super) fn recipients(path: &Path, domain: &Domain, mistakes: &mut Vec<FileMi
 
 /// `name: target, target`, as in `aliases(5)`: lines that begin with white space continue the one before.
 pub(super) fn aliases(path: &Path, domain: &Domain, mistakes: &mut Vec<FileMistake>) -> BTreeMap<String, Vec<Address>> {
+    aliases_in(&read(path, mistakes), path, domain, mistakes)
+}
+
+/// The aliases in a text, by the keys of their local parts; `path` names it in mistakes.
+pub fn aliases_in(
+    text: &str,
+    path: &Path,
+    domain: &Domain,
+    mistakes: &mut Vec<FileMistake>,
+) -> BTreeMap<String, Vec<Address>> {
     let mut aliases = BTreeMap::new();
-    for (line, text) in joined(lines(path, mistakes)) {
+    for (line, text) in joined(lines(text)) {
         match alias(&text, domain) {
             Ok((name, targets)) => {
                 if aliases.insert(name.clone(), targets).is_some() {
@@ -100,12 +115,16 @@ fn complete(text: &str, domain: &Domain) -> Result<Address, String> {
     address.map_err(|error| format!("`{text}` is no address: {error}"))
 }
 
-/// Lines with something on them, comments removed, numbered from 1; leading white space is kept.
-fn lines(path: &Path, mistakes: &mut Vec<FileMistake>) -> Vec<(usize, String)> {
-    let text = fs::read_to_string(path).unwrap_or_else(|error| {
+/// The text of a file; an empty one, and a mistake, where it cannot be read.
+fn read(path: &Path, mistakes: &mut Vec<FileMistake>) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| {
         mistakes.push(FileMistake { file: path.to_owned(), line: None, message: error.to_string() });
         String::new()
-    });
+    })
+}
+
+/// Lines with something on them, comments removed, numbered from 1; leading white space is kept.
+fn lines(text: &str) -> Vec<(usize, String)> {
     let strip = |line: &str| match line.trim_start().starts_with('#') {
         true => String::new(),
         false => line.split(" #").next().unwrap_or_default().trim_end().to_owned(),

@@ -3,7 +3,7 @@
 //! Pure but for [`Router::load`], which reads the files that the configuration names. Asking LMTP servers and next hops
 //! whether they know somebody is the caller's: see [`Resolution::Probe`].
 
-mod files;
+pub mod files;
 #[cfg(test)]
 mod tests;
 

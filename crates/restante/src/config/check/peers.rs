@@ -56,14 +56,14 @@ const TLS: [(&str, RelayTls); 5] = [
     ("off", RelayTls::Off),
 ];
 
-/// A custodian as the mail server that is asked for mail by value.
-pub(super) fn custodian(table: &Cursor<'_>, host: &Domain, usual_port: u16) -> Option<Relay> {
+/// A custodian as the mail server that is asked for mail by value. Its settings are read where its host is wrong, too.
+pub(super) fn custodian(table: &Cursor<'_>, host: Option<&Domain>, usual_port: u16) -> Option<Relay> {
     let port: Option<u16> = table.get("port");
     let chosen = table.choice("tls", &TLS);
     let tls = if table.has("tls") { chosen } else { Some(RelayTls::Verified) };
     let login = login(table, tls);
-    let (name, port) = (host.to_string(), port.unwrap_or(usual_port));
-    Some(Relay { name, host: HostName::Name(host.clone()), port, tls: tls?, login, tbr: false })
+    let (host, port) = (host?, port.unwrap_or(usual_port));
+    Some(Relay { name: host.to_string(), host: HostName::Name(host.clone()), port, tls: tls?, login, tbr: false })
 }
 
 enum NextHop {

@@ -125,7 +125,7 @@ fn custodian(table: &Cursor<'_>, domains: &Read<'_, LocalDomain>) -> Option<Cust
     let times: Option<Vec<TimeOfDay>> = table.get("times");
     let from: Option<Vec<Network>> = table.get("from");
     let (relay, keys) = (table.get("relay"), keys(table));
-    let way = host.as_ref().and_then(|host| way(table, host));
+    let way = way(table, host.as_ref());
     if every.is_some_and(|every| every < SHORTEST) {
         table.mistake("every", "that is too often", "at least 1s; minutes or hours are usual");
     }
@@ -141,7 +141,7 @@ fn custodian(table: &Cursor<'_>, domains: &Read<'_, LocalDomain>) -> Option<Cust
     Some(Custodian { host: host?, domains, schedule, relay, keys: keys.unwrap_or_default(), way, from: from? })
 }
 
-fn way(table: &Cursor<'_>, host: &Domain) -> Option<Way> {
+fn way(table: &Cursor<'_>, host: Option<&Domain>) -> Option<Way> {
     const WAYS: [(&str, Named); 3] = [("reference", Named::Reference), ("etrn", Named::Etrn), ("odmr", Named::Odmr)];
     #[derive(Clone, Copy)]
     enum Named {
@@ -150,12 +150,12 @@ fn way(table: &Cursor<'_>, host: &Domain) -> Option<Way> {
         Odmr,
     }
     let named = table.choice("by", &WAYS);
-    let server = |port| peers::custodian(table, host, port);
+    // It is read in any case: by reference it is known too, and means nothing.
+    let server = peers::custodian(table, host, if matches!(named, Some(Named::Odmr)) { 366 } else { 25 });
     match named? {
-        Named::Etrn => server(25).map(Way::Etrn),
-        Named::Odmr => server(366).map(Way::Odmr),
-        // The rest is read all the same: it is known, and means nothing.
-        Named::Reference => server(0).map(|_| Way::Reference),
+        Named::Etrn => server.map(Way::Etrn),
+        Named::Odmr => server.map(Way::Odmr),
+        Named::Reference => server.map(|_| Way::Reference),
     }
 }
 
