@@ -5,11 +5,13 @@
 
 mod client;
 mod content;
+mod denial;
 mod http;
 mod local;
 mod milter;
 mod names;
 mod oracle;
+mod renewal;
 mod sasl;
 mod session;
 mod submission;
@@ -35,11 +37,13 @@ use smtp::reply::reader::ReplyReader;
 
 pub use client::{lmtp_client, smtp_client, smtp_client_customer, smtp_client_offer};
 pub use content::content;
+pub use denial::denial;
 pub use http::{http_answer, http_repository};
 pub use local::{accounts, config, key_file, routes, zone};
 pub use milter::{milter_content, milter_reply};
 pub use names::tlsa;
 pub use oracle::smtp_oracle;
+pub use renewal::renewal;
 pub use sasl::sasl;
 pub use session::{smtp_offers, smtp_on_demand, smtp_server, smtp_submission};
 pub use submission::{compose, submission, verify};
@@ -97,6 +101,8 @@ pub const TARGETS: &[Target] = &[
     ("milter_reply", milter_reply),
     ("milter_content", milter_content),
     ("tlsa", tlsa),
+    ("denial", denial),
+    ("renewal", renewal),
     ("sasl", sasl),
 ];
 

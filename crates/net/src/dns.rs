@@ -4,9 +4,9 @@
 //! answer means to mail (MX order, implicit MX, null MX) is decided here, once for all sources; connecting
 //! is left to others.
 
-mod dname;
+pub mod dname;
 mod exchange;
-mod judge;
+pub mod judge;
 mod servers;
 mod tlsa;
 mod validate;

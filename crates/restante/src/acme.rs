@@ -5,7 +5,7 @@
 //! beginning, on disk: a kill at any point, or many, does not hammer at the authority. The protocol is `net::acme`'s; when a
 //! certificate is renewed is [`renewal`]'s.
 
-pub(crate) mod renewal;
+pub mod renewal;
 
 use std::fs;
 use std::io;
@@ -52,15 +52,37 @@ pub(crate) struct Wanted {
 
 /// What a certificate says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Standing {
+pub struct Standing {
     /// It counts from then on.
-    pub(crate) from: Timestamp,
+    pub from: Timestamp,
     /// Until then.
-    pub(crate) to: Timestamp,
+    pub to: Timestamp,
     /// For these names.
-    pub(crate) names: Vec<String>,
+    pub names: Vec<String>,
     /// It is of our own making, until there is another.
-    pub(crate) stands_in: bool,
+    pub stands_in: bool,
+}
+
+impl Standing {
+    /// Reads a certificate (DER). Times before 1970 count as then.
+    ///
+    /// # Errors
+    /// That is no certificate.
+    pub fn of(certificate: &[u8]) -> Result<Self> {
+        let (_, parsed) = x509_parser::parse_x509_certificate(certificate).context("that is no certificate")?;
+        let at = |time: i64| Timestamp::from_secs(u64::try_from(time).unwrap_or(0));
+        let alternatives = parsed.subject_alternative_name().ok().flatten();
+        let names = alternatives.iter().flat_map(|names| &names.value.general_names).filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+            _ => None,
+        });
+        Ok(Self {
+            from: at(parsed.validity().not_before.timestamp()),
+            to: at(parsed.validity().not_after.timestamp()),
+            names: names.collect(),
+            stands_in: parsed.subject() == parsed.issuer(),
+        })
+    }
 }
 
 /// What is remembered of attempts.
@@ -137,20 +159,7 @@ impl Wanted {
     /// # Errors
     /// It is not there, or no certificate.
     pub(crate) fn standing(&self, config: &Config) -> Result<Standing> {
-        let der = self.certificate(config)?;
-        let (_, parsed) = x509_parser::parse_x509_certificate(&der).context("that is no certificate")?;
-        let at = |time: i64| Timestamp::from_secs(u64::try_from(time).unwrap_or(0));
-        let alternatives = parsed.subject_alternative_name().ok().flatten();
-        let names = alternatives.iter().flat_map(|names| &names.value.general_names).filter_map(|name| match name {
-            GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
-            _ => None,
-        });
-        Ok(Standing {
-            from: at(parsed.validity().not_before.timestamp()),
-            to: at(parsed.validity().not_after.timestamp()),
-            names: names.collect(),
-            stands_in: parsed.subject() == parsed.issuer(),
-        })
+        Standing::of(&self.certificate(config)?)
     }
 
     /// When another certificate is to be ordered: at once where it lacks a name, else as [`renewal`] has it.

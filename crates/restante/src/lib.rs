@@ -4,7 +4,7 @@
 //! the queue, both pure, meet sockets and disks.
 
 pub mod accounts;
-mod acme;
+pub mod acme;
 pub mod admin;
 mod budgets;
 pub mod bundle;

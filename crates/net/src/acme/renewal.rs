@@ -69,7 +69,10 @@ impl Authority {
 }
 
 /// A window that is none is rejected (RFC 9773 §4.2).
-fn suggestion(window: Window, pause: Duration) -> Result<Suggestion, AcmeError> {
+///
+/// # Errors
+/// [`AcmeError`].
+pub fn suggestion(window: Window, pause: Duration) -> Result<Suggestion, AcmeError> {
     if window.start >= window.end {
         return Err(AcmeError::new("the authority suggests a time for renewal that ends before it begins"));
     }

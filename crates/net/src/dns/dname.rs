@@ -7,7 +7,7 @@ use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::proto::serialize::binary::BinDecodable as _;
 
 /// The name above this one that an answer has a DNAME of.
-pub(super) fn above(answers: &[Record], name: &Name) -> Option<Name> {
+pub fn above(answers: &[Record], name: &Name) -> Option<Name> {
     let is_above = |record: &&Record| record.name.zone_of(name) && record.name != *name;
     answers
         .iter()
@@ -18,7 +18,7 @@ pub(super) fn above(answers: &[Record], name: &Name) -> Option<Name> {
 
 /// Where the one DNAME at `owner` leads a name below it. `None`: there is none or more than one, it cannot be read, or the new name
 /// would be too long (RFC 6672 §2.2).
-pub(super) fn leads_to(records: &[Record], owner: &Name, name: &Name) -> Option<Name> {
+pub fn leads_to(records: &[Record], owner: &Name, name: &Name) -> Option<Name> {
     let [Record { data: RData::Unknown { rdata, .. }, .. }] = records else { return None };
     let target = Name::from_bytes(&rdata.anything).ok()?;
     let below = name.iter().count().checked_sub(owner.iter().count()).filter(|labels| *labels > 0)?;
@@ -26,7 +26,7 @@ pub(super) fn leads_to(records: &[Record], owner: &Name, name: &Name) -> Option<
 }
 
 /// A record as it is signed: the target in lower case (RFC 4034 §6.2). No length of a label is a letter.
-pub(super) fn canonical(record: &mut Record) {
+pub fn canonical(record: &mut Record) {
     if let RData::Unknown { code: RecordType::DNAME, rdata } = &mut record.data {
         *rdata = NULL::with(rdata.anything.to_ascii_lowercase());
     }

@@ -16,34 +16,47 @@ use super::NO_RECORDS_TTL;
 use super::servers::{absence, of};
 
 /// What is known of a name and a type.
-pub(super) enum Verdict {
+pub enum Verdict {
+    /// This is so.
     Proven(Proven),
+    /// It looks forged.
     Bogus,
     /// Nobody could say.
     Unknown(String),
 }
 
 /// Records or their absence, in a signed zone or in an unsigned one.
-pub(super) struct Proven {
-    pub(super) records: Vec<Record>,
+pub struct Proven {
+    /// Of this name and type; none: their absence.
+    pub records: Vec<Record>,
     /// Does the name exist?
-    pub(super) exists: bool,
-    pub(super) secure: bool,
-    pub(super) ttl: Duration,
+    pub exists: bool,
+    /// A chain of signatures leads here from a trust anchor.
+    pub secure: bool,
+    /// How long it counts.
+    pub ttl: Duration,
 }
 
+/// Judges what the validator gives back for a question for this name and type.
 pub(super) fn judge(name: &Name, kind: RecordType, answer: Result<DnsResponse, NetError>) -> Verdict {
     match answer {
-        Ok(response) => of_answer(name, kind, &response, true),
-        Err(NetError::Dns(Semantic::Nsec { response, proof, .. })) => match proof {
-            Proof::Insecure if denied_from_above(name, &response) => of_answer(name, kind, &response, false),
-            // The validator knows no wildcard right below a name that exists.
-            Proof::Bogus if is_proven_wildcard(name, kind, &response) => of_answer(name, kind, &response, true),
-            Proof::Bogus if is_denied_beside_dname(name, kind, &response) => of_answer(name, kind, &response, true),
-            _ => Verdict::Bogus,
-        },
+        Ok(response) => of_validated(name, kind, &response, None),
+        Err(NetError::Dns(Semantic::Nsec { response, proof, .. })) => of_validated(name, kind, &response, Some(proof)),
         Err(NetError::Dns(Semantic::DnssecBogus)) => Verdict::Bogus,
         Err(error) => Verdict::Unknown(error.to_string()),
+    }
+}
+
+/// Judges an answer each of whose records the validator has looked at. `denial`: what it says of the denial in it, where that is not
+/// simply secure.
+pub fn of_validated(name: &Name, kind: RecordType, message: &Message, denial: Option<Proof>) -> Verdict {
+    match denial {
+        None => of_answer(name, kind, message, true),
+        Some(Proof::Insecure) if denied_from_above(name, message) => of_answer(name, kind, message, false),
+        // The validator knows no wildcard right below a name that exists.
+        Some(Proof::Bogus) if is_proven_wildcard(name, kind, message) => of_answer(name, kind, message, true),
+        Some(Proof::Bogus) if is_denied_beside_dname(name, kind, message) => of_answer(name, kind, message, true),
+        Some(_) => Verdict::Bogus,
     }
 }
 

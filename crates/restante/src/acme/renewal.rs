@@ -26,17 +26,17 @@ use crate::runtime::now;
 const AFTER_FAILURE: Duration = Duration::from_secs(6 * 3600);
 /// No certificate is renewed for a suggestion before it is so old (or an eighth of its lifetime): an authority that always suggests the
 /// past would have one ordered after the other.
-const LEAST_AGE: Duration = Duration::from_secs(6 * 3600);
+pub const LEAST_AGE: Duration = Duration::from_secs(6 * 3600);
 
 /// What is remembered of an authority's suggestions for one certificate.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Advice {
+pub struct Advice {
     /// Which one: its SHA-256, in base64url.
     certificate: String,
     /// Not asked again before then.
     next: Timestamp,
     /// When the authority would like it renewed, if it has said so.
-    pub(crate) window: Option<Window>,
+    pub window: Option<Window>,
 }
 
 impl Wanted {
@@ -64,7 +64,7 @@ impl Wanted {
 }
 
 /// When the certificate that stands there is renewed.
-pub(super) fn moment(name: &Domain, standing: &Standing, advice: &Advice) -> Timestamp {
+pub fn moment(name: &Domain, standing: &Standing, advice: &Advice) -> Timestamp {
     let lifetime = standing.to.since(standing.from);
     let Some(window) = &advice.window else {
         // For each name a bit later, so that not all are ordered at once.
@@ -111,7 +111,8 @@ pub(super) async fn ask_if_due(config: &Config, wanted: &Wanted, resolver: &Reso
 }
 
 impl Advice {
-    fn of(certificate: String, at: Timestamp, found: Option<Suggestion>) -> Self {
+    /// What was found at this time for the certificate of this SHA-256 in base64url; nothing, where the authority has no such service.
+    pub fn of(certificate: String, at: Timestamp, found: Option<Suggestion>) -> Self {
         let pause = found.as_ref().map_or(LONGEST_PAUSE, |suggestion| suggestion.pause);
         Self { certificate, next: at.after(pause), window: found.map(|suggestion| suggestion.window) }
     }
