@@ -51,7 +51,7 @@ pub enum PackageSet {
 
 impl PackageSet {
     /// Every set.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: &[Self] = &[
         Self::Tools,
         Self::Firewall,
         Self::Postfix,
