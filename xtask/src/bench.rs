@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: the goals of docs/performance.md, each measured beside its peer in the same run.
 //!
 //! Every server under test runs in a sandbox of its own network (crate `testbed`), with its store on the real disk.
-//! Rounds alternate between Restante and its peer. Whole runs stay below ten minutes, `--quick` ones below three.
+//! Rounds alternate between Restante and its peer. Whole runs take about half an hour.
 //! What a figure means is in its benchmark's module; timings of a busy machine are worth little, ratios more.
 
 mod between;
@@ -13,6 +13,7 @@ mod figures;
 mod hostile;
 mod list;
 mod offers;
+mod paths;
 mod refusal;
 mod retrieval;
 mod sites;
@@ -54,7 +55,7 @@ struct Benchmark {
     run: fn(Effort) -> Result<Vec<Figure>>,
 }
 
-const BENCHMARKS: [Benchmark; 14] = [
+const BENCHMARKS: [Benchmark; 17] = [
     Benchmark {
         name: "small",
         about: "4 KiB by value, 50 connections, beside Postfix",
@@ -118,10 +119,28 @@ const BENCHMARKS: [Benchmark; 14] = [
         run: sites::run,
     },
     Benchmark {
+        name: "daily",
+        about: "the same mail where the link is up once a day, beside ETRN and IMAP",
+        peer: "by value",
+        run: sites::a_window_a_day,
+    },
+    Benchmark {
         name: "uploads",
         about: "mail from such a site to its custodian, beside Postfix by SMTP",
         peer: "Postfix",
         run: sites::uploads,
+    },
+    Benchmark {
+        name: "hops",
+        about: "60 KB over five hops, whose links lose packets and go down, beside Postfix",
+        peer: "Postfix",
+        run: paths::hops,
+    },
+    Benchmark {
+        name: "origins",
+        about: "60 KB from a server that is switched off at any moment, beside Postfix",
+        peer: "Postfix",
+        run: paths::origins,
     },
     Benchmark {
         name: "list",

@@ -83,7 +83,8 @@ impl Site {
 /// A running mail server on a host of its own.
 #[derive(Debug)]
 pub struct MailServer {
-    _process: Process,
+    process: Process,
+    argv: Vec<String>,
     log: PathBuf,
     host: Host,
 }
@@ -102,9 +103,30 @@ impl MailServer {
 
     /// Starts it in the foreground; it listens when this returns. `log` is the file in the room's `log/` that it writes to.
     pub(super) fn run(host: Host, argv: &[&str], log: &str) -> Result<Self> {
-        let mut process = host.spawn("mail-server", argv)?;
-        host.wait_for_port(25, &mut process)?;
-        Ok(Self { _process: process, log: host.room().join("log").join(log), host })
+        let process = spawn(&host, argv)?;
+        let argv = argv.iter().map(|word| (*word).to_owned()).collect();
+        Ok(Self { process, argv, log: host.room().join("log").join(log), host })
+    }
+
+    /// Kills everything on its host (SIGKILL) and waits until nobody listens there any more.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn kill(&mut self) -> Result<()> {
+        self.host.kill_all()?;
+        self.process.kill()?;
+        let is_gone = || self.host.connect((self.host.ipv4(), 25)).is_err().then_some(());
+        wait::until("a mail server to be gone", wait::LONG, is_gone)
+    }
+
+    /// Starts it again after [`MailServer::kill`]; it listens when this returns.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn run_again(&mut self) -> Result<()> {
+        let argv: Vec<&str> = self.argv.iter().map(String::as_str).collect();
+        self.process = spawn(&self.host, &argv)?;
+        Ok(())
     }
 
     /// The machine it runs on.
@@ -143,4 +165,10 @@ impl MailServer {
             self.log().lines().find(|line| line.contains(text)).map(str::to_owned)
         })
     }
+}
+
+fn spawn(host: &Host, argv: &[&str]) -> Result<Process> {
+    let mut process = host.spawn("mail-server", argv)?;
+    host.wait_for_port(25, &mut process)?;
+    Ok(process)
 }

@@ -24,11 +24,7 @@ mod value;
 
 /// What the end that has the mail sends over the link.
 const RATE: &str = "512kbit";
-/// At that rate, what 30 seconds are at 64 kbit/s.
-const UP: Duration = Duration::from_millis(3750);
-const DOWN: Duration = Duration::from_millis(500);
-/// After this a transfer is given up, and counts as if it had ended then; looks at mailboxes and counters.
-const LIMIT: Duration = Duration::from_secs(45);
+/// Looks at mailboxes and counters.
 const LOOK: Duration = Duration::from_millis(20);
 /// Nothing more comes when nothing came for so long.
 const QUIET: Duration = Duration::from_millis(700);
@@ -41,6 +37,22 @@ const LARGER: usize = 400_000;
 const ROUNDS: usize = 1;
 /// How often the link is up for it.
 const WINDOWS: usize = 2;
+
+/// When the link is up.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    up: Duration,
+    down: Duration,
+    /// After this a transfer is given up, and counts as if it had ended then.
+    limit: Duration,
+}
+
+/// At this rate, what 30 seconds are at 64 kbit/s; and so again and again.
+const BREAKING: Times =
+    Times { up: Duration::from_millis(3750), down: Duration::from_millis(500), limit: Duration::from_secs(45) };
+/// A window a day: the night is longer than everything that is waited for before it is tried anew.
+const DAILY: Times =
+    Times { up: Duration::from_millis(2500), down: Duration::from_secs(9), limit: Duration::from_secs(90) };
 
 /// A site and where its mail waits; or, the other way, is to arrive.
 trait Contender {
@@ -60,6 +72,8 @@ trait Contender {
 struct Taken {
     /// Until all of it was readable.
     seconds: f64,
+    /// How often the link was up for it.
+    windows: f64,
     /// At the site's interface, both ways.
     octets: f64,
 }
@@ -68,12 +82,19 @@ type Peer = (&'static str, Box<dyn Contender>);
 
 /// What waits for the site.
 pub(super) fn run(_: Effort) -> Result<Vec<Figure>> {
-    let mut ours = reference::Ours::start()?;
-    let mut peers: [Peer; 2] = [("ETRN", Box::new(value::Etrn::start()?)), ("IMAP", Box::new(imap::Imap::start()?))];
-    for contender in std::iter::once(&ours as &dyn Contender).chain(peers.iter().map(|(_, peer)| &**peer)) {
-        contender.far().slow_down(RATE)?;
-    }
-    measure(&mut ours, &mut peers, "readable")
+    let (mut ours, mut peers) = fetching()?;
+    let mut figures = measure(&mut ours, &mut peers, "readable", BREAKING)?;
+    let mut larger =
+        named(&peers, "of one message larger than a window, readable after two windows", "", Goal::AtLeast(1.0));
+    compare_larger(&mut ours, &mut peers, &mut larger)?;
+    figures.extend(larger);
+    Ok(figures)
+}
+
+/// The same where the link is up once a day.
+pub(super) fn a_window_a_day(_: Effort) -> Result<Vec<Figure>> {
+    let (mut ours, mut peers) = fetching()?;
+    measure(&mut ours, &mut peers, "readable", DAILY)
 }
 
 /// What users of the site send.
@@ -83,41 +104,63 @@ pub(super) fn uploads(_: Effort) -> Result<Vec<Figure>> {
     for contender in std::iter::once(&ours as &dyn Contender).chain(peers.iter().map(|(_, peer)| &**peer)) {
         contender.site().slow_down(RATE)?;
     }
-    measure(&mut ours, &mut peers, "at the custodian")
+    let mut figures = measure(&mut ours, &mut peers, "at the custodian", BREAKING)?;
+    let larger = "of one message larger than a window, at the custodian after two windows";
+    let mut larger = named(&peers, larger, "", Goal::AtLeast(1.0));
+    compare_larger(&mut ours, &mut peers, &mut larger)?;
+    figures.extend(larger);
+    Ok(figures)
 }
 
-fn measure(ours: &mut dyn Contender, peers: &mut [Peer], there: &str) -> Result<Vec<Figure>> {
-    let names: Vec<&str> = peers.iter().map(|(name, _)| *name).collect();
-    let figures = |what: &str, unit: &'static str, goal: Goal| -> Vec<Figure> {
-        names.iter().map(|name| Figure::new(format!("{what}, peer: {name}"), unit, goal)).collect()
-    };
-    let mut seconds = figures(&format!("until all is {there}"), "s", Goal::RatioAtMost(1.0));
-    let mut octets = figures("octets on the wire", "KiB", Goal::RatioAtMost(1.0));
-    let mut wasted = figures("octets that breaks cost", "KiB", Goal::RatioAtMost(1.0));
-    let larger = format!("of one message larger than a window, {there} after two windows");
-    let mut larger = figures(&larger, "", Goal::AtLeast(1.0));
+/// Who brings mail to a site, over a link of this rate.
+fn fetching() -> Result<(reference::Ours, [Peer; 2])> {
+    let ours = reference::Ours::start()?;
+    let peers: [Peer; 2] = [("ETRN", Box::new(value::Etrn::start()?)), ("IMAP", Box::new(imap::Imap::start()?))];
+    for contender in std::iter::once(&ours as &dyn Contender).chain(peers.iter().map(|(_, peer)| &**peer)) {
+        contender.far().slow_down(RATE)?;
+    }
+    Ok((ours, peers))
+}
+
+/// A figure beside each of the peers.
+fn named(peers: &[Peer], what: &str, unit: &'static str, goal: Goal) -> Vec<Figure> {
+    peers.iter().map(|(name, _)| Figure::new(format!("{what}, peer: {name}"), unit, goal)).collect()
+}
+
+fn measure(ours: &mut dyn Contender, peers: &mut [Peer], there: &str, times: Times) -> Result<Vec<Figure>> {
+    let mut seconds = named(peers, &format!("until all is {there}"), "s", Goal::RatioAtMost(1.0));
+    let mut windows = named(peers, "windows until then", "", Goal::RatioAtMost(1.0));
+    let mut octets = named(peers, "octets on the wire", "KiB", Goal::RatioAtMost(1.0));
+    let mut wasted = named(peers, "octets that breaks cost", "KiB", Goal::RatioAtMost(1.0));
     for round in 0..ROUNDS {
-        let our = both(ours, round)?;
+        let our = both(ours, round, times)?;
         for (number, (_, peer)) in peers.iter_mut().enumerate() {
-            let their = both(&mut **peer, round)?;
+            let their = both(&mut **peer, round, times)?;
             seconds[number].round(our.1.seconds, their.1.seconds);
+            windows[number].round(our.1.windows, their.1.windows);
             octets[number].round(our.1.octets, their.1.octets);
             wasted[number].round(our.1.octets - our.0.octets, their.1.octets - their.0.octets);
         }
     }
+    Ok([seconds, windows, octets, wasted].into_iter().flatten().collect())
+}
+
+/// One message larger than a window, of each.
+fn compare_larger(ours: &mut dyn Contender, peers: &mut [Peer], figures: &mut [Figure]) -> Result<()> {
     let our = one_larger(ours)?;
-    for (number, (_, peer)) in peers.iter_mut().enumerate() {
-        larger[number].round(our, one_larger(&mut **peer)?);
+    for (figure, (_, peer)) in figures.iter_mut().zip(peers) {
+        figure.round(our, one_larger(&mut **peer)?);
     }
-    Ok([seconds, octets, wasted, larger].into_iter().flatten().collect())
+    Ok(())
 }
 
 /// The same amount of mail over a link that does not break, and over one that does.
-fn both(contender: &mut dyn Contender, round: usize) -> Result<(Taken, Taken)> {
+fn both(contender: &mut dyn Contender, round: usize, times: Times) -> Result<(Taken, Taken)> {
     let mail = |offset: usize| -> Vec<Vec<u8>> {
         MAIL.iter().enumerate().map(|(n, size)| message(round * 100 + offset + n, *size)).collect()
     };
-    Ok((transfer(contender, &mail(0), None)?, transfer(contender, &mail(50), Some(UP))?))
+    let unbroken = Times { up: times.limit, ..times };
+    Ok((transfer(contender, &mail(0), unbroken)?, transfer(contender, &mail(50), times)?))
 }
 
 fn message(number: usize, size: usize) -> Vec<u8> {
@@ -125,23 +168,25 @@ fn message(number: usize, size: usize) -> Vec<u8> {
 }
 
 /// Lets mail wait, and brings the link up until all of it is readable.
-fn transfer(contender: &mut dyn Contender, mail: &[Vec<u8>], up: Option<Duration>) -> Result<Taken> {
+fn transfer(contender: &mut dyn Contender, mail: &[Vec<u8>], times: Times) -> Result<Taken> {
     contender.site().hang_up(contender.far())?;
     contender.put(mail)?;
     let wanted = readable(&contender.maildir()) + mail.len();
     let (before, start) = (wire_octets(contender.site())?, Instant::now());
+    let mut windows = 0.0;
     let seconds = loop {
-        if window(contender, wanted, up.unwrap_or(LIMIT))? {
+        windows += 1.0;
+        if window(contender, wanted, times.up)? {
             break start.elapsed().as_secs_f64();
         }
-        if start.elapsed() > LIMIT {
-            break LIMIT.as_secs_f64();
+        if start.elapsed() > times.limit {
+            break times.limit.as_secs_f64();
         }
         contender.site().hang_up(contender.far())?;
-        thread::sleep(DOWN);
+        thread::sleep(times.down);
     };
     let octets = quiet_octets(contender.site())? - before;
-    Ok(Taken { seconds, octets: octets as f64 / 1024.0 })
+    Ok(Taken { seconds, windows, octets: octets as f64 / 1024.0 })
 }
 
 /// The link is up until so much mail is readable, at most for a time. Is it?
@@ -163,9 +208,9 @@ fn one_larger(contender: &mut dyn Contender) -> Result<f64> {
     contender.site().hang_up(contender.far())?;
     contender.put(&[message(999, LARGER)])?;
     for _ in 0..WINDOWS {
-        window(contender, usize::MAX, UP)?;
+        window(contender, usize::MAX, BREAKING.up)?;
         contender.site().hang_up(contender.far())?;
-        thread::sleep(DOWN);
+        thread::sleep(BREAKING.down);
     }
     let maildir = contender.maildir();
     let files = ["new", "cur"].into_iter().filter_map(|part| fs::read_dir(maildir.join(part)).ok()).flatten();
