@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mail::ledger::{Owner, Route, Source, Target};
-use mail::object::IN_A_LOOP;
+use mail::object::{Checked, IN_A_LOOP};
 use mail::trace::Reception as TraceFacts;
 use mail::{Address, Domain, EnhancedStatus, MailParams, QueueId, Recipient};
 use net::authentication::ClientEvidence;
@@ -330,6 +330,21 @@ impl Transactions {
         router.accounts().get(name).filter(|account| !account.is_suspended()).map(|_| ()).ok_or_else(suspended)
     }
 
+    /// Content that goes on nowhere: it has passed too many servers, or is for a site and cannot be an object.
+    fn check(&self, open: &Open, content: &Checked) -> Result<(), Reply> {
+        let hops = usize::try_from(content.received_fields).unwrap_or(usize::MAX);
+        if hops > self.reception.config.get().limits.hops {
+            let (status, text) = IN_A_LOOP;
+            return Err(refusal(554, status, text));
+        }
+        let for_site = |target: &Target| matches!(target.route, Route::Site(_));
+        if content.verdict.is_err() && open.recipients.iter().any(|(_, targets)| targets.iter().any(for_site)) {
+            let text = "a recipient's domain takes messages by reference only, and this content cannot be one";
+            return Err(refusal(554, EnhancedStatus::permanent(6, 0), text));
+        }
+        Ok(())
+    }
+
     async fn accept(&self, connection: &Connection, mut open: Open, content: Content) -> Result<Accepted, Reply> {
         let Content { queue_id, mut writer, scrubber, reader, mut prefix, .. } = content;
         if let Some(mut scrubber) = scrubber {
@@ -351,17 +366,9 @@ impl Transactions {
         }
         prefix.insert_str(0, &results);
         let (mut object, mut checked) = writer.finish().await.map_err(|error| storage_failed(&error))?;
-        let hops = usize::try_from(checked.received_fields).unwrap_or(usize::MAX);
-        if hops > self.reception.config.get().limits.hops {
+        if let Err(reply) = self.check(&open, &checked) {
             self.reception.store.discard(&object);
-            let (status, text) = IN_A_LOOP;
-            return Err(refusal(554, status, text));
-        }
-        let for_site = |target: &Target| matches!(target.route, Route::Site(_));
-        if checked.verdict.is_err() && open.recipients.iter().any(|(_, targets)| targets.iter().any(for_site)) {
-            self.reception.store.discard(&object);
-            let text = "a recipient's domain takes messages by reference only, and this content cannot be one";
-            return Err(refusal(554, EnhancedStatus::permanent(6, 0), text));
+            return Err(reply);
         }
         if connection.role == Role::Submission {
             let (store, is_coded) = (&self.reception.store, open.is_to_be_served(&self.reception));
