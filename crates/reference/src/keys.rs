@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::body::Text;
 use crate::sign::{Selector, VerifyingKey};
-use crate::taglist::is_host_name;
+use crate::taglist::{MAX_SECONDS, is_host_name};
 
 /// The label under which a domain publishes (`_tbr.<domain>`).
 pub const LABEL: &str = "_tbr";
@@ -360,13 +360,17 @@ fn active(algorithm: &str, key: &str, from: u64, until: u64) -> Result<KeyState,
     if from > until {
         return Err(RecordError::Value("na"));
     }
+    if until > MAX_SECONDS {
+        return Err(RecordError::Value("na"));
+    }
     Ok(KeyState::Active { key, not_before: Timestamp::from_secs(from), not_after: Timestamp::from_secs(until) })
 }
 
 fn parse_hosts<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Vec<Domain>, RecordError> {
     let mut hosts = Vec::new();
     for text in texts {
-        let host = Domain::parse(text).ok().filter(is_host_name).ok_or(RecordError::Value("repo"))?;
+        let host = Domain::parse(text).ok().filter(is_host_name).filter(|host| host.as_str() == text);
+        let host = host.ok_or(RecordError::Value("repo"))?;
         if hosts.len() == MAX_HOSTS {
             return Err(RecordError::Value("repo"));
         }
@@ -385,7 +389,8 @@ impl<'a> TxtTags<'a> {
             return Err(RecordError::TooLong);
         }
         let mut tags: Vec<(&str, Option<&str>)> = Vec::new();
-        for part in text.trim_end().trim_end_matches(';').split(';').map(str::trim) {
+        let text = text.trim_end();
+        for part in text.strip_suffix(';').unwrap_or(text).split(';').map(str::trim) {
             let (name, value) = match part.split_once('=') {
                 Some((name, value)) => (name.trim(), Some(value.trim())),
                 None => (part, None),
@@ -408,7 +413,16 @@ impl<'a> TxtTags<'a> {
 
     fn key_state(&self) -> Result<KeyState, RecordError> {
         let need = |name| self.get(name).ok_or(RecordError::Missing(name));
-        let time = |name| need(name)?.parse::<u64>().map_err(|_| RecordError::Value(name));
+        let time = |name| {
+            let text = need(name)?;
+            // One text for one number, as everywhere.
+            let read = text.parse::<u64>().ok().filter(|seconds| seconds.to_string() == text);
+            read.ok_or(RecordError::Value(name))
+        };
+        // Whoever writes so means something by it: the key is not believed.
+        if self.get("revoked").is_some() {
+            return Err(RecordError::Value("revoked"));
+        }
         active(need("a")?, need("p")?, time("nb")?, time("na")?)
     }
 }

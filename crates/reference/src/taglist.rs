@@ -15,7 +15,7 @@ pub const MAX_LINE: usize = 998;
 /// The line length that encoders aim at (RFC 5322 §2.1.1).
 const GOOD_LINE: usize = 78;
 /// Latest second that a tag may name: the last of the year 9999.
-const MAX_SECONDS: u64 = 253_402_300_799;
+pub(crate) const MAX_SECONDS: u64 = 253_402_300_799;
 /// Largest size that a tag may name: 2^53 − 1, the largest integer that every JSON reader keeps.
 pub const MAX_SIZE: u64 = 9_007_199_254_740_991;
 

@@ -48,12 +48,17 @@ fn bad_key_records_are_refused() {
         (format!("v=TBR1; a=ed25519; p={p}A; nb=1; na=2"), RecordError::Value("p")),
         (format!("v=TBR1; a=ed25519; p={p}; nb=x; na=2"), RecordError::Value("nb")),
         (format!("v=TBR1; a=ed25519; p={p}; nb=3; na=2"), RecordError::Value("na")),
-        ("v=TBR1; revoked=no".to_owned(), RecordError::Missing("a")),
+        (format!("v=TBR1; a=ed25519; p={p}; nb=+1; na=2"), RecordError::Value("nb")),
+        (format!("v=TBR1; a=ed25519; p={p}; nb=1; na=02"), RecordError::Value("na")),
+        (format!("v=TBR1; a=ed25519; p={p}; nb=1; na=253402300800"), RecordError::Value("na")),
+        (format!("v=TBR1; a=ed25519; p={p}; nb=1; na=2; revoked=yes"), RecordError::Value("revoked")),
+        ("v=TBR1; revoked=no".to_owned(), RecordError::Value("revoked")),
         (format!("v=TBR1; {}", "x".repeat(3000)), RecordError::TooLong),
     ] {
         assert_eq!(key_txt(&text), Err(error), "{text}");
     }
     assert!(matches!(key_txt("v=TBR1;;a=1"), Err(RecordError::Syntax(_))));
+    assert!(matches!(key_txt("v=TBR1; revoked;;"), Err(RecordError::Syntax(_))));
     assert!(matches!(key_txt("v=TBR1; a=1; a=1"), Err(RecordError::Syntax(_))));
 }
 
@@ -72,6 +77,7 @@ fn bad_domain_records_are_refused() {
         ("v=TBR1; repo=127.0.0.1", "repo"),
         ("v=TBR1; repo=tbr.a.example:8443", "repo"),
         ("v=TBR1; repo=_tbr.a.example", "repo"),
+        ("v=TBR1; repo=TBR.a.example", "repo"),
         ("v=TBR1; sub=yes", "sub"),
     ] {
         assert_eq!(domain_txt(text), Err(RecordError::Value(value)), "{text}");
