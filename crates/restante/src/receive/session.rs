@@ -380,10 +380,6 @@ impl Transactions {
             return Err(reply);
         }
         let booked = open.booked.take();
-        let source = match (&connection.account, connection.role) {
-            (Some(account), Role::Submission) => Source::Submission(account.clone()),
-            _ => Source::Relay,
-        };
         let recipients: Vec<_> = open.recipients.into_iter().filter(|(_, targets)| !targets.is_empty()).collect();
         let (from, accepted) = (fates::sender(open.mail_from.as_ref()).to_owned(), recipients.len());
         let acceptance = Acceptance {
@@ -395,7 +391,7 @@ impl Transactions {
             object,
             prefix,
             seal,
-            source,
+            source: source(connection),
         };
         match self.reception.custody.ask(Request::Accept(Box::new(acceptance))).await {
             QueueReply::Accepted => {
@@ -549,6 +545,14 @@ impl Session for Transactions {
 /// What the client called itself; empty where it has not yet.
 fn helo(connection: &Connection) -> String {
     connection.helo.as_ref().map(ToString::to_string).unwrap_or_default()
+}
+
+/// Who hands messages in on this connection.
+fn source(connection: &Connection) -> Source {
+    match (&connection.account, connection.role) {
+        (Some(account), Role::Submission) => Source::Submission(account.clone()),
+        _ => Source::Relay,
+    }
 }
 
 fn additions(mail_from: Option<&Address>, hostname: &Domain) -> Additions {
