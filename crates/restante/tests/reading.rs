@@ -202,12 +202,15 @@ fn a_maildir_reader_reads_while_sync_brings_more_and_what_it_answers_on_the_airp
     let mutt = recipe("set spoolfile=+", &[("/var/lib/restante/mail/site.example/alice", folder)]);
     let mutt = Mutt::new(host, &mutt);
 
+    // So slow that reading is over long before.
+    world.custodian.host().limit_rate("256kbit").unwrap();
     let (seen, early) = FirstSight::of(&maildir, || {
         let mut sync = begin_sync(&world);
         let first = || (files_in(maildir.join("new")) > 0).then_some(());
         wait::until("the first message", wait::LONG, first).unwrap();
         let early = mutt.read("");
         assert!(sync.is_alive(), "everything was there before anybody read");
+        world.custodian.host().limit_rate("4mbit").unwrap();
         assert_ends_well(&mut sync);
         early
     });
