@@ -37,6 +37,14 @@ impl Peers {
     }
 }
 
+impl Seat {
+    /// How many its peer has now, this one included.
+    pub(crate) fn of_peer(&self) -> usize {
+        let counts = self.peers.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.get(&self.key).copied().unwrap_or(1)
+    }
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut counts = self.peers.counts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,6 +77,7 @@ mod tests {
         let peers = Peers::new(1);
         let of = |text: &str| peers.admit(text.parse().unwrap());
         let first = of("2001:db8::1");
+        assert_eq!(first.as_ref().map(Seat::of_peer), Some(1));
         assert!(first.is_some() && of("2001:db8::2").is_none() && of("2001:db8:0:1::1").is_some());
         drop(first);
         assert!(of("2001:db8::2").is_some());

@@ -21,6 +21,9 @@ pub const MAX_TRACE: usize = 16 * 1024;
 pub const MAX_CURSOR: usize = 100;
 /// Octets up to which a page is filled, from [`MAX_BODY`] down by the room for what stands around entries.
 pub const PAGE: usize = MAX_BODY - 1024;
+/// The same for pages that cross a link each by itself: a page that a break cuts off comes again, and over 64 kbit/s this one takes
+/// four seconds.
+pub const PAGE_OF_A_LINK: usize = 32 * 1024;
 
 /// One page of what waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,20 +134,32 @@ impl PendingOffer {
 }
 
 /// A page on its way: takes what fits.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Page {
     offers: Vec<PendingOffer>,
     octets: usize,
+    most: usize,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self::up_to(PAGE)
+    }
 }
 
 impl Page {
+    /// One that is full with so many octets, [`PAGE`] at most. A longer offer has a page of its own.
+    pub fn up_to(most: usize) -> Self {
+        Self { offers: Vec::new(), octets: 0, most: most.min(PAGE) }
+    }
+
     /// Adds offers that belong together, or none of them where there is no room: then the page is full. One that could stand
     /// on no page is passed over.
     pub fn add(&mut self, offers: Vec<PendingOffer>) -> bool {
         let fits = |offer: &PendingOffer| offer.check().is_ok() && offer.encoded_len() <= PAGE;
         let offers: Vec<PendingOffer> = offers.into_iter().filter(fits).collect();
         let octets = self.octets + offers.iter().map(PendingOffer::encoded_len).sum::<usize>();
-        if !self.offers.is_empty() && (octets > PAGE || self.offers.len() + offers.len() > MAX_ENTRIES) {
+        if !self.offers.is_empty() && (octets > self.most || self.offers.len() + offers.len() > MAX_ENTRIES) {
             return false;
         }
         self.octets = octets;
@@ -205,6 +220,15 @@ mod tests {
         let list = page.finish(None);
         assert_eq!(list.pending.len(), 4);
         assert!(list.encode().is_ok());
+    }
+
+    #[test]
+    fn a_page_of_a_link_is_small_and_takes_what_is_larger_alone() {
+        let mut page = Page::up_to(PAGE_OF_A_LINK);
+        let count = (0..).take_while(|_| page.add(vec![offer(800)])).count();
+        assert!((30..40).contains(&count), "{count}");
+        let mut page = Page::up_to(PAGE_OF_A_LINK);
+        assert!(page.add(vec![offer(MAX_BLOCK)]) && !page.add(vec![offer(1)]));
     }
 
     #[test]

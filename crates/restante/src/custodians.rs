@@ -3,16 +3,18 @@
 //!
 //! What was taken is the queue's from then on: it retrieves, claims and reports. Judging is `receive`'s, HTTPS and SMTP `net`'s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 use mail::{Domain, Timestamp};
+use net::retrieval::NoAnswer;
 use net::smtp_client::Atrn;
 use net::turned::Turned;
 use net::{retrieval, smtp_server};
-use reference::pending::PendingOffer;
+use reference::message_signature::Signer;
+use reference::pending::{Cursor, PendingList, PendingOffer};
 use serde::{Deserialize, Serialize};
 use smtp::Reply;
 use smtp::command::Etrn;
@@ -27,8 +29,11 @@ use crate::request_keys::RequestKeys;
 use crate::runtime::now;
 use crate::settings;
 
-/// Most pages that are read at one time; the rest is asked for the next time, when these are done.
-const MAX_PAGES: usize = 64;
+/// Most pages that are read at one time; the rest is asked for the next time, from there on.
+const MAX_PAGES: usize = 512;
+/// How often a page is asked for that does not come, and the pause between.
+const ATTEMPTS: u32 = 4;
+const PAUSE: Duration = Duration::from_secs(1);
 /// Offers judged at a time: signatures cost little, each commit is shared.
 const JUDGED_AT_ONCE: usize = 16;
 /// What ends this soon is fetched before everything else.
@@ -76,8 +81,8 @@ pub(crate) struct Custodians {
     reception: Arc<Reception>,
     end: CancellationToken,
     arrivals: Arrivals,
-    /// One round at a time.
-    round: Mutex<()>,
+    /// One round at a time. Where each list was left before its end, when its link broke: what stood before that is the queue's.
+    round: Mutex<HashMap<(Domain, Domain), Cursor>>,
 }
 
 impl Custodians {
@@ -87,7 +92,7 @@ impl Custodians {
         reception: Arc<Reception>,
         end: CancellationToken,
     ) -> Self {
-        Self { client, keys, reception, end, arrivals: Arrivals::default(), round: Mutex::new(()) }
+        Self { client, keys, reception, end, arrivals: Arrivals::default(), round: Mutex::default() }
     }
 
     /// What is on its way by value.
@@ -137,12 +142,12 @@ impl Custodians {
     }
 
     async fn ask_all(self: Arc<Self>, custodians: Vec<Custodian>) -> Vec<Fetched> {
-        let _round = self.round.lock().await;
+        let mut left = self.round.lock().await;
         let mut fetched = Vec::new();
         for custodian in &custodians {
             for domain in &custodian.domains {
                 fetched.push(match &custodian.way {
-                    Way::Reference => self.ask(&custodian.host, domain).await,
+                    Way::Reference => self.ask(&custodian.host, domain, &mut left).await,
                     Way::Etrn(server) => self.ask_by_etrn(&custodian.host, server, domain).await,
                     Way::Odmr(server) => self.ask_by_atrn(&custodian.host, server, domain).await,
                 });
@@ -151,36 +156,80 @@ impl Custodians {
         fetched
     }
 
-    /// Asks one custodian for one domain, and has everything judged that it lists.
-    async fn ask(&self, host: &Domain, domain: &Domain) -> Fetched {
-        let (mut offers, error) = self.list(host, domain).await;
-        let soon = now().after(URGENT);
-        offers.sort_by_key(|(_, size, end)| (*end > soon, *size));
-        let mut fetched = Fetched { error, ..Fetched::nothing(host, domain) };
-        let mut count = |taken: Taken, size: u64| match taken {
-            Taken::Pending => {
-                fetched.pending += 1;
-                fetched.octets += size;
-            }
-            Taken::Known => fetched.known += 1,
-            Taken::Later => fetched.later += 1,
-            Taken::Refused => fetched.refused += 1,
+    /// Asks one custodian for one domain, and has everything judged that it lists, page by page: what is listed is fetched while the
+    /// list goes on, and a break costs no more than a page of it.
+    async fn ask(&self, host: &Domain, domain: &Domain, left: &mut HashMap<(Domain, Domain), Cursor>) -> Fetched {
+        let mut fetched = Fetched::nothing(host, domain);
+        let Some(signer) = self.keys.of(domain) else {
+            fetched.error = Some(format!("{domain} has no key here"));
+            tell(&fetched);
+            return fetched;
         };
-        let judge = |(offer, size, _): (PendingOffer, u64, Timestamp)| async move {
+        let pair = (host.clone(), domain.clone());
+        let mut after = left.remove(&pair);
+        for number in 0..MAX_PAGES {
+            // Where nothing came nobody is there; later the page only had to share the link with what is fetched.
+            let attempts = if number == 0 { 1 } else { ATTEMPTS };
+            let page = match self.page(host, after.as_ref(), &signer, attempts).await {
+                Ok(page) => page,
+                Err(error) => {
+                    fetched.error = Some(error.text);
+                    break;
+                }
+            };
+            self.judge(host, page.pending, &mut fetched).await;
+            let is_over = page.next.is_none() || page.next == after;
+            after = page.next.filter(|_| !is_over);
+            if is_over {
+                break;
+            }
+        }
+        left.extend(after.map(|after| (pair, after)));
+        tell(&fetched);
+        fetched
+    }
+
+    async fn page(
+        &self,
+        host: &Domain,
+        after: Option<&Cursor>,
+        signer: &Signer,
+        attempts: u32,
+    ) -> Result<PendingList, NoAnswer> {
+        let mut attempt = 1;
+        loop {
+            match self.client.pending(host, after, signer).await {
+                Err(error) if attempt < attempts => {
+                    info!(custodian = %host, %error, "a page of what waits did not come")
+                }
+                answered => return answered,
+            }
+            attempt += 1;
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Has the offers of a page judged, those first that are to be fetched first. What says nothing of its size and its end comes last, to be
+    /// refused.
+    async fn judge(&self, host: &Domain, offers: Vec<PendingOffer>, fetched: &mut Fetched) {
+        let unknown = (u64::MAX, Timestamp::from_secs(u32::MAX.into()));
+        let sized = |offer: PendingOffer| (size_and_end(&offer).unwrap_or(unknown), offer);
+        let mut offers: Vec<_> = offers.into_iter().map(sized).collect();
+        let soon = now().after(URGENT);
+        offers.sort_by_key(|((size, end), _)| (*end > soon, *size));
+        let judge = |((size, _), offer): ((u64, Timestamp), PendingOffer)| async move {
             (self.reception.pending(host, &offer).await, size)
         };
         // The first is fetched at once, so it is the one to begin with; the queue orders the others.
         let mut offers = offers.into_iter();
         if let Some(first) = offers.next() {
             let (taken, size) = judge(first).await;
-            count(taken, size);
+            fetched.count(taken, size);
         }
         let mut judged = stream::iter(offers.map(judge)).buffer_unordered(JUDGED_AT_ONCE);
         while let Some((taken, size)) = judged.next().await {
-            count(taken, size);
+            fetched.count(taken, size);
         }
-        tell(&fetched);
-        fetched
     }
 
     /// Asks one custodian to send what it has for one domain. It comes to a listener, when it comes.
@@ -250,28 +299,6 @@ impl Custodians {
             drop(arrival);
         });
     }
-
-    /// All pages, or those that came before an error. Each offer with what it says of its size and its end; what says
-    /// nothing comes last, to be refused.
-    async fn list(&self, host: &Domain, domain: &Domain) -> (Vec<(PendingOffer, u64, Timestamp)>, Option<String>) {
-        let Some(signer) = self.keys.of(domain) else { return (Vec::new(), Some(format!("{domain} has no key here"))) };
-        let (mut offers, mut after) = (Vec::new(), None);
-        for _ in 0..MAX_PAGES {
-            let page = match self.client.pending(host, after.as_ref(), &signer).await {
-                Ok(page) => page,
-                Err(error) => return (offers, Some(error.text)),
-            };
-            offers.extend(page.pending.into_iter().map(|offer| {
-                let (size, end) = size_and_end(&offer).unwrap_or((u64::MAX, Timestamp::from_secs(u32::MAX.into())));
-                (offer, size, end)
-            }));
-            match page.next {
-                Some(next) if after.as_ref() != Some(&next) => after = Some(next),
-                _ => break,
-            }
-        }
-        (offers, None)
-    }
 }
 
 /// Connections on which custodians send what they have: one for each custodian and domain.
@@ -339,6 +366,18 @@ impl Fetched {
     fn nothing(host: &Domain, domain: &Domain) -> Self {
         let (custodian, domain) = (host.clone(), domain.clone());
         Self { custodian, domain, pending: 0, octets: 0, known: 0, later: 0, refused: 0, said: None, error: None }
+    }
+
+    fn count(&mut self, taken: Taken, size: u64) {
+        match taken {
+            Taken::Pending => {
+                self.pending += 1;
+                self.octets += size;
+            }
+            Taken::Known => self.known += 1,
+            Taken::Later => self.later += 1,
+            Taken::Refused => self.refused += 1,
+        }
     }
 }
 

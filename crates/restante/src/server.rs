@@ -297,7 +297,7 @@ impl Server {
                 self.front_tasks.spawn(http_01::serve(socket, self.live.challenges.clone(), shutdown));
             } else if listener.kind == ListenerKind::Repository {
                 let tls = repository_server_tls(&config, certificates, &self.live.challenges)?;
-                let limits = repository_limits(listener);
+                let limits = repository_limits(&config, listener);
                 self.front_tasks.spawn(repository::serve(
                     socket,
                     tls,
@@ -756,8 +756,9 @@ fn repository_server_tls(
     Ok(tls::server_config(Arc::new(answering), versions, &[b"http/1.1", tls_alpn_01::PROTOCOL])?)
 }
 
-fn repository_limits(listener: &config::Listener) -> repository::Limits {
+fn repository_limits(config: &Config, listener: &config::Listener) -> repository::Limits {
     repository::Limits {
+        minimum_rate: config.limits.repository_rate,
         connections: listener.max_connections,
         connections_per_peer: listener.max_connections_per_ip,
         ..repository::Limits::default()

@@ -233,6 +233,7 @@ pub(crate) fn retrieval_config(config: &Config) -> retrieval::Config {
         concurrent: config.transfer.max_retrievals,
         concurrent_per_domain: config.transfer.max_retrievals_per_domain,
         concurrent_per_network: config.transfer.max_retrievals_per_network,
+        minimum_rate: config.transfer.minimum_rate,
         ..retrieval::Config::default()
     }
 }

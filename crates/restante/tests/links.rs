@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+use std::cell::Cell;
 use std::thread;
 use std::time::Duration;
 
@@ -21,8 +22,16 @@ const LIMIT: Duration = Duration::from_secs(180);
 
 /// For a site with one connection at a time, and octets counted.
 fn world() -> PartTime {
+    world_with(1)
+}
+
+/// For a site with so many connections at a time.
+fn world_with(at_once: usize) -> PartTime {
     let world = PartTime::start(PROGRAM, |name, config: RestanteConfig| match name {
-        "site" => config.packages(PackageSet::Firewall).with("transfer", "max_retrievals_per_domain", "1"),
+        "site" => {
+            let config = config.packages(PackageSet::Firewall);
+            config.with("transfer", "max_retrievals_per_domain", &at_once.to_string())
+        }
         "custodian" => config.packages(PackageSet::Firewall),
         _ => config,
     });
@@ -59,22 +68,37 @@ fn pause_retrieval(world: &mut PartTime, pause: bool) {
     world.site.set("transfer", "pause_retrieval", &pause.to_string()).unwrap();
 }
 
+/// Half a minute of 64 kbit/s.
+const WINDOW: u64 = 240_000;
+
 #[test]
 fn a_slow_link_that_breaks_again_and_again_carries_next_to_nothing_twice() {
-    const SIZE: usize = 2_600_000;
-    // Half a minute of 64 kbit/s.
-    const WINDOW: u64 = 240_000;
-    // Octets of TLS for each small record, and of the message in it.
-    const RECORD: (u64, u64) = (22, 4096);
-    let mut world = world();
-    let messages = ["over a good link", "over a bad link"].map(|subject| attachment(subject, SIZE));
-    world.until_kept(&world.send("bob@site.example", &messages[0]).unwrap()).unwrap();
+    carries_next_to_nothing_twice(1, &[2_600_000], 4096);
+}
+
+#[test]
+fn nor_does_it_where_several_messages_come_at_a_time() {
+    carries_next_to_nothing_twice(4, &[500_000, 600_000, 700_000, 800_000], 1024);
+}
+
+/// Messages of these sizes, so many at a time, in TLS records of so many octets.
+fn carries_next_to_nothing_twice(at_once: usize, sizes: &[usize], record: u64) {
+    let mut world = world_with(at_once);
+    let batch = |link: &str| -> Vec<Vec<u8>> {
+        sizes.iter().map(|size| attachment(&format!("{size} octets over a {link} link"), *size)).collect()
+    };
+    let send = |world: &PartTime, batch: &[Vec<u8>]| -> Vec<String> {
+        let sent: Vec<String> = batch.iter().map(|message| world.send("bob@site.example", message).unwrap()).collect();
+        sent.iter().for_each(|id| world.until_kept(id).unwrap());
+        sent
+    };
+    let (good, bad) = (batch("good"), batch("bad"));
+    send(&world, &good);
     let before = counted(&world).octets;
     world.fetch().unwrap();
     let whole = counted(&world).octets - before;
     let connecting = octets_of_asking(&world);
-    let id = world.send("bob@site.example", &messages[1]).unwrap();
-    world.until_kept(&id).unwrap();
+    let sent = send(&world, &bad);
     world.custodian.host().slow_down("900kbit").unwrap();
     pause_retrieval(&mut world, true);
     world.site.run().unwrap();
@@ -84,23 +108,64 @@ fn a_slow_link_that_breaks_again_and_again_carries_next_to_nothing_twice() {
     world.site.run().unwrap();
 
     let before = counted(&world);
+    let messages = [good, bad].concat();
     let windows = world
-        .break_after(WINDOW, || counted(&world).octets, LIMIT, || world.copies("bob@site.example").len() == 2)
+        .break_after(
+            WINDOW,
+            || counted(&world).octets,
+            LIMIT,
+            || world.copies("bob@site.example").len() == messages.len(),
+        )
         .unwrap();
-    world.origin.wait_for_state(&id, "delivered", wait::LONG).unwrap();
+    sent.iter().for_each(|id| drop(world.origin.wait_for_state(id, "delivered", wait::LONG).unwrap()));
     let after = counted(&world);
     let (all, connections) = (after.octets - before.octets, after.connections - before.connections);
     let apart = u64::from(windows) * asking + connections.saturating_sub(windows.into()) * connecting;
-    let records = whole / RECORD.1 * RECORD.0;
+    // What TLS adds to each small record.
+    let records = whole / record * 22;
     let again = all.saturating_sub(whole + apart + records);
     let percent = again as f64 * 100.0 / whole as f64;
     println!(
-        "{windows} windows, {connections} connections: {all} octets of TCP for {whole}, {apart} of them for connections and \
-         lists, {records} for small records, {again} came again ({percent:.2} %)"
+        "{at_once} at a time: {windows} windows, {connections} connections: {all} octets of TCP for {whole}, {apart} of them for \
+         connections and lists, {records} for small records, {again} came again ({percent:.2} %)"
     );
     assert_each_once(&world, &messages);
     assert!(windows >= 8, "the link broke {windows} times");
-    assert!(percent <= 3.0, "{percent:.2} % of the message came again");
+    assert!(percent <= 3.0, "{percent:.2} % of the messages came again");
+}
+
+#[test]
+fn a_long_list_crosses_a_slow_link_that_breaks_page_by_page_while_what_it_names_is_fetched() {
+    const MESSAGES: usize = 100;
+    // As many at a time as by default, at the true rate.
+    let world = PartTime::start(PROGRAM, |name, config: RestanteConfig| match name {
+        "origin" => config.with("submission", "messages_per_hour", "1000"),
+        _ => config.packages(PackageSet::Firewall),
+    });
+    let world = world.unwrap();
+    world.site.host().count_from(443).unwrap();
+    world.site.host().unplug().unwrap();
+    let mut messages: Vec<Vec<u8>> = (0..MESSAGES).map(|number| awkward(&format!("number {number}"))).collect();
+    // Sent first: it would be listed first, were it small.
+    messages.insert(0, attachment("a larger one", 300_000));
+    let sent: Vec<String> = messages.iter().map(|message| world.send("bob@site.example", message).unwrap()).collect();
+    sent.iter().for_each(|id| world.until_kept(id).unwrap());
+    world.custodian.host().slow_down("64kbit").unwrap();
+    // How many there were when the larger one came.
+    let place = Cell::new(0);
+    let is_done = || {
+        let copies = world.copies("bob@site.example");
+        if place.get() == 0 && copies.iter().any(|copy| copy.len() > 300_000) {
+            place.set(copies.len());
+        }
+        copies.len() == messages.len()
+    };
+    let windows = world.break_after(WINDOW, || counted(&world).octets, LIMIT * 2, is_done).unwrap();
+    let (octets, place) = (counted(&world).octets, place.get());
+    println!("{windows} windows, {octets} octets, {place} of {} messages when the larger one came", messages.len());
+    assert_each_once(&world, &messages);
+    assert!((2..=6).contains(&windows), "{windows} windows");
+    assert!(place > MESSAGES / 2, "the larger one was the {place}th that came");
 }
 
 #[test]

@@ -29,6 +29,7 @@ use super::object::Wanted;
 use super::signatures::{Covered, Head, Verdict};
 use super::{Busy, Limits, Replays, Repository, answer};
 use crate::acme::tls_alpn_01;
+use crate::peers::Seat;
 use crate::wire::now;
 
 /// A chunk goes out before the next is read: it is still in the processor's cache, and a slow client holds no more.
@@ -43,7 +44,13 @@ pub(super) struct Service<R> {
 
 impl<R: Repository> Service<R> {
     /// Serves a connection to its end; after `shutdown` the response in progress is the last.
-    pub(super) async fn run(&self, acceptor: &TlsAcceptor, stream: TcpStream, shutdown: CancellationToken) {
+    pub(super) async fn run(
+        &self,
+        acceptor: &TlsAcceptor,
+        stream: TcpStream,
+        seat: &Seat,
+        shutdown: CancellationToken,
+    ) {
         // Only a hint to the kernel: a failure here changes nothing.
         let _ = stream.set_nodelay(true);
         let handshake = timeout(self.limits.handshake_time, acceptor.accept(stream));
@@ -60,7 +67,7 @@ impl<R: Repository> Service<R> {
             return;
         }
         let sni = stream.get_ref().1.server_name().and_then(|name| Domain::parse(name).ok());
-        self.converse(stream, sni.as_ref(), shutdown).await;
+        self.converse(stream, sni.as_ref(), Some(seat), shutdown).await;
     }
 
     /// Serves the requests of a client that asked TLS for this host.
@@ -68,10 +75,11 @@ impl<R: Repository> Service<R> {
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
         sni: Option<&Domain>,
+        seat: Option<&Seat>,
         shutdown: CancellationToken,
     ) {
         let requests = Arc::new(AtomicU32::new(0));
-        let pace = Pace { minimum_rate: self.limits.minimum_rate, grace: self.limits.rate_grace };
+        let pace = Pace { minimum_rate: self.limits.minimum_rate, grace: self.limits.rate_grace, seat };
         let io = TokioIo::new(Paced::new(stream, pace, Arc::clone(&requests)));
         let service = service_fn(|request| self.respond(request, sni, &requests));
         let connection = http1::Builder::new()

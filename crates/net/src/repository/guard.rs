@@ -11,11 +11,25 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::peers::Seat;
+
 /// How slowly a response may be taken.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pace {
+pub(super) struct Pace<'a> {
     pub(super) minimum_rate: u64,
     pub(super) grace: Duration,
+    /// Its place among the connections of its peer, which share a link.
+    pub(super) seat: Option<&'a Seat>,
+}
+
+/// More connections than this excuse nothing more: whoever opens many and reads slowly takes places from others.
+const MOST_SHARED: usize = 8;
+
+impl Pace<'_> {
+    /// Among how many the link is shared, as far as that excuses slowness.
+    fn shared(&self) -> usize {
+        self.seat.map_or(1, Seat::of_peer).clamp(1, MOST_SHARED)
+    }
 }
 
 /// Longest single stop, in multiples of the grace: a large socket buffer drains that slowly over a slow link.
@@ -24,16 +38,18 @@ const MOST_GRACES: u32 = 10;
 /// Slower peers, in octets a second, get small records: of a record that a break cuts off nothing can be used, and what came of
 /// it comes again (one of 16 KiB takes two seconds at 64 kbit/s).
 const FAST: u64 = 128 * 1024;
-/// A small record. Its 22 octets of TLS are half a per cent.
+/// A small record, and the smallest where several connections share a link, from each of which a break cuts one off. Its 22 octets of
+/// TLS are half a per cent, or two.
 const SMALL_RECORD: usize = 4096;
+const SMALLEST_RECORD: usize = 1024;
 /// Octets that may only have gone into buffers, of TLS and of the kernel: they say nothing of the rate.
 const BUFFERED: u64 = 256 * 1024;
 
 /// A stream whose writes fail once its peer is slower than the pace. Only time spent waiting for the peer counts,
 /// and each response by itself: `responses` is counted up by whoever begins one.
-pub(super) struct Paced<S> {
+pub(super) struct Paced<'a, S> {
     inner: S,
-    pace: Pace,
+    pace: Pace<'a>,
     responses: Arc<AtomicU32>,
     current: u32,
     written: u64,
@@ -46,8 +62,8 @@ pub(super) struct Paced<S> {
     is_fast: bool,
 }
 
-impl<S> Paced<S> {
-    pub(super) fn new(inner: S, pace: Pace, responses: Arc<AtomicU32>) -> Self {
+impl<'a, S> Paced<'a, S> {
+    pub(super) fn new(inner: S, pace: Pace<'a>, responses: Arc<AtomicU32>) -> Self {
         let (began, waited) = (Instant::now(), Duration::ZERO);
         let timer = Box::pin(sleep_until(began));
         Self { inner, pace, responses, current: 0, written: 0, waited, stalled_at: None, timer, began, is_fast: false }
@@ -87,7 +103,7 @@ impl<S> Paced<S> {
     fn most(&mut self) -> usize {
         self.notice_new_response();
         self.is_fast = is_fast(self.written, self.began.elapsed()).unwrap_or(self.is_fast);
-        if self.is_fast { usize::MAX } else { SMALL_RECORD }
+        if self.is_fast { usize::MAX } else { (SMALL_RECORD / self.pace.shared()).max(SMALLEST_RECORD) }
     }
 
     /// Ready with an error when the time that the octets written so far may take is over.
@@ -95,7 +111,8 @@ impl<S> Paced<S> {
         if self.stalled_at.is_none() {
             let since = Instant::now();
             self.stalled_at = Some(since);
-            let earned = Duration::from_secs(self.written / self.pace.minimum_rate.max(1));
+            let least = (self.pace.minimum_rate / self.pace.shared() as u64).max(1);
+            let earned = Duration::from_secs(self.written / least);
             let left = (self.pace.grace + earned).saturating_sub(self.waited);
             // Whoever was fast before may still not stop for hours.
             self.timer.as_mut().reset(since + left.min(self.pace.grace * MOST_GRACES));
@@ -104,13 +121,13 @@ impl<S> Paced<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Paced<'_, S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_read(cx, buf)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<'_, S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let most = self.most().min(buf.len());
         let poll = Pin::new(&mut self.inner).poll_write(cx, &buf[..most]);
@@ -157,6 +174,7 @@ mod tests {
     use tokio::io::AsyncWriteExt as _;
 
     use super::*;
+    use crate::peers::Peers;
 
     #[test]
     fn a_rate_is_what_must_have_left_the_buffers() {
@@ -183,9 +201,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn connections_that_share_a_link_may_each_be_slower_as_far_as_that_excuses() {
+        let peers = Peers::new(64);
+        let seats: Vec<Seat> = (0..20).map(|_| peers.admit([192, 0, 2, 1].into()).unwrap()).collect();
+        let pace = |seat| Pace { minimum_rate: 4096, grace: Duration::ZERO, seat };
+        assert_eq!([None, Some(&seats[0])].map(|seat| pace(seat).shared()), [1, MOST_SHARED]);
+        let other = peers.admit([192, 0, 2, 2].into()).unwrap();
+        assert_eq!(pace(Some(&other)).shared(), 1);
+    }
+
     #[tokio::test]
     async fn records_are_small_until_a_peer_has_shown_that_it_is_fast() {
-        let (responses, pace) = (Arc::new(AtomicU32::new(1)), Pace { minimum_rate: 1, grace: Duration::from_secs(60) });
+        let (responses, pace) =
+            (Arc::new(AtomicU32::new(1)), Pace { minimum_rate: 1, grace: Duration::from_secs(60), seat: None });
         let mut paced = Paced::new(Line(Vec::new()), pace, Arc::clone(&responses));
         let octets = vec![0; 16 * 1024];
         while paced.written < BUFFERED {

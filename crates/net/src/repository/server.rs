@@ -48,7 +48,7 @@ pub async fn serve<R: Repository>(
         };
         let (service, acceptor, shutdown) = (Arc::clone(&service), acceptor.clone(), shutdown.clone());
         connections.spawn(async move {
-            service.run(&acceptor, stream, shutdown).await;
+            service.run(&acceptor, stream, &seat, shutdown).await;
             drop((slot, seat));
         });
     }
@@ -69,7 +69,7 @@ pub async fn serve_stream<R: Repository>(
     limits: Limits,
     shutdown: CancellationToken,
 ) {
-    Service { repository, replays, limits }.converse(stream, sni, shutdown).await;
+    Service { repository, replays, limits }.converse(stream, sni, None, shutdown).await;
 }
 
 /// The next connection, once there is room for it. Safe to be dropped and called again.

@@ -21,12 +21,14 @@ use tracing::debug;
 use super::connect::Errand;
 use super::exchange::{Answered, Broken, unwritable};
 use super::link::{Link, is_ours};
+use super::places::Turn;
 use super::represent::{self, Unfit, retry_after};
 use super::signed::signed;
 use super::suspend::left_alone;
 use super::{Client, Config, Fetch, Outcome, Shared, Sink, SinkError};
 
-/// An attempt that brought this much is no failure, should it break: long objects come over short-lived links.
+/// Attempts that brought this much, all together that share a link, are no failures, should they break: long objects come over
+/// short-lived links.
 const WORTHWHILE: u64 = 64 * 1024;
 /// Times the size that is received at most over all attempts, and some for small objects.
 const MOST_TIMES: u64 = 4;
@@ -100,7 +102,7 @@ impl<'a> Retrieval<'a> {
     }
 
     async fn run(&mut self, sink: &mut impl Sink) -> Outcome {
-        let Ok(_turn) = self.shared.places.turn(self.fetch.domain).await else {
+        let Ok(turn) = self.shared.places.turn(self.fetch.domain).await else {
             return temporary("no retrievals are made any more");
         };
         let config = &self.shared.config;
@@ -108,7 +110,7 @@ impl<'a> Retrieval<'a> {
         self.go_on(sink);
         loop {
             let before = self.received;
-            let wrong = match self.attempt(sink).await {
+            let wrong = match self.attempt(sink, &turn).await {
                 Attempt::Final(outcome) => return outcome,
                 Attempt::Complete => match sink.finish().await {
                     Ok(xuid) if xuid == self.fetch.uri.xuid => return Outcome::Done { octets: self.received },
@@ -119,7 +121,7 @@ impl<'a> Retrieval<'a> {
                 Attempt::Wrong(text) => text,
                 Attempt::Broken(text) => {
                     debug!(host = %self.fetch.uri.host, octets = self.held, text, "a retrieval broke off");
-                    if self.received - before < WORTHWHILE {
+                    if self.received - before < WORTHWHILE / turn.at_once() as u64 {
                         breaks += 1;
                     } else {
                         (breaks, wait) = (0, config.resumption_wait);
@@ -167,7 +169,7 @@ impl<'a> Retrieval<'a> {
         self.received > self.fetch.size.saturating_mul(MOST_TIMES).saturating_add(MOST_EXTRA)
     }
 
-    async fn attempt(&mut self, sink: &mut impl Sink) -> Attempt {
+    async fn attempt(&mut self, sink: &mut impl Sink, turn: &Turn) -> Attempt {
         if self.held > 0 && (self.tag().is_none() || self.no_ranges) {
             self.forget();
         }
@@ -190,8 +192,8 @@ impl<'a> Retrieval<'a> {
         self.is_turned_away = answered.response.status() == StatusCode::FORBIDDEN;
         self.network = answered.connection.network;
         match answered.response.status() {
-            StatusCode::OK => self.whole(answered, sink).await,
-            StatusCode::PARTIAL_CONTENT if self.held > 0 => self.part(answered, sink).await,
+            StatusCode::OK => self.whole(answered, sink, turn).await,
+            StatusCode::PARTIAL_CONTENT if self.held > 0 => self.part(answered, sink, turn).await,
             StatusCode::RANGE_NOT_SATISFIABLE if self.held > 0 => self.without_ranges(),
             StatusCode::NOT_FOUND => Attempt::Final(Outcome::NotFound),
             StatusCode::GONE => Attempt::Final(Outcome::Gone),
@@ -221,7 +223,7 @@ impl<'a> Retrieval<'a> {
     }
 
     /// 200: from zero, also where a range was asked for (another representation, or no ranges there).
-    async fn whole(&mut self, answered: Answered, sink: &mut impl Sink) -> Attempt {
+    async fn whole(&mut self, answered: Answered, sink: &mut impl Sink, turn: &Turn) -> Attempt {
         let takes_codings = self.takes_codings(sink);
         let representation = match represent::whole(answered.response.headers(), self.fetch.size, takes_codings) {
             Ok(representation) => representation,
@@ -232,16 +234,16 @@ impl<'a> Retrieval<'a> {
             return refused_by_sink(error);
         }
         (self.held, self.representation) = (0, Some(representation));
-        self.body(answered, sink).await
+        self.body(answered, sink, turn).await
     }
 
     /// 206: exactly what was asked for, of the same representation.
-    async fn part(&mut self, answered: Answered, sink: &mut impl Sink) -> Attempt {
+    async fn part(&mut self, answered: Answered, sink: &mut impl Sink, turn: &Turn) -> Attempt {
         let Some(representation) = &mut self.representation else { return self.without_ranges() };
         let all = represent::part(answered.response.headers(), representation, self.held, self.fetch.size);
         let Some(all) = all else { return self.without_ranges() };
         representation.size = Some(all);
-        self.body(answered, sink).await
+        self.body(answered, sink, turn).await
     }
 
     fn without_ranges(&mut self) -> Attempt {
@@ -250,12 +252,12 @@ impl<'a> Retrieval<'a> {
     }
 
     /// Takes the rest of the representation, not an octet more.
-    async fn body(&mut self, answered: Answered, sink: &mut impl Sink) -> Attempt {
+    async fn body(&mut self, answered: Answered, sink: &mut impl Sink, turn: &Turn) -> Attempt {
         let Answered { connection, response, place: _place } = answered;
         let (head, mut body) = response.into_parts();
         let all = self.representation.as_ref().and_then(|r| r.size);
         let most = all.unwrap_or_else(|| represent::most_coded(self.fetch.size));
-        let mut pace = Pace::new(self.shared, connection.local);
+        let mut pace = Pace::new(self.shared, connection.local, turn);
         loop {
             let chunk = match pace.next(&mut body).await {
                 Ok(Some(chunk)) => chunk,
@@ -295,9 +297,10 @@ fn refused_by_sink(error: SinkError) -> Attempt {
 }
 
 /// Holds a body to the minimum rate, and notices when nothing comes any more. Only time spent waiting for the repository
-/// counts.
+/// counts. All retrievals of the domain together have to be that fast: they may share a slow link.
 struct Pace<'a> {
     minimum_rate: u64,
+    turn: &'a Turn,
     left: Duration,
     stall_time: Duration,
     /// For the next octets.
@@ -309,10 +312,11 @@ struct Pace<'a> {
 }
 
 impl<'a> Pace<'a> {
-    fn new(shared: &'a Shared, local: Option<IpAddr>) -> Self {
+    fn new(shared: &'a Shared, local: Option<IpAddr>, turn: &'a Turn) -> Self {
         let Config { minimum_rate, rate_grace, stall_time, .. } = shared.config;
         let (minimum_rate, renewals) = (minimum_rate.max(1), shared.link.watch());
-        Self { minimum_rate, left: rate_grace, stall_time, patience: stall_time, local, link: &shared.link, renewals }
+        let (left, patience, link) = (rate_grace, stall_time, &shared.link);
+        Self { minimum_rate, turn, left, stall_time, patience, local, link, renewals }
     }
 
     /// The next octets; `None` at the end.
@@ -338,7 +342,8 @@ impl<'a> Pace<'a> {
             let frame = frame.map_err(|error| format!("the connection to the repository broke: {error}"))?;
             // Trailers say nothing here.
             if let Ok(chunk) = frame.into_data() {
-                self.left += Duration::from_secs_f64(chunk.len() as f64 / self.minimum_rate as f64);
+                let share = self.minimum_rate as f64 / self.turn.at_once() as f64;
+                self.left += Duration::from_secs_f64(chunk.len() as f64 / share);
                 self.patience = self.stall_time;
                 return Ok(Some(chunk));
             }

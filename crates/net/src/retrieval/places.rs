@@ -18,6 +18,19 @@ pub(super) struct Places {
     all: Arc<Semaphore>,
 }
 
+/// One of its domain's places; given back on drop.
+pub(super) struct Turn {
+    permit: OwnedSemaphorePermit,
+    each: usize,
+}
+
+impl Turn {
+    /// How many the domain has taken now, this one included: they share a link.
+    pub(super) fn at_once(&self) -> usize {
+        self.each.saturating_sub(self.permit.semaphore().available_permits()).max(1)
+    }
+}
+
 /// A place of one retrieval; given back on drop.
 pub(super) struct Place {
     _network: Option<OwnedSemaphorePermit>,
@@ -34,8 +47,9 @@ impl Places {
     }
 
     /// Waits for one of the domain's: to be had before [`Self::take`].
-    pub(super) async fn turn(&self, domain: &Domain) -> Result<OwnedSemaphorePermit, AcquireError> {
-        self.domains.of(domain.registrable()).acquire_owned().await
+    pub(super) async fn turn(&self, domain: &Domain) -> Result<Turn, AcquireError> {
+        let permit = self.domains.of(domain.registrable()).acquire_owned().await?;
+        Ok(Turn { permit, each: self.domains.each })
     }
 
     /// Waits for one in a network, and one of all.

@@ -584,6 +584,8 @@ pub struct Transfer {
     pub max_retrievals_per_domain: usize,
     /// Most retrievals at once from one network of repositories.
     pub max_retrievals_per_network: usize,
+    /// Octets a second that the retrievals from one domain bring together, at least.
+    pub minimum_rate: u64,
     /// Accept offers, retrieve nothing: for maintenance and measuring.
     pub pause_retrieval: bool,
 }
@@ -691,6 +693,8 @@ pub struct Limits {
     pub etrn_pause: Duration,
     /// Most objects that are served to peers at a time.
     pub repository_reads: usize,
+    /// Octets a second at which a peer takes what it fetches, at least.
+    pub repository_rate: u64,
 }
 
 /// `[policy]`
@@ -837,9 +841,11 @@ impl Config {
                 "transfer.max_retrievals_per_network",
                 transfer.max_retrievals_per_network != other.max_retrievals_per_network,
             ),
+            ("transfer.minimum_rate", transfer.minimum_rate != other.minimum_rate),
             ("transfer.pause_retrieval", transfer.pause_retrieval != other.pause_retrieval),
             ("queue.max_per_destination", self.queue.max_per_destination != next.queue.max_per_destination),
             ("limits.repository_reads", self.limits.repository_reads != next.limits.repository_reads),
+            ("limits.repository_rate", self.limits.repository_rate != next.limits.repository_rate),
             ("[reports]", self.reports != next.reports),
             ("[store]", self.store.fixed() != next.store.fixed()),
         ];

@@ -855,6 +855,13 @@ const TRANSFER: &[Field] = &[
         "Most retrievals at once from all signing domains below one registrable domain.",
     ),
     fixed(
+        "minimum_rate",
+        "size",
+        Default("\"2 KiB\""),
+        "Octets a second that all retrievals from one registrable domain together must bring, after 20 seconds: slower ones are given up, and gone on with \
+         later. Less for the slowest links; from 1 octet to 1 MiB.",
+    ),
+    fixed(
         "max_retrievals_per_network",
         "number",
         Default("32"),
@@ -958,6 +965,13 @@ const LIMITS: &[Field] = &[
         "number",
         Default("256"),
         "Most objects that peers fetch from the repository at a time; further ones are told when to come again.",
+    ),
+    fixed(
+        "repository_rate",
+        "size",
+        Default("\"4 KiB\""),
+        "Octets a second at which a peer must take what it fetches, over up to eight connections together, after 30 seconds: slower ones are cut \
+         off. Less for sites with the slowest links; from 1 octet to 1 MiB.",
     ),
 ];
 

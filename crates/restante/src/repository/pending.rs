@@ -5,38 +5,73 @@
 use mail::ledger::{Leg, RowBody, by_pending};
 use mail::{Domain, Timestamp};
 use queue::pending::{Waiting, waiting};
-use reference::pending::{Cursor, MAX_TRACE, Page, PendingList, PendingOffer};
+use reference::pending::{Cursor, MAX_TRACE, PAGE_OF_A_LINK, Page, PendingList, PendingOffer};
 use smtp::command::{Command, Mail, Rcpt};
 use store::{Store, StoreError};
+
+use crate::custodians::URGENT;
 
 /// Rows read at a time.
 const ROWS: usize = 256;
 
-/// The page that begins there.
+/// What is so small, or ends soon, is listed before all else: a site is to fetch it first.
+const SMALL: u64 = 64 * 1024;
+
+/// The page that begins there: first all that is small or urgent, then the rest.
 pub(super) async fn page(
     store: &Store,
     site: &Domain,
     after: Option<Cursor>,
     now: Timestamp,
 ) -> Result<PendingList, StoreError> {
-    let key = by_pending(site);
-    let mut after = after.map(String::from).unwrap_or_default();
-    let mut page = Page::default();
+    let mut place = after.as_ref().map_or_else(Place::first, Place::parse);
+    let mut page = Page::up_to(PAGE_OF_A_LINK);
     loop {
-        let rows = store.find_after(&key, &after, ROWS).await?;
+        let rows = store.find_after(&by_pending(site), &place.after, ROWS).await?;
         let is_last = rows.len() < ROWS;
         for row in rows {
             if let RowBody::Leg(leg) = &row.body
+                && comes_first(leg, now) == place.first
                 && !page.add(offers(leg, now))
             {
-                return Ok(page.finish(Cursor::try_from(after).ok()));
+                return Ok(page.finish(place.cursor()));
             }
-            after = row.key.to_string();
+            place.after = row.key.to_string();
         }
-        if is_last {
-            return Ok(page.finish(None));
+        match (is_last, place.first) {
+            (true, true) => place = Place { first: false, after: String::new() },
+            (true, false) => return Ok(page.finish(None)),
+            (false, _) => {}
         }
     }
+}
+
+/// Where a page begins: among what comes first or among the rest, behind a row.
+struct Place {
+    first: bool,
+    after: String,
+}
+
+impl Place {
+    fn first() -> Self {
+        Self { first: true, after: String::new() }
+    }
+
+    /// A cursor of nobody's lists what it can: whoever asks is shown nothing that is not his.
+    fn parse(cursor: &Cursor) -> Self {
+        let (part, after) = cursor.as_str().split_once('/').unwrap_or((cursor.as_str(), ""));
+        Self { first: part == "first", after: after.to_owned() }
+    }
+
+    fn cursor(&self) -> Option<Cursor> {
+        let part = if self.first { "first" } else { "then" };
+        Cursor::try_from(format!("{part}/{}", self.after)).ok()
+    }
+}
+
+fn comes_first(leg: &Leg, now: Timestamp) -> bool {
+    let is_small = leg.object.as_ref().is_none_or(|object| object.size <= SMALL);
+    is_small || leg.issued.iter().any(|issued| issued.expires <= now.after(URGENT))
 }
 
 fn offers(leg: &Leg, now: Timestamp) -> Vec<PendingOffer> {

@@ -62,6 +62,15 @@ fn time(table: &Cursor<'_>, name: &'static str, range: RangeInclusive<Duration>)
     Some(duration)
 }
 
+/// Octets a second.
+fn rate(table: &Cursor<'_>, name: &'static str) -> Option<u64> {
+    let Size(rate) = table.get(name)?;
+    if !(1..=1024 * 1024).contains(&rate) {
+        table.mistake(name, "that is out of range", "from \"1 B\" to \"1 MiB\" a second");
+    }
+    Some(rate)
+}
+
 /// `[transfer]`
 pub(super) fn transfer(table: Cursor<'_>) -> Option<Transfer> {
     let policy = table.choice("policy", &POLICIES);
@@ -77,6 +86,7 @@ pub(super) fn transfer(table: Cursor<'_>) -> Option<Transfer> {
     let max_retrievals = at_least(&table, "max_retrievals", 1);
     let max_retrievals_per_domain = at_least(&table, "max_retrievals_per_domain", 1);
     let max_retrievals_per_network = at_least(&table, "max_retrievals_per_network", 1);
+    let minimum_rate = rate(&table, "minimum_rate");
     let pause_retrieval = table.get("pause_retrieval");
     let delegation = table.choice("delegation", &DELEGATION);
     let convert_8bit = table.get("convert_8bit");
@@ -99,6 +109,7 @@ pub(super) fn transfer(table: Cursor<'_>) -> Option<Transfer> {
         max_retrievals: max_retrievals?,
         max_retrievals_per_domain: max_retrievals_per_domain?,
         max_retrievals_per_network: max_retrievals_per_network?,
+        minimum_rate: minimum_rate?,
         pause_retrieval: pause_retrieval?,
     })
 }
@@ -171,6 +182,7 @@ pub(super) fn limits(table: Cursor<'_>) -> Option<Limits> {
     let hops = number(&table, "hops", 10..=1000);
     let etrn_pause = time(&table, "etrn_pause", Duration::ZERO..=HOUR);
     let repository_reads = at_least(&table, "repository_reads", 1);
+    let repository_rate = rate(&table, "repository_rate");
     table.finish();
     Some(Limits {
         message_size: message_size?.0,
@@ -184,6 +196,7 @@ pub(super) fn limits(table: Cursor<'_>) -> Option<Limits> {
         hops: hops?,
         etrn_pause: etrn_pause?,
         repository_reads: repository_reads?,
+        repository_rate: repository_rate?,
     })
 }
 
