@@ -248,7 +248,7 @@ fn a_day_with_one_window_after_the_other_brings_everything_once_the_smallest_fir
         assert!(number < 160, "{} of {} messages are there", copies.len(), messages.len());
     }
     assert_each_once(&world, &messages);
-    // The smallest is among what came on the first day with mail. Of the others several come at a time, and may overtake each other.
+    // The smallest is among what came on the first day with mail. Of the others a claim may have been open when the link went down.
     let smallest = crlf(messages.iter().min_by_key(|message| message.len()).unwrap());
     assert!(first.iter().any(|copy| object(copy) == Some(&smallest[..])), "{} messages came", first.len());
     // Receipts that no window carried any more are sent with the next one.

@@ -36,7 +36,7 @@ fn a_full_receiver_puts_mail_off() {
 }
 
 #[test]
-fn an_account_and_a_domain_have_quotas_of_their_own() {
+fn an_account_has_a_quota_of_its_own() {
     let sandbox = Sandbox::new().unwrap();
     let server = config("mx.a.example", "a.example").with("store", "quota_per_account", "\"100 KB\"");
     let server = Restante::start(&sandbox, server).unwrap();
@@ -60,6 +60,20 @@ fn an_account_and_a_domain_have_quotas_of_their_own() {
     // What was delivered takes no room any more.
     let said = submit(80_000);
     assert!(said.contains(" 250 2.0.0 "), "{said}");
+}
+
+#[test]
+fn a_domain_has_a_quota_of_its_own() {
+    let sandbox = Sandbox::new().unwrap();
+    let origin = Restante::start(&sandbox, config("mx.a.example", "a.example")).unwrap();
+    let receiver = config("mx.b.example", "b.example").with("domain", "quota", "\"100 KB\"");
+    let receiver = Restante::start(&sandbox, receiver).unwrap();
+    let put_off = origin.send("alice@a.example", &["bob@b.example"], &large("too large", 200_000)).unwrap();
+    let trace = origin.wait_for_step(&put_off, "deferred", wait::LONG).unwrap();
+    assert!(trace.to_string().contains("4.3.1"), "{trace:#}");
+    let fits = origin.send("alice@a.example", &["bob@b.example"], &large("small enough", 50_000)).unwrap();
+    origin.wait_for_state(&fits, "delivered", wait::LONG).unwrap();
+    assert_eq!(receiver.maildir("bob@b.example").messages().len(), 1);
 }
 
 /// What is held stays when the message is delivered, is not served, and is released by nobody before its date.
