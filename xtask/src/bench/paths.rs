@@ -1,4 +1,4 @@
-//! Mail over bad links and from servers that are switched off: a chain of Restantes, each of which takes custody and forwards, beside a chain
+//! Mail over bad links and from servers that are switched off: a chain of Restantes that relay by custody, by reference and by value, beside a chain
 //! of Postfixes that forward by virtual aliases. Both try again after seconds.
 //!
 //! Both sides meet the same accidents: the same numbers that look random say when, and where.

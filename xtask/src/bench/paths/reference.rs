@@ -1,4 +1,4 @@
-//! Restantes: the first offers by reference, each in the middle takes custody and offers on.
+//! Restantes: the first offers by reference, those in the middle relay in the three ways (TBR §7).
 
 use std::path::PathBuf;
 
@@ -24,6 +24,13 @@ impl Ours {
             let name = if number + 2 == length { "bob" } else { "sales" };
             let config = RestanteConfig::new(&program, &format!("mx.{here}"), &[&here]).users(&["alice", "bob"]);
             let config = config.packages(PackageSet::Firewall);
+            // The last before the mailbox sends by value, the one before delegates where the one before that lets it; all others take custody.
+            let config = match length - number {
+                2 if number > 0 => config.with("transfer", "policy", "\"never\""),
+                3 if number > 1 => config.with("transfer", "delegation", "\"use\""),
+                4 if number > 0 => config.with("transfer", "delegation", "\"accept\""),
+                _ => config,
+            };
             config.with("domain", "aliases", &format!("{{ sales = [\"{name}@{next}\"] }}"))
         };
         let servers: Vec<Restante> =
