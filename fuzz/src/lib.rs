@@ -4,6 +4,7 @@
 //! a few thousand mutations of it. A target panics when a promise is broken, and for no other reason.
 
 mod client;
+mod coding;
 mod content;
 mod denial;
 mod http;
@@ -36,6 +37,7 @@ use smtp::Command;
 use smtp::reply::reader::ReplyReader;
 
 pub use client::{lmtp_client, smtp_client, smtp_client_customer, smtp_client_offer};
+pub use coding::coding;
 pub use content::content;
 pub use denial::denial;
 pub use http::{http_answer, http_repository};
@@ -81,6 +83,7 @@ pub const TARGETS: &[Target] = &[
     ("scrub", scrub),
     ("sealed", sealed),
     ("content", content),
+    ("coding", coding),
     ("message_signature", message_signature),
     ("smtp_command", smtp_command),
     ("smtp_oracle", smtp_oracle),

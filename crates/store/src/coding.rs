@@ -52,9 +52,9 @@ fn pays(octets: usize, coded: usize) -> bool {
     coded <= octets / 10 * 9
 }
 
-/// Contexts that nobody uses at the moment.
+/// Codes objects and decodes what is stored of them, with contexts that nobody else uses at the moment.
 #[derive(Default)]
-pub(crate) struct Coders {
+pub struct Coders {
     compressors: Mutex<Vec<Compressor<'static>>>,
     decompressors: Mutex<Vec<Decompressor<'static>>>,
 }
@@ -67,7 +67,10 @@ impl fmt::Debug for Coders {
 
 impl Coders {
     /// The coded form of a whole small object, if that pays.
-    pub(crate) fn try_whole(&self, octets: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    ///
+    /// # Errors
+    /// Those of the library, for want of memory.
+    pub fn try_whole(&self, octets: &[u8]) -> io::Result<Option<Vec<u8>>> {
         let (first, rest) = octets.split_at(octets.len().min(FRAME));
         let Some(mut coded) = self.try_first(first)? else { return Ok(None) };
         for part in rest.chunks(FRAME) {
@@ -98,8 +101,13 @@ impl Coders {
         Ok(coded)
     }
 
-    /// What a frame holds.
+    /// What a frame holds. The library refuses some frames as a whole that it takes in parts, such as one whose empty last block hides
+    /// that there is less than was claimed. They may have come, and been kept, in parts.
     fn decode(&self, frame: &[u8]) -> Result<Vec<u8>, BadCoding> {
+        self.decode_whole(frame).or_else(|_| decode_in_parts(frame))
+    }
+
+    fn decode_whole(&self, frame: &[u8]) -> Result<Vec<u8>, BadCoding> {
         let kept = self.decompressors.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut decompressor = kept.map_or_else(Decompressor::new, Ok).map_err(malformed)?;
         let mut octets = Vec::with_capacity(FRAME);
@@ -115,11 +123,7 @@ impl Coders {
     ///
     /// # Errors
     /// Outer: reading fails. Inner: what was read is no coded object.
-    pub(crate) fn decode_all(
-        &self,
-        mut source: impl Read,
-        mut take: impl FnMut(&[u8]),
-    ) -> io::Result<Result<(), BadCoding>> {
+    pub fn decode_all(&self, mut source: impl Read, mut take: impl FnMut(&[u8])) -> io::Result<Result<(), BadCoding>> {
         let (mut frames, mut buffer) = (Frames::default(), vec![0; FRAME]);
         loop {
             let read = source.read(&mut buffer)?;
@@ -136,6 +140,12 @@ impl Coders {
             }
         }
     }
+}
+
+fn decode_in_parts(frame: &[u8]) -> Result<Vec<u8>, BadCoding> {
+    let (mut stream, mut octets) = (Stream::new(FRAME as u64)?, Vec::new());
+    stream.push(frame, |part| octets.extend_from_slice(part))?;
+    stream.finish().map(|_| octets)
 }
 
 /// Cuts the coded octets of a stored object into frames.
@@ -156,10 +166,13 @@ impl Frames {
 
     /// The octets of the next frame; `None` while it is not complete.
     pub(crate) fn next(&mut self, coders: &Coders) -> Result<Option<Vec<u8>>, BadCoding> {
+        let too_long = || BadCoding::Malformed("a frame is too long".into());
         let Ok(length) = find_frame_compressed_size(&self.coded) else {
-            let is_too_long = self.coded.len() > MAX_CODED_FRAME;
-            return if is_too_long { Err(BadCoding::Malformed("a frame is too long".into())) } else { Ok(None) };
+            return if self.coded.len() > MAX_CODED_FRAME { Err(too_long()) } else { Ok(None) };
         };
+        if length > MAX_CODED_FRAME {
+            return Err(too_long());
+        }
         let octets = coders.decode(&self.coded[..length])?;
         self.coded.drain(..length);
         Ok(Some(octets))
@@ -190,8 +203,10 @@ impl Tally {
     }
 }
 
-/// Decodes octets that came from elsewhere, not an octet more than a limit.
-pub(crate) struct Stream {
+/// Decodes octets that came from elsewhere, not an octet more than a limit (TBR §6.1).
+///
+/// Whether they decode, and to what, does not depend on how they are cut; which of two faults is named may.
+pub struct Stream {
     decoder: Decoder<'static>,
     buffer: Vec<u8>,
     limit: u64,
@@ -205,7 +220,10 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// For an object of `limit` octets.
-    pub(crate) fn new(limit: u64) -> Result<Self, BadCoding> {
+    ///
+    /// # Errors
+    /// [`BadCoding::Malformed`] where there is no memory for it.
+    pub fn new(limit: u64) -> Result<Self, BadCoding> {
         let mut decoder = Decoder::new().map_err(malformed)?;
         decoder.set_parameter(DParameter::WindowLogMax(MAX_WINDOW_LOG)).map_err(malformed)?;
         let (buffer, frame) = (vec![0; 64 * 1024], (0, 0));
@@ -213,19 +231,25 @@ impl Stream {
     }
 
     /// Passes on what the next octets decode to.
-    pub(crate) fn push(&mut self, coded: &[u8], mut take: impl FnMut(&[u8])) -> Result<(), BadCoding> {
-        let mut input = InBuffer::around(coded);
-        while input.pos() < coded.len() || !self.is_between_frames {
-            let (before, mut output) = (input.pos(), OutBuffer::around(self.buffer.as_mut_slice()));
+    ///
+    /// # Errors
+    /// [`BadCoding::Malformed`] and [`BadCoding::TooLong`]; nothing can be pushed after them.
+    pub fn push(&mut self, coded: &[u8], mut take: impl FnMut(&[u8])) -> Result<(), BadCoding> {
+        let mut rest = coded;
+        while !rest.is_empty() || !self.is_between_frames {
+            // A small frame that is there as a whole is decoded by a short cut that does not look at its window. So none ever is.
+            let part = if self.is_between_frames { &rest[..1] } else { rest };
+            let (mut input, mut output) = (InBuffer::around(part), OutBuffer::around(self.buffer.as_mut_slice()));
             let hint = self.decoder.run(&mut input, &mut output).map_err(malformed)?;
-            let (length, is_full) = (output.pos(), output.pos() == output.capacity());
+            let (read, length, is_full) = (input.pos(), output.pos(), output.pos() == output.capacity());
+            rest = &rest[read..];
             self.taken += length as u64;
             if self.taken > self.limit {
                 return Err(BadCoding::TooLong(self.limit));
             }
             take(&self.buffer[..length]);
-            self.note(length, input.pos() - before, hint == 0);
-            if input.pos() == coded.len() && !is_full {
+            self.note(length, read, hint == 0);
+            if rest.is_empty() && !is_full {
                 break;
             }
         }
@@ -241,8 +265,11 @@ impl Stream {
         }
     }
 
-    /// No more octets come. Says if they can be kept as they came.
-    pub(crate) fn finish(&self) -> Result<bool, BadCoding> {
+    /// No more octets come. Says if they can be kept as they came: [`Coders::decode_all`] reads them.
+    ///
+    /// # Errors
+    /// [`BadCoding::Incomplete`].
+    pub fn finish(&self) -> Result<bool, BadCoding> {
         if self.is_between_frames { Ok(self.has_our_shape) } else { Err(BadCoding::Incomplete) }
     }
 }
@@ -323,6 +350,38 @@ mod tests {
         };
         assert!(stream(&of(23), 10_000, 99) == Ok((text(10_000), true)));
         assert!(matches!(stream(&of(24), 10_000, 99), Err(BadCoding::Malformed(_))));
+    }
+
+    /// It says how little it holds, and is there as a whole.
+    #[test]
+    fn nor_is_one_taken_of_a_small_frame() {
+        for (window, is_taken) in [(13 << 3, true), (14 << 3, false)] {
+            // The magic number, a content size in two octets, the window, and the size, which counts from 256 (RFC 8878 §3.1.1.1).
+            let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x40, window, 0, 0];
+            // The last block, of 256 times the same octet.
+            frame.extend([0x03, 0x08, 0x00, b'A']);
+            for step in [1, usize::MAX] {
+                assert_eq!(stream(&frame, 256, step).is_ok(), is_taken, "window {window} by {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_taken_in_parts_can_be_read_again() {
+        // An empty last block: beside a size of 2 that is not there, and of a kind that cannot be empty.
+        for (claimed, block) in [(0, 0x01), (2, 0x01), (0, 0x05)] {
+            let frame = [0x28, 0xb5, 0x2f, 0xfd, 0x20, claimed, block, 0x00, 0x00];
+            assert_eq!(stream(&frame, 99, 1), Ok((Vec::new(), true)), "{claimed}, {block}");
+            assert_eq!(Coders::default().decode_all(&frame[..], |_| ()).unwrap(), Ok(()), "{claimed}, {block}");
+        }
+    }
+
+    #[test]
+    fn formats_from_before_the_standard_are_refused() {
+        for version in [0x25, 0x26, 0x27] {
+            let frame = [version, 0xb5, 0x2f, 0xfd, 0x20, 0x01];
+            assert!(matches!(stream(&frame, 99, 99), Err(BadCoding::Malformed(_))), "{version:x}");
+        }
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub use quota::{Full, Purpose, Quotas, Reservation};
 mod batch;
 mod check;
 mod chunks;
-mod coding;
+pub mod coding;
 mod disk;
 mod embedded;
 mod error;
