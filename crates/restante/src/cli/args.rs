@@ -74,7 +74,7 @@ without losing anything. Under systemd, use Type=notify.")]
     #[command(after_help = "\
 Examples:
   restante demo                          with a message that comes along
-  restante demo --message big.eml        any message of up to 1 GB, LF or CRLF
+  restante demo --message big.eml        any file of up to 1 GB (2^30 octets), LF or CRLF
   restante demo --keep --json | tail -1  the outcome, and files to look at")]
     Demo(DemoArgs),
     /// Hand in a message on standard input

@@ -8,8 +8,9 @@ use anyhow::{Context as _, Result, bail};
 use indicatif::ProgressBar;
 use mail::object::{Checked, Checker, Normaliser};
 
-/// Largest message that the demo takes, in octets.
-pub(super) const MAX_SIZE: u64 = 1 << 30;
+/// Most octets of a file that the demo sends: 1 GB, as memory is counted. Its normal form has up to twice as many, where all lines end
+/// in LF alone.
+const MAX_SIZE: u64 = 1 << 30;
 
 /// What is sent unless a file is named.
 const DEFAULT: &[u8] = include_bytes!("../../../demo/message.eml");
@@ -48,7 +49,7 @@ pub(super) struct Message {
 /// A file that cannot be read or is no message, in words that say what is wrong with it.
 pub(super) fn prepare(file: Option<&Path>, target: PathBuf, bar: &ProgressBar) -> Result<Message> {
     match file {
-        None => normalise(DEFAULT, target),
+        None => normalise(DEFAULT, MAX_SIZE, target),
         Some(path) => {
             let name = path.display();
             let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
@@ -58,13 +59,14 @@ pub(super) fn prepare(file: Option<&Path>, target: PathBuf, bar: &ProgressBar) -
             }
             bar.set_length(metadata.len());
             bar.set_message("looked through");
-            normalise(BufReader::with_capacity(1 << 20, bar.wrap_read(file)), target)
+            normalise(BufReader::with_capacity(1 << 20, bar.wrap_read(file)), MAX_SIZE, target)
                 .with_context(|| format!("{name} cannot be sent as a message"))
         }
     }
 }
 
-fn normalise(mut source: impl Read, target: PathBuf) -> Result<Message> {
+/// Takes `most` octets of input, whatever they become.
+fn normalise(mut source: impl Read, most: u64, target: PathBuf) -> Result<Message> {
     let mut out = BufWriter::new(File::create(&target)?);
     let (mut normaliser, mut checker) = (Normaliser::default(), Checker::default());
     let (mut input, mut normal) = (vec![0; 256 * 1024], Vec::new());
@@ -72,14 +74,14 @@ fn normalise(mut source: impl Read, target: PathBuf) -> Result<Message> {
     let mut size = 0_u64;
     loop {
         let read = source.read(&mut input)?;
+        size += read as u64;
+        if size > most {
+            bail!("it is larger than 1 GB ({most} octets), which is the most that the demo sends");
+        }
         normal.clear();
         match read {
             0 => std::mem::take(&mut normaliser).finish(&mut normal),
             _ => normaliser.push(&input[..read], &mut normal),
-        }
-        size += normal.len() as u64;
-        if size > MAX_SIZE {
-            bail!("it is larger than 1 GB, which is the most that the demo sends");
         }
         head.extend(normal.iter().take(HEAD.saturating_sub(head.len())));
         checker.update(&normal);
@@ -120,7 +122,16 @@ mod tests {
 
     fn prepared(content: &[u8]) -> Result<Message> {
         let directory = tempfile::tempdir().unwrap();
-        normalise(content, directory.path().join("message"))
+        normalise(content, MAX_SIZE, directory.path().join("message"))
+    }
+
+    #[test]
+    fn what_counts_is_the_file_and_not_what_lf_becomes() {
+        let directory = tempfile::tempdir().unwrap();
+        let of = |most| normalise(&b"Subject: x\n\n\n\n\n\n"[..], most, directory.path().join("message"));
+        assert_eq!(of(16).unwrap().checked.size, 22);
+        let error = of(15).unwrap_err().to_string();
+        assert!(error.starts_with("it is larger than"), "{error}");
     }
 
     #[test]
