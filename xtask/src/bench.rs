@@ -1,7 +1,8 @@
 //! `cargo xtask bench`: the goals of docs/performance.md, each measured beside its peer in the same run.
 //!
 //! Every server under test runs in a sandbox of its own network (crate `testbed`), with its store on the real disk.
-//! Rounds alternate between Restante and its peer. Whole runs take about half an hour.
+//! Rounds alternate between Restante and its peer. A round of most benchmarks takes seconds, one with links that are down most of the time
+//! takes minutes: each benchmark says how long it took.
 //! What a figure means is in its benchmark's module; timings of a busy machine are worth little, ratios more.
 
 mod between;

@@ -1,6 +1,6 @@
 //! Makes a fresh Debian 12 machine ready for the tests: programs that are missing, then the real peers.
 //!
-//! Rust with clippy and rustfmt must be there: they are what runs this. The peers are unpacked beside the build (crate `testbed`), only
+//! Rust with clippy and rustfmt and a C compiler must be there: without them this would not run. The peers are unpacked beside the build (crate `testbed`), only
 //! what is missing of Debian's base is installed.
 
 use std::path::Path;
@@ -11,9 +11,7 @@ use anyhow::{Result, bail, ensure};
 use crate::run;
 
 /// Programs that the tests run on the machine itself, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 9] = [
-    ("cc", "gcc"),
-    ("as", "binutils"),
+const PROGRAMS: [(&str, &str); 7] = [
     ("unshare", "util-linux"),
     ("nsenter", "util-linux"),
     ("mount", "mount"),
@@ -47,11 +45,8 @@ pub(crate) fn set_up() -> Result<()> {
 }
 
 fn install_missing() -> Result<()> {
-    let mut packages: Vec<&str> =
+    let packages: Vec<&str> =
         PROGRAMS.iter().filter(|(program, _)| !is_program(program)).map(|(_, package)| *package).collect();
-    if !Path::new("/usr/include/stdio.h").exists() {
-        packages.push("libc6-dev");
-    }
     if packages.is_empty() {
         return Ok(());
     }

@@ -2,86 +2,23 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod common {
+    pub(crate) mod stick;
+}
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::Path;
 
+use common::stick::{SITE, World, by_bob, config, export, hear_custodian, import, write_at_site};
 use serde_json::Value;
-use testbed::peers::restante::{object, references, states};
-use testbed::peers::{Restante, RestanteConfig};
-use testbed::powercut::{CutAt, Loss, PowerCut};
+use testbed::peers::Restante;
+use testbed::peers::restante::{object, states};
 use testbed::samples::{awkward, crlf, large};
-use testbed::{Record, Sandbox, wait};
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_restante");
-const SITE: &str = "site.example";
-
-fn config(name: &str, domains: &[&str]) -> RestanteConfig {
-    RestanteConfig::new(PROGRAM, name, domains).users(&["alice", "bob"])
-}
-
-/// a.example, the custodian of site.example, and the site, whose link is down.
-struct World {
-    sandbox: Sandbox,
-    origin: Restante,
-    custodian: Restante,
-    site: Restante,
-    stick: PathBuf,
-}
+use testbed::{Sandbox, wait};
 
 impl World {
     fn new() -> Self {
         Self::with(Sandbox::new().unwrap(), |site| site, |custodian| custodian)
-    }
-
-    fn with(
-        sandbox: Sandbox,
-        of_site: impl Fn(RestanteConfig) -> RestanteConfig,
-        of_custodian: impl Fn(RestanteConfig) -> RestanteConfig,
-    ) -> Self {
-        let stick = sandbox.folder().join("stick");
-        fs::create_dir(&stick).unwrap();
-        let origin = Restante::start(&sandbox, config("mx.a.example", &["a.example"])).unwrap();
-        let mut records = vec![Record::Mx(SITE.to_owned(), 10, "mx.cust.example".to_owned())];
-        let home = generate(&origin, "home", &origin.key(SITE), &mut records);
-        let delegated = origin.key(SITE).with_file_name("delegated.pem");
-        let cust = generate(&origin, "cust", &delegated, &mut records);
-        sandbox.publish(&records).unwrap();
-        let tables = format!(
-            "[[domain]]\nname = \"{SITE}\"\ndeliver = \"site\"\nrecipients = \"any\"\n\
-             [domain.tbr]\nselector = \"cust\"\nkey = \"{}\"\n[domain.site]\nkeys = {{ home = \"{home}\" }}\n",
-            delegated.display()
-        );
-        let custodian = config("mx.cust.example", &["cust.example"]).names(&["tbr.site.example"]).tables(&tables);
-        let custodian = Restante::start(&sandbox, of_custodian(custodian)).unwrap();
-        let tables = format!(
-            "[[custodian]]\nhost = \"tbr.{SITE}\"\nrelay = \"custodian\"\nkeys = {{ cust = \"{cust}\" }}\n\
-             [[relay]]\nname = \"custodian\"\nhost = \"mx.cust.example\"\ntls = \"required\"\n"
-        );
-        let site = config("mx.site.example", &[SITE]).private("home").with("domain.tbr", "offers", "false");
-        let site = site.with("", "smart_host", "\"custodian\"").with("queue", "retry_first", "\"10m\"");
-        let site = site.with("queue", "retry_longest", "\"10m\"");
-        let site = Restante::start(&sandbox, of_site(site.tables(&tables))).unwrap();
-        site.host().unplug().unwrap();
-        Self { sandbox, origin, custodian, site, stick }
-    }
-
-    /// Sends a message, and waits until the custodian has a reference of its own for it.
-    fn send(&self, to: &str, message: &[u8]) -> String {
-        let id = self.origin.send("alice@a.example", &[to], message).unwrap();
-        let sent = self.origin.wait_for_state(&id, "claimed", wait::LONG).unwrap();
-        let reference = references(&sent).remove(0);
-        let waits = || states(&self.custodian.trace(&reference).ok()?).contains(&"offered".to_owned()).then_some(());
-        wait::until("the custodian to keep it for the site", wait::LONG, waits).unwrap();
-        id
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.stick.join(name)
-    }
-
-    fn copies(&self, address: &str) -> Vec<Vec<u8>> {
-        self.site.maildir(address).messages()
     }
 
     /// The site's answer reaches the custodian.
@@ -92,36 +29,7 @@ impl World {
     }
 }
 
-/// Makes a key of the site and notes its records; answers with the public key.
-fn generate(by: &Restante, selector: &str, file: &Path, records: &mut Vec<Record>) -> String {
-    let path = file.to_str().unwrap();
-    let made = by.json(&["keys", "generate", "--domain", SITE, "--selector", selector, "--out", path], b"").unwrap();
-    let mut public = String::new();
-    for record in made["records"].as_array().unwrap() {
-        let (name, text) = (record["name"].as_str().unwrap().to_owned(), record["text"].as_str().unwrap().to_owned());
-        if let Some(key) = text.split("; ").find_map(|tag| tag.strip_prefix("p=")) {
-            public = key.to_owned();
-        }
-        if !records.iter().any(|known| matches!(known, Record::Txt(of, _) if *of == name)) {
-            records.push(Record::Txt(name, text));
-        }
-    }
-    public
-}
-
-/// Writes a bundle; what was said of it.
-fn export(by: &Restante, out: &Path, more: &[&str]) -> Value {
-    by.json(&[&["bundle", "export", SITE, "--out", out.to_str().unwrap()], more].concat(), b"").unwrap()
-}
-
-/// Reads a bundle that is good; what was said of it.
-fn import(by: &Restante, file: &Path) -> Value {
-    let report = by.json(&["bundle", "import", file.to_str().unwrap()], b"").unwrap();
-    assert_eq!(report["bundles"][0]["whole"], true, "{report:#}");
-    report["bundles"][0].clone()
-}
-
-/// Reads one that is not: the exit status, and what was said.
+/// Reads one that is not good: the exit status, and what was said.
 fn import_bad(by: &Restante, file: &Path) -> (Option<i32>, Value) {
     let output = by.cli(&["bundle", "import", file.to_str().unwrap(), "--json"], b"").unwrap();
     (output.status.code(), serde_json::from_slice(&output.stdout).unwrap())
@@ -343,92 +251,6 @@ fn a_site_without_a_server_reads_and_answers() {
     world.answer();
     world.origin.wait_for_state(&id, "delivered", wait::LONG).unwrap();
     assert!(world.site.json(&["queue", "list"], b"").is_err(), "a server is left behind");
-}
-
-/// Reads a bundle at a server whose disk may lose power meanwhile; whether it was read to the end.
-fn import_until_cut(server: &mut Restante, disk: &PowerCut, file: &Path, cut: CutAt) -> bool {
-    disk.plan(cut);
-    let mut reading = server.command(&["bundle", "import", file.to_str().unwrap(), "--limit", "20s"]);
-    let mut reading = reading.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let ended = || if disk.is_cut() { Some(None) } else { reading.try_wait().unwrap().map(Some) };
-    let ended = wait::until("a cut, or the end of the bundle", wait::LONG, ended).unwrap();
-    match ended {
-        Some(status) if !disk.is_cut() => {
-            disk.plan(CutAt::BeforeSync(u64::MAX));
-            assert!(status.success(), "{status} without a cut");
-            true
-        }
-        _ => {
-            server.lose_power(disk, Loss::Everything).unwrap();
-            // Should it have come too late for that server, it runs one of its own, and ends with that.
-            reading.wait().unwrap();
-            server.run().unwrap();
-            false
-        }
-    }
-}
-
-#[test]
-fn the_power_fails_at_every_sync_while_bundles_are_read_and_everything_comes_once() {
-    let sandbox = Sandbox::new().unwrap();
-    // Hosts see disks that were mounted before them.
-    let disk = |name| PowerCut::mount(&sandbox.folder().join(name)).unwrap();
-    let (site_disk, custodian_disk) = (disk("disk-s"), disk("disk-c"));
-    let mut world =
-        World::with(sandbox, |site| site.data(site_disk.path()), |custodian| custodian.data(custodian_disk.path()));
-    let (file, answer) = (world.file("out.tar"), world.file("answer.tar"));
-    let mut sent = Vec::new();
-    for number in 1.. {
-        assert!(number < 100, "no end");
-        let message = large(&format!("number {number}"), 100_000);
-        sent.push((world.send("bob@site.example", &message), message));
-        export(&world.custodian, &file, &[]);
-        if import_until_cut(&mut world.site, &site_disk, &file, CutAt::BeforeSync(number)) {
-            assert!(number > 2, "are the data on the disk?");
-            break;
-        }
-    }
-    import(&world.site, &file);
-    let written = by_bob(&large("from the site", 100_000));
-    let id = write_at_site(&world, &["alice@a.example"], &written);
-    export(&world.site, &answer, &[]);
-    let cuts = (1..).find(|n| import_until_cut(&mut world.custodian, &custodian_disk, &answer, CutAt::BeforeSync(*n)));
-    assert!(cuts > Some(1), "are the data on the disk?");
-    for (id, message) in &sent {
-        world.origin.wait_for_state(id, "delivered", wait::LONG).unwrap();
-        let copies = world.copies("bob@site.example");
-        assert_eq!(copies.iter().filter(|copy| object(copy) == Some(&crlf(message)[..])).count(), 1);
-    }
-    assert_eq!(world.copies("bob@site.example").len(), sent.len());
-    let copies = world.origin.maildir("alice@a.example").wait_for(1, wait::LONG).unwrap();
-    assert!(copies[0].ends_with(&crlf(&written)));
-    assert_eq!(hear_custodian(&world)["taken"], 1);
-    world.site.wait_for_state(&id, "relayed", wait::LONG).unwrap();
-    assert_eq!(world.origin.maildir("alice@a.example").messages().len(), 1);
-    for server in [&world.custodian, &world.site] {
-        let checked = server.json(&["store", "check"], b"").unwrap();
-        assert_eq!(checked["clean"], true, "{checked:#}");
-    }
-}
-
-/// The same message, written by somebody at the site.
-fn by_bob(message: &[u8]) -> Vec<u8> {
-    let rest = message.strip_prefix(b"From: Alice <alice@a.example>").unwrap();
-    [b"From: Bob <bob@site.example>", rest].concat()
-}
-
-/// Hands a message in at the site, and waits until nobody tries to send it any more.
-fn write_at_site(world: &World, to: &[&str], message: &[u8]) -> String {
-    let id = world.site.send("bob@site.example", to, message).unwrap();
-    world.site.wait_for_step(&id, "deferred", wait::LONG).unwrap();
-    id
-}
-
-/// What the custodian has to say reaches the site.
-fn hear_custodian(world: &World) -> Value {
-    let file = world.file("heard.tar");
-    export(&world.custodian, &file, &[]);
-    import(&world.site, &file)
 }
 
 #[test]

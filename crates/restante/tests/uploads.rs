@@ -2,16 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod common {
+    pub(crate) mod uploading;
+}
+
 use std::fs;
 
+use common::uploading::{by_bob, copy_at_origin, world_in, write_at_site};
 use serde_json::Value;
 use testbed::peers::restante::{object, states};
 use testbed::peers::{PartTime, RestanteConfig};
-use testbed::powercut::{CutAt, Loss, PowerCut};
 use testbed::samples::{attachment, awkward, crlf, large};
 use testbed::{PackageSet, Sandbox, wait};
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_restante");
 
 /// A site whose mail goes out by upload, and is tried again after seconds.
 fn world() -> PartTime {
@@ -20,29 +22,6 @@ fn world() -> PartTime {
 
 fn world_with(change: impl Fn(&str, RestanteConfig) -> RestanteConfig) -> PartTime {
     world_in(Sandbox::new().unwrap(), change)
-}
-
-fn world_in(sandbox: Sandbox, change: impl Fn(&str, RestanteConfig) -> RestanteConfig) -> PartTime {
-    let relay = "[[relay]]\nname = \"custodian\"\ncustodian = \"tbr.site.example\"\n";
-    let world = PartTime::start_in(sandbox, PROGRAM, |name, config| {
-        let config = change(name, config);
-        if name == "site" { config.tables(relay).with("", "smart_host", "\"custodian\"") } else { config }
-    });
-    world.unwrap()
-}
-
-/// The same message, written by somebody at the site.
-fn by_bob(message: &[u8]) -> Vec<u8> {
-    let rest = message.strip_prefix(b"From: Alice <alice@a.example>").unwrap();
-    [b"From: Bob <bob@site.example>", rest].concat()
-}
-
-/// The copy of a message by bob that came to alice, once it has; the only one of it, beside `others`.
-fn copy_at_origin(world: &PartTime, message: &[u8], others: usize) -> Vec<u8> {
-    let copies = world.origin.maildir("alice@a.example").wait_for(others + 1, wait::LONG).unwrap();
-    assert_eq!(copies.len(), others + 1, "second copies");
-    let is_it = |copy: &&Vec<u8>| object(copy).is_some_and(|object| object.ends_with(&crlf(message)));
-    copies.iter().find(is_it).unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&copies[others]))).clone()
 }
 
 #[test]
@@ -58,11 +37,6 @@ fn mail_from_a_site_goes_by_upload_and_leaves_its_custodian_by_reference() {
         // The custodian signs in the site's name.
         assert!(text.contains("tbr=pass") && text.contains("header.d=site.example"), "{text}");
     }
-}
-
-/// Hands a message by bob in at the site.
-fn write_at_site(world: &PartTime, to: &[&str], message: &[u8]) -> String {
-    world.site.send("bob@site.example", to, message).unwrap()
 }
 
 /// What the author at the site is told.
@@ -148,43 +122,6 @@ fn a_custodian_killed_in_the_middle_goes_on_with_what_it_has_and_sends_on_once()
     copy_at_origin(&world, &message, 0);
     let after = counted(&world) - before;
     assert!(after < SIZE as u64 * 9 / 10, "{after} octets came after the fall: it began anew");
-    assert_eq!(world.custodian.json(&["store", "check"], b"").unwrap()["clean"], true);
-}
-
-/// The custodian loses power at this sync, unless the message has arrived before. Whether it has.
-fn arrives_before_cut(world: &mut PartTime, disk: &PowerCut, number: u64, message: &[u8], others: usize) -> bool {
-    disk.plan(CutAt::BeforeSync(number));
-    let id = write_at_site(world, &["alice@a.example"], message);
-    let arrived = || world.origin.maildir("alice@a.example").messages().len() > others;
-    let ended = || (disk.is_cut() || arrived()).then_some(());
-    wait::until("a cut, or the message", wait::LONG, ended).unwrap();
-    let was_cut = disk.is_cut();
-    if was_cut {
-        world.custodian.lose_power(disk, Loss::Everything).unwrap();
-        world.custodian.run().unwrap();
-    } else {
-        disk.plan(CutAt::BeforeSync(u64::MAX));
-    }
-    world.site.wait_for_state(&id, "relayed", wait::LONG).unwrap();
-    copy_at_origin(world, message, others);
-    !was_cut
-}
-
-#[test]
-fn the_power_fails_at_every_sync_of_the_custodian_and_everything_arrives_once() {
-    let sandbox = Sandbox::new().unwrap();
-    // Hosts see disks that were mounted before them.
-    let disk = PowerCut::mount(&sandbox.folder().join("disk")).unwrap();
-    let mut world =
-        world_in(sandbox, |name, config| if name == "custodian" { config.data(disk.path()) } else { config });
-    for number in 1.. {
-        assert!(number < 60, "no end");
-        let message = by_bob(&large(&format!("number {number}"), 80_000));
-        if arrives_before_cut(&mut world, &disk, number, &message, number as usize - 1) {
-            assert!(number > 3, "are the data on the disk?");
-            break;
-        }
-    }
     assert_eq!(world.custodian.json(&["store", "check"], b"").unwrap()["clean"], true);
 }
 
