@@ -166,7 +166,7 @@ pub struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { first: Duration::from_secs(120), most: Duration::from_secs(4 * 3600), jitter_percent: 20 }
+        Self { first: Duration::from_secs(300), most: Duration::from_secs(4 * 3600), jitter_percent: 20 }
     }
 }
 
@@ -315,7 +315,7 @@ mod tests {
         assert_eq!((timers.claim_patience, timers.overdue, timers.unheard), (HOUR, DAY, DAY));
         assert_eq!((timers.answer_memory, timers.long_memory), (2 * DAY, 37 * DAY));
         assert_eq!(timers.replay_memory, Duration::from_secs(300));
-        assert_eq!(Retry::default(), Retry { first: Duration::from_secs(120), most: 4 * HOUR, jitter_percent: 20 });
+        assert_eq!(Retry::default(), Retry { first: HOUR / 12, most: 4 * HOUR, jitter_percent: 20 });
     }
 
     #[test]

@@ -256,3 +256,26 @@ pub(crate) fn discovery_config(config: &Config) -> discovery::Config {
     let (session_budget, bogus) = (transfer.verification_budget, transfer.bogus_patience);
     discovery::Config { session_budget, bogus, ..discovery::Config::default() }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn whoever_sets_nothing_waits_as_long_as_the_specification_says() {
+        let config = Config::parse("hostname = \"mx.a.example\"", Path::new("restante.toml")).unwrap();
+        let queue = queue_config(&config, HashMap::new(), Arc::new(|_| Vec::new()), Arc::new(|_| String::new()));
+        // TBR §10.5.
+        let (first, most) = (Duration::from_secs(300), Duration::from_secs(4 * 3600));
+        assert_eq!(queue.retry, Retry { first, most, jitter_percent: 20 });
+        let (set, said) = (&queue.timers, Timers::default());
+        assert_eq!((set.reference_lifetime, set.expiry_grace), (said.reference_lifetime, said.expiry_grace));
+        assert_eq!(
+            (set.refused_fall_back, set.unclaimed_fall_back),
+            (said.refused_fall_back, said.unclaimed_fall_back)
+        );
+        assert_eq!((set.claim_patience, set.unheard), (said.claim_patience, said.unheard));
+    }
+}

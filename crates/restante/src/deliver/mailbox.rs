@@ -111,8 +111,9 @@ impl Mailboxes {
         Ok((blocking(move || writer.finish()).await?, written))
     }
 
-    /// The same at every try, and at every store that holds the same reference: by reference from its id, by value
-    /// from the queue id.
+    /// The same at every try of this store, after a crash, too: by reference from its id, by value from the queue id. Another store that
+    /// accepted the same reference has a name of its own for it, with its host and the time at which it did: that one of them
+    /// delivers is what the claim sees to (TBR §6.3).
     fn name(&self, key: &Key, leg: &Leg, to: &LegRecipient, position: u16) -> String {
         let (message, index) = match (&leg.inbound, key) {
             (Some(Key::Inbound(id, _)), _) => (id.to_string(), to.inbound_index.unwrap_or(position)),
