@@ -79,6 +79,17 @@ impl Site {
         entries.map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap()).collect()
     }
 
+    /// Waits for the first message of a mailbox.
+    fn first_mail(&self, user: &str) -> String {
+        for _ in 0..3000 {
+            if let Some(mail) = self.maildir(user).pop() {
+                return mail;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("{user} gets no mail");
+    }
+
     /// Waits until a trace says that everything is done; the trace.
     fn finished(&self, id: &str) -> Value {
         for _ in 0..3000 {
@@ -217,6 +228,51 @@ fn a_message_that_waits_can_be_held_released_and_withdrawn() {
     assert_eq!(site.json(&["queue", "list"], "")["entries"].as_array().unwrap().len(), 0);
     let missing = site.run(&["queue", "show", "1aaaaaaaaaaaaaaa"], "");
     assert_eq!(missing.status.code(), Some(1), "{missing:?}");
+}
+
+#[test]
+fn a_message_that_the_operator_gives_up_fails_and_its_author_is_told() {
+    let site = Site::new("");
+    site.json(&["accounts", "add", "alice@a.example"], "secret\n");
+    let _server = site.serve();
+    let sent = site.json(&["send", "x@nowhere.example", "y@nowhere.example"], "Subject: given up\n\nhello\n");
+    let id = sent["id"].as_str().unwrap();
+    site.json(&["queue", "fail", id], "");
+    let trace = site.finished(id);
+    for recipient in trace["entries"][0]["recipients"].as_array().unwrap() {
+        assert_eq!(recipient["state"], "failed", "{trace:#}");
+    }
+    assert!(site.text(&["trace", id]).contains("given up by the operator"), "{trace:#}");
+    let report = site.first_mail("alice");
+    for part in [
+        "Return-Path: <>\r\n",
+        "message/delivery-status",
+        "Final-Recipient: rfc822; x@nowhere.example\r\n",
+        "Final-Recipient: rfc822; y@nowhere.example\r\n",
+        "Action: failed\r\n",
+        "Status: 5.",
+        "given up by the operator",
+        "Subject: given up\r\n",
+    ] {
+        assert!(report.contains(part), "{part}:\n{report}");
+    }
+    assert_eq!(site.maildir("alice").len(), 1, "one report for both");
+    assert_eq!(site.text(&["queue", "list"]), "The queue is empty.\n");
+}
+
+#[test]
+fn what_is_discarded_counts_as_delivered_and_says_so() {
+    let site = Site::new("[[domain]]\nname = \"sink.example\"\ndeliver = \"discard\"\nrecipients = \"any\"\n");
+    let _server = site.serve();
+    let sent = site.json(&["send", "anybody@sink.example"], "Subject: for nobody\n\nhello\n");
+    let id = sent["id"].as_str().unwrap();
+    let trace = site.finished(id);
+    assert_eq!(trace["entries"][0]["recipients"][0]["state"], "delivered", "{trace:#}");
+    let text = site.text(&["trace", id]);
+    assert!(text.contains("anybody@sink.example") && text.contains("discarded"), "{text}");
+    assert!(!site.path("mail/anybody").exists(), "it is in a mailbox");
+    assert_eq!(site.text(&["queue", "list"]), "The queue is empty.\n");
+    assert_eq!(site.json(&["store", "check"], "")["clean"], true);
 }
 
 #[test]
