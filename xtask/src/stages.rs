@@ -1,7 +1,8 @@
 //! `cargo xtask test`: the stages, in order, each with its time.
 //!
 //! A stage that fails does not keep the later ones from running; the exit code tells. What ends the output is one line, `N passed, N failed`,
-//! which sums up all tests, and counts every other stage that failed as one failure more. So does a run that takes longer than all stages may.
+//! which sums up all tests, and counts every other stage that failed as one failure more. A run that takes longer than all stages are to is told of,
+//! and no failure: machines differ.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -42,7 +43,7 @@ fn overrun(most: Duration, time: Duration) -> Option<String> {
     (time > most).then(|| format!("it may take {} and took {}", seconds(most), seconds(time)))
 }
 
-/// What all stages together may take on two cores.
+/// What all stages together are to take on two cores.
 const MOST: Duration = Duration::from_secs(60 * 60);
 
 /// All stages, in the order in which they run.
@@ -101,17 +102,15 @@ pub(crate) fn run(only: Option<&str>) -> Result<ExitCode> {
     finish(&report, total)
 }
 
-fn finish(report: &[(&str, Duration, bool)], mut total: Summary) -> Result<ExitCode> {
+fn finish(report: &[(&str, Duration, bool)], total: Summary) -> Result<ExitCode> {
     println!();
     for (name, time, failed) in report {
         println!("{name:<10} {:>10}{}", seconds(*time), if *failed { "  FAILED" } else { "" });
     }
     let time = report.iter().map(|(_, time, _)| *time).sum();
-    let overrun = overrun(MOST, time);
-    println!("{:<10} {:>10}{}", "total", seconds(time), if overrun.is_some() { "  FAILED" } else { "" });
-    if let Some(overrun) = overrun {
-        println!("the whole run failed: {overrun}");
-        total.failed += 1;
+    println!("{:<10} {:>10}", "total", seconds(time));
+    if let Some(overrun) = overrun(MOST, time) {
+        println!("the whole run is slow: {overrun}");
     }
     println!("{} passed, {} failed", total.passed, total.failed);
     Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -210,16 +209,5 @@ mod tests {
         assert_eq!(stage.overrun(Duration::from_secs(60)), None);
         assert_eq!(stage.overrun(Duration::from_secs(61)).as_deref(), Some("it may take 60.0 s and took 61.0 s"));
         assert_eq!(Stage::new("a", "b", setup).overrun(Duration::from_secs(10_000)), None);
-    }
-
-    #[test]
-    fn a_run_of_more_than_an_hour_has_failed_though_every_stage_passed() {
-        let passed = Summary { passed: 2, failed: 0 };
-        let exit = |seconds| {
-            let half = Duration::from_secs(seconds);
-            format!("{:?}", finish(&[("a", half, false), ("b", half, false)], passed).unwrap())
-        };
-        assert_eq!(exit(1800), format!("{:?}", ExitCode::SUCCESS));
-        assert_eq!(exit(1801), format!("{:?}", ExitCode::FAILURE));
     }
 }
