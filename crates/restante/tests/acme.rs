@@ -5,6 +5,7 @@
 
 use std::fs;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::Value;
 use testbed::peers::{Pebble, Restante, RestanteConfig};
 use testbed::{Host, Sandbox, wait};
@@ -76,6 +77,20 @@ fn shown(client: &Host, url: &str, root: &str) -> anyhow::Result<(String, Vec<u8
     Ok((certificate.raw_serial_as_string(), certificate.public_key().raw.to_vec()))
 }
 
+/// The TLSA records that `restante dns print` wants under a name: owner and text.
+fn printed(server: &Restante, name: &str) -> Vec<String> {
+    let all = server.json(&["dns", "print"], b"").unwrap();
+    let wanted = all.as_array().unwrap().iter().filter(|record| record["type"] == "TLSA" && record["name"] == name);
+    wanted.map(|record| record["text"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The one TLSA record of a public key (RFC 6698 §2.1): the host's own, of its key, by SHA-256.
+fn of_key(key: &[u8]) -> [String; 1] {
+    let digest = digest(&SHA256, key);
+    let octets: Vec<String> = digest.as_ref().iter().map(|octet| format!("{octet:02x}")).collect();
+    [format!("3 1 1 {}", octets.concat())]
+}
+
 /// Waits until a listener shows a certificate of the authority, other than this one.
 fn wait_until_shown(client: &Host, url: &str, root: &str, old: &str) -> (String, Vec<u8>) {
     let found = wait::until(&format!("another certificate at {url}"), wait::LONG, || {
@@ -106,6 +121,8 @@ fn certificates_come_by_http_01_and_are_renewed_with_their_keys() {
     renew(&server, "mx.a.example");
     let (second, same_key) = wait_until_shown(&client, "smtp://mx.a.example", &root, &first);
     assert!(second != first && same_key == key, "another certificate for the same key");
+    assert_eq!(printed(&server, "_25._tcp.mx.a.example"), of_key(&key), "to be published, whatever is renewed");
+    assert_eq!(printed(&server, "_443._tcp.tbr.a.example"), of_key(&other_key));
     assert_eq!(wait_until_shown(&client, "https://tbr.a.example/", &root, "").0, repository, "nobody wanted another");
 }
 

@@ -296,6 +296,8 @@ fn selectors_may_be_aliases_and_revoked_or_late_keys_count_for_nothing() {
 
     // Signed zones decide alone: the document still has the key.
     world.change(|tree| tree.replaced(KEY, "TXT \"v=TBR1; revoked\""));
+    let seen = world.b.json(&["check", "peer", "a.example"], b"").unwrap();
+    assert_eq!(seen["tbr"]["keys"], serde_json::json!(["k1 revoked"]), "{seen:#}");
     let id = world.send();
     world.wait_for_answer(&id, "5.7.72");
     world.change(|tree| {
@@ -394,6 +396,18 @@ fn keys_are_changed_with_overlap_and_nothing_is_refused() {
         copies.iter().any(|copy| String::from_utf8_lossy(copy).contains(" s=k2;")).then_some(())
     });
     assert!(found.is_ok(), "{}", world.a.log());
+
+    // Whatever keys are called, whoever asks sees each of them as DNS has it, with both ends of its window.
+    let seen = world.b.json(&["check", "peer", "a.example", "--selector", "k9"], b"").unwrap();
+    let keys: Vec<&str> = seen["tbr"]["keys"].as_array().unwrap().iter().map(|key| key.as_str().unwrap()).collect();
+    assert_eq!((keys.len(), keys[0]), (3, "k9 is not published"), "{seen:#}");
+    for (selector, key) in ["k1", "k2"].iter().zip(&keys[1..]) {
+        let window = key.strip_prefix(&format!("{selector} from ")).and_then(|window| window.strip_suffix(" UTC"));
+        let (from, until) =
+            window.and_then(|window| window.split_once(" until ")).unwrap_or_else(|| panic!("{seen:#}"));
+        assert!(from < until && from.starts_with("20"), "{seen:#}");
+    }
+    assert_eq!(seen["tbr"]["note"], "as the document lists them, each validated in DNS", "{seen:#}");
 
     let checked = world.a.cli(&["dns", "check", "a.example", "--json"], b"").unwrap();
     let checked: serde_json::Value = serde_json::from_slice(&checked.stdout).unwrap();

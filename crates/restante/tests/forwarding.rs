@@ -153,3 +153,28 @@ fn what_only_spf_vouches_for_is_believed_from_trusted_forwarders_and_from_nobody
     assert_eq!(other.maildir("bob@d.example").messages().len(), 0, "nothing that was not authenticated came");
     drop(forwarder);
 }
+
+#[test]
+fn a_seal_is_of_what_goes_on_and_not_of_what_was_converted() {
+    let sandbox = Sandbox::new().unwrap();
+    let origin = Restante::start(&sandbox, config(&["a.example"])).unwrap();
+    let f = config(&["f.example"]).with("domain", "aliases", "{ sales = [\"bob@p.example\"] }");
+    let f = f.with("domain", "dkim", &dkim(&sandbox, "f.example")).with("transfer", "convert_8bit", "true");
+    let _forwarder = Restante::start(&sandbox, f).unwrap();
+    let old = Site::new("mx.p.example", &["p.example"]).line("smtpd_discard_ehlo_keywords = 8bitmime");
+    let old = MailServer::postfix(&sandbox, &old).unwrap();
+    let copy_of = |encoding: &str, body: &str| {
+        let message = format!(
+            "From: alice@a.example\nSubject: {encoding}\nMIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n\
+             Content-Transfer-Encoding: {encoding}\n\n{body}\n"
+        );
+        origin.send("alice@a.example", &["sales@f.example"], message.as_bytes()).unwrap();
+        let copy = old.maildir("bob").wait_for_text(&format!("Subject: {encoding}"), wait::LONG).unwrap();
+        String::from_utf8(copy).unwrap().replace("\n\t", " ")
+    };
+    let as_it_was = copy_of("7bit", "Gruss");
+    assert_eq!(as_it_was.matches("\nARC-").count(), 3, "{as_it_was}");
+    let converted = copy_of("8bit", "Gr\u{fc}\u{df}e");
+    assert!(converted.contains("Gr=C3=BC=C3=9Fe") && !converted.contains("\nARC-"), "{converted}");
+    assert!(converted.contains(" (ARC set dropped: it is of the message as it was)"), "{converted}");
+}

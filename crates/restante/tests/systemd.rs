@@ -151,6 +151,8 @@ fn sockets_of_systemd_are_taken_over_and_nobody_is_refused_while_the_server_rest
             assert!(b.log().contains(&format!("listening on {address} ")), "{address}: {}", b.log());
         }
     }
+    let warning = "this runs as root";
+    assert!(!b.log().contains(warning) && a.log().matches(warning).count() == 1, "{}{}", a.log(), b.log());
     // By SMTP in, and by HTTPS: what it serves is fetched.
     let id = a.send("alice@a.example", &["bob@b.example"], &awkward("activated")).unwrap();
     a.wait_for_state(&id, "delivered", wait::LONG).unwrap_or_else(|error| panic!("{error}\n{}", b.log()));

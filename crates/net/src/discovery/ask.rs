@@ -103,7 +103,8 @@ impl Shared {
         }
     }
 
-    async fn fetch_document(&self, domain: &Domain) -> Result<DomainFacts, Failure> {
+    /// Neither pins it nor remembers a failure.
+    pub(super) async fn fetch_document(&self, domain: &Domain) -> Result<DomainFacts, Failure> {
         let temporary = |text: String| Failure::Temporary { domain: domain.clone(), text };
         let host = keys::default_host(domain)
             .map_err(|error| Failure::Unusable { domain: domain.clone(), text: error.to_string() })?;

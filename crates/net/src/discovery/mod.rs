@@ -179,6 +179,17 @@ impl Discovery {
         found.await.unwrap_or_else(|_| Err(Failure::StillLooking(domain.clone())))
     }
 
+    /// Names of keys, as the domain's document lists them (at most [`reference::keys::MAX_KEYS`]): DNS has no such list. What the keys
+    /// are and whether they count is [`Discovery::find`]'s to say of each. Budget as there; nothing is remembered.
+    ///
+    /// # Errors
+    /// [`Failure::Unusable`], [`Failure::Temporary`], [`Failure::StillLooking`].
+    pub async fn selectors(&self, domain: &Domain) -> Result<Vec<Selector>, Failure> {
+        let document = timeout(self.shared.config.session_budget, self.shared.fetch_document(domain)).await;
+        let document = document.unwrap_or_else(|_| Err(Failure::StillLooking(domain.clone())))?;
+        Ok(document.keys.into_iter().map(|key| key.selector).collect())
+    }
+
     /// Does a host outside the signing domain consent to serve it? `name` is [`reference::verify::Consent::name`];
     /// ask only once the signature was found good. Budget as for [`Discovery::find`].
     ///

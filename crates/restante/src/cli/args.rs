@@ -431,6 +431,7 @@ pub enum CheckCommand {
     /// How mail to a domain would go, and why
     #[command(after_help = "\
 Asks what a delivery would ask, and connects to the domain's mail exchangers as one would: greeting, EHLO, STARTTLS, QUIT.
+Of its keys those are shown that its document lists; where its records are validated, each as DNS has it.
 
 Exit status: 0 mail would go now, 1 it would be returned, 75 it would wait.")]
     Peer(PeerArgs),
@@ -441,6 +442,10 @@ Exit status: 0 mail would go now, 1 it would be returned, 75 it would wait.")]
 pub struct PeerArgs {
     /// The domain that mail would go to
     pub domain: Domain,
+
+    /// Show this key too, which its document does not list; may be repeated
+    #[arg(long = "selector", value_name = "SELECTOR")]
+    pub selectors: Vec<Selector>,
 }
 
 /// `dns`

@@ -3,16 +3,17 @@
 //! Asks what a delivery would ask, and connects only where one would: to the mail exchangers, and to the host of the
 //! domain's document. Nothing is handed in.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mail::Domain;
-use net::discovery::{self, Discovery};
+use net::discovery::{self, Discovery, Found as Known};
 use net::dns::Resolver;
 use net::mta_sts::{Found, MtaSts};
 use net::smtp_client::{self, Examined};
 use net::tls::{Security, Trust};
-use reference::keys::{KeyState, record_name};
-use reference::{Assurance, DomainFacts, DomainRecord, Selector};
+use reference::keys::{KeyState, consent_name, record_name};
+use reference::{Assurance, DomainRecord, KeyRecord, Selector};
 use serde::Serialize;
 use smtp::Capabilities;
 
@@ -105,8 +106,11 @@ struct Tbr {
     /// `dnssec` or `webpki`.
     #[serde(skip_serializing_if = "Option::is_none")]
     assurance: Option<Assurance>,
-    /// Its keys that are known.
+    /// Its keys that are known, each with its window.
     keys: Vec<String>,
+    /// How they were found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
     /// What is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
@@ -120,7 +124,7 @@ pub(super) fn run(args: &PeerArgs, global: &Global, output: Output) -> Outcome {
         (false, Some(host)) => {
             elsewhere(&args.domain, Way::SmartHost, format!("All mail for others goes to the smart host \"{host}\"."))
         }
-        (false, None) => client::runtime()?.block_on(look(&args.domain, &config))?,
+        (false, None) => client::runtime()?.block_on(look(args, &config))?,
     };
     output.print(&report, || text(&report));
     Ok(match report.way {
@@ -141,7 +145,8 @@ fn elsewhere(domain: &Domain, way: Way, sentence: String) -> Report {
     }
 }
 
-async fn look(domain: &Domain, config: &Config) -> Result<Report, Failure> {
+async fn look(args: &PeerArgs, config: &Config) -> Result<Report, Failure> {
+    let domain = &args.domain;
     let failed = |error: &dyn std::fmt::Display| Failure::usage(error.to_string());
     let resolver = server::resolver(config).map_err(|error| failed(&error))?;
     let trust = config.outgoing.ca_file.clone().map_or(Trust::System, Trust::CaFile);
@@ -158,10 +163,12 @@ async fn look(domain: &Domain, config: &Config) -> Result<Report, Failure> {
     smtp.mta_sts.clone_from(&policies);
     let client = smtp_client::Client::new(smtp, resolver.clone());
     let repositories = server::repository_client(config, &trust, &resolver).map_err(|error| failed(&error))?;
-    let patient = discovery::Config { session_budget: PATIENCE, ..settings::discovery_config(config) };
+    // As many keys are looked up as the document lists: no stranger chooses them.
+    let patient =
+        discovery::Config { session_budget: PATIENCE, misses: u32::MAX, ..settings::discovery_config(config) };
     let discovery = Discovery::new(std::sync::Arc::new(resolver.clone()), repositories, patient);
 
-    let (examined, tbr) = tokio::join!(client.examine(domain), published(domain, &resolver, &discovery));
+    let (examined, tbr) = tokio::join!(client.examine(domain), published(args, &resolver, &discovery));
     let mta_sts = policy(domain, policies.as_ref()).await;
     let examined = match examined {
         Ok(examined) => examined,
@@ -272,7 +279,8 @@ fn extensions(offered: &Capabilities) -> Vec<&'static str> {
 }
 
 /// The record first: without it a domain is asked for no more.
-async fn published(domain: &Domain, resolver: &Resolver, discovery: &Discovery) -> Tbr {
+async fn published(args: &PeerArgs, resolver: &Resolver, discovery: &Discovery) -> Tbr {
+    let domain = &args.domain;
     let Ok(name) = record_name(domain) else { return Tbr::default() };
     let texts = match resolver.txt(&name).await {
         Ok(answer) => answer.value,
@@ -284,21 +292,70 @@ async fn published(domain: &Domain, resolver: &Resolver, discovery: &Discovery) 
         Ok(None) => return Tbr::default(),
         Err(error) => return Tbr { published: true, problem: Some(error.to_string()), ..Tbr::default() },
     };
-    let tbr = Tbr { published: true, repositories, ..Tbr::default() };
-    // Any name will do: the document tells all keys, and in signed zones the level is what counts.
-    let Ok(selector) = "k1".parse::<Selector>() else { return tbr };
-    match discovery.find(domain, &selector, now()).await {
-        Ok(found) => Tbr { assurance: Some(found.assurance), keys: keys(&found.facts), ..tbr },
-        Err(failure) => Tbr { problem: Some(failure.to_string()), ..tbr },
+    let mut tbr = Tbr { published: true, repositories, ..Tbr::default() };
+    // For the level any name will do.
+    let any = args.selectors.first().cloned().or_else(|| "k1".parse().ok());
+    let Some(any) = any else { return tbr };
+    match discovery.find(domain, &any, now()).await {
+        Ok(found) => {
+            tbr.problem = without_consent(domain, &found.facts.repo, discovery).await;
+            (tbr.assurance, tbr.repositories) = (Some(found.assurance), found.facts.repo.clone());
+            (tbr.keys, tbr.note) = keys(args, &found, discovery).await;
+        }
+        Err(failure) => tbr.problem = Some(failure.to_string()),
     }
+    tbr
 }
 
-fn keys(facts: &DomainFacts) -> Vec<String> {
-    let key = |key: &reference::KeyRecord| match &key.state {
-        KeyState::Active { not_after, .. } => format!("{} until {} UTC", key.selector, date(*not_after)),
-        KeyState::Revoked => format!("{} revoked", key.selector),
+/// The first host outside the domain from which nobody would fetch (TBR §5.4).
+async fn without_consent(domain: &Domain, hosts: &[Domain], discovery: &Discovery) -> Option<String> {
+    for host in hosts.iter().filter(|host| !host.is_within(domain)) {
+        let Ok(name) = consent_name(domain, host) else { continue };
+        match discovery.consents(&name, now()).await {
+            Ok(true) => {}
+            Ok(false) => return Some(format!("{host} does not consent, so nothing is fetched from there: no {name}")),
+            Err(failure) => return Some(failure.to_string()),
+        }
+    }
+    None
+}
+
+/// The keys that the document lists and those asked for, and a sentence about how they were found. In signed zones DNS says what each
+/// is, and has no list of them.
+async fn keys(args: &PeerArgs, found: &Known, discovery: &Discovery) -> (Vec<String>, Option<String>) {
+    let domain = &args.domain;
+    let (listed, note) = match found.assurance {
+        Assurance::Webpki => (found.facts.keys.iter().map(|key| key.selector.clone()).collect(), None),
+        Assurance::Dnssec => match discovery.selectors(domain).await {
+            Ok(listed) => (listed, Some("as the document lists them, each validated in DNS".to_owned())),
+            Err(failure) => {
+                let note = format!("only what --selector asks for, as no list of keys can be had: {failure}");
+                (Vec::new(), Some(note))
+            }
+        },
     };
-    facts.keys.iter().map(key).collect()
+    let mut selectors: Vec<Selector> = [args.selectors.clone(), listed].concat();
+    let mut seen = BTreeSet::new();
+    selectors.retain(|selector| seen.insert(selector.to_string()));
+    let mut keys = Vec::new();
+    for selector in &selectors {
+        keys.push(match discovery.find(domain, selector, now()).await {
+            Ok(found) => key(selector, found.facts.key(selector)),
+            Err(failure) => format!("{selector}: {failure}"),
+        });
+    }
+    (keys, note)
+}
+
+/// The key with both ends of its window.
+fn key(selector: &Selector, record: Option<&KeyRecord>) -> String {
+    match record.map(|record| &record.state) {
+        Some(KeyState::Active { not_before, not_after, .. }) => {
+            format!("{selector} from {} until {} UTC", date(*not_before), date(*not_after))
+        }
+        Some(KeyState::Revoked) => format!("{selector} revoked"),
+        None => format!("{selector} is not published"),
+    }
 }
 
 fn text(report: &Report) -> String {
@@ -363,7 +420,9 @@ fn tbr_lines(tbr: &Tbr) -> Vec<String> {
     let hosts: Vec<&str> = tbr.repositories.iter().map(Domain::as_str).collect();
     let mut lines = vec![format!("repository   {}", hosts.join(", "))];
     if let Some(assurance) = tbr.assurance {
-        lines.push(format!("keys         {} (known by {assurance})", tbr.keys.join(", ")));
+        let note = tbr.note.iter().map(|note| format!("; {note}")).collect::<String>();
+        let keys = if tbr.keys.is_empty() { "none".to_owned() } else { tbr.keys.join(", ") };
+        lines.push(format!("keys         {keys} (known by {assurance}{note})"));
     }
     lines.extend(tbr.problem.iter().map(|problem| format!("problem      {problem}")));
     lines

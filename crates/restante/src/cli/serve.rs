@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use sd_notify::NotifyState;
+use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
@@ -22,6 +23,9 @@ use crate::confinement::Confinement;
 pub(crate) async fn run(config: Config, confined: Confinement, json: bool) -> Result<()> {
     start_log(&config.log);
     tell_of(confined);
+    if is_root() {
+        warn!("this runs as root, and keeps all rights of root: give it a user of its own, as contrib/systemd does");
+    }
     for gap in super::check::gaps(&config) {
         warn!("{gap}");
     }
@@ -51,6 +55,12 @@ fn tell_of(confined: Confinement) {
         }
         Confinement::Off => info!("Landlock is switched off"),
     }
+}
+
+/// Does the kernel take this process for root? It says so of whoever made a pair of sockets.
+fn is_root() -> bool {
+    let pair = UnixStream::pair().and_then(|(one, _other)| one.peer_cred());
+    pair.is_ok_and(|user| user.uid() == 0)
 }
 
 /// What the server is told by.

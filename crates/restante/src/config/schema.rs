@@ -826,7 +826,7 @@ const TRANSFER: &[Field] = &[
         "convert_8bit",
         "true or false",
         Default("false"),
-        "For a server that takes no 8-bit content: send it in another encoding, without TBR-Reference and TBR-Hop, since it is another message \
+        "For a server that takes no 8-bit content: send it in another encoding, without TBR-Reference, TBR-Hop and our ARC set, since it is another message \
          then, which its header (X-MIME-Autoconverted) and the trace say. If false, or where that cannot be done, the author is told (5.6.3). Signatures do not survive it.",
     ),
     field(

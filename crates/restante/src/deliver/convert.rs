@@ -12,15 +12,24 @@ use mail::ledger::{Key, ObjectRef};
 use mail::seven_bit::{CannotConvert, SevenBit, without_fields};
 use store::{ObjectReader, Store, StoreError};
 
-/// What does not stand above another message than the one that was signed (TBR §8.3).
-const DROPPED: [&str; 2] = ["TBR-Hop", "TBR-Reference"];
+/// What does not stand above another message than the one that was signed: of references (TBR §8.3), and our own seal (RFC 8617),
+/// which would say of a good message that its chain is broken.
+const DROPPED: [(&str, &[&str]); 2] = [
+    ("TBR-Reference", &["TBR-Hop", "TBR-Reference"]),
+    ("ARC set", &["ARC-Seal", "ARC-Message-Signature", "ARC-Authentication-Results"]),
+];
 
 /// What stands above a converted message: the trace without what was signed, and a field that says so, in the form that gateways have
 /// long written (`X-MIME-Autoconverted`).
 pub(super) fn above(prefix: &str, hostname: &Domain, id: &Key) -> String {
-    let kept = without_fields(prefix, &DROPPED);
-    let dropped =
-        if kept.len() == prefix.len() { "" } else { "\r\n\t(TBR-Reference dropped: it is of the message as it was)" };
+    let (mut kept, mut dropped) = (prefix.to_owned(), String::new());
+    for (what, fields) in DROPPED {
+        let without = without_fields(&kept, fields);
+        if without.len() < kept.len() {
+            dropped.push_str(&format!("\r\n\t({what} dropped: it is of the message as it was)"));
+        }
+        kept = without;
+    }
     format!("X-MIME-Autoconverted: from 8bit to 7bit by {hostname} id {}{dropped}\r\n{kept}", name(id))
 }
 

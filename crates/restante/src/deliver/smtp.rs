@@ -371,7 +371,7 @@ fn value_end(fate: Fate, final_delivery: bool) -> RecipientEnd {
 fn converted_end(fate: Fate) -> RecipientEnd {
     match value_end(fate, false) {
         RecipientEnd::Accepted { final_delivery, text } => {
-            let text = format!("{text} (converted for a server without 8BITMIME, TBR-Reference dropped)");
+            let text = format!("{text} (converted for a server without 8BITMIME, what was signed dropped)");
             RecipientEnd::Accepted { final_delivery, text }
         }
         other => other,

@@ -158,7 +158,7 @@ fn host(config: &Config) -> Result<Vec<Record>, RecordsError> {
         txt(name.clone(), "v=spf1 a -all", Purpose::Spf),
     ];
     if listens(config, ListenerKind::Relay) {
-        records.extend(certificates::tlsa(&config.tls, name, config.outgoing.smtp_port)?);
+        records.extend(certificates::tlsa(config, name, config.outgoing.smtp_port)?);
     }
     Ok(records)
 }
@@ -184,7 +184,7 @@ fn of_domain(config: &Config, domain: &LocalDomain, now: Timestamp) -> Result<Ve
     let name = &domain.name;
     if let Some(tbr) = domain.tbr.as_ref().filter(|tbr| !tbr.offers) {
         // Everything else leads to its custodian, who prints it.
-        return Ok(vec![key_record(name, &tbr.selector, keys::read(&tbr.key)?.verifying_key(), now)?]);
+        return Ok([of_dkim(domain)?, of_keys(name, tbr, now)?].concat());
     }
     let reports = domain.report_address.as_deref().unwrap_or("postmaster");
     let exchanger = Data::Mx { preference: PREFERENCE, host: config.hostname.clone() };
@@ -195,11 +195,7 @@ fn of_domain(config: &Config, domain: &LocalDomain, now: Timestamp) -> Result<Ve
     ];
     let text = format!("v=TLSRPTv1; rua=mailto:{reports}@{name}");
     records.push(txt(Domain::parse(&format!("{}.{name}", tls_rpt::RECORD_LABELS))?, text, Purpose::TlsRpt));
-    for (selector, path) in domain.dkim.iter().flat_map(|dkim| &dkim.keys) {
-        let text = signer::record(&keys::read_pkcs8(path)?);
-        let text = text.map_err(|fault| RecordsError::Dkim { path: path.clone(), fault })?;
-        records.push(txt(keys::dkim_name(selector, name)?, text, Purpose::Dkim));
-    }
+    records.extend(of_dkim(domain)?);
     if let Some(tbr) = &domain.tbr {
         records.extend(of_keys(name, tbr, now)?);
         for (selector, key) in domain.site.iter().flat_map(|site| &site.keys) {
@@ -209,7 +205,7 @@ fn of_domain(config: &Config, domain: &LocalDomain, now: Timestamp) -> Result<Ve
         let mut hosts = vec![tbr.repository.clone(), reference::keys::default_host(name)?];
         hosts.dedup();
         for host in hosts {
-            records.extend(certificates::tlsa(&config.tls, &host, config.outgoing.https_port)?);
+            records.extend(certificates::tlsa(config, &host, config.outgoing.https_port)?);
             if host != config.hostname {
                 let data = Data::Alias { target: config.hostname.clone() };
                 records.push(Record { name: host, data, purpose: Purpose::Tbr });
@@ -226,13 +222,25 @@ fn of_domain(config: &Config, domain: &LocalDomain, now: Timestamp) -> Result<Ve
     Ok(records)
 }
 
+/// The keys that sign what its users send.
+fn of_dkim(domain: &LocalDomain) -> Result<Vec<Record>, RecordsError> {
+    let mut records = Vec::new();
+    for (selector, path) in domain.dkim.iter().flat_map(|dkim| &dkim.keys) {
+        let text = signer::record(&keys::read_pkcs8(path)?);
+        let text = text.map_err(|fault| RecordsError::Dkim { path: path.clone(), fault })?;
+        records.push(txt(keys::dkim_name(selector, &domain.name)?, text, Purpose::Dkim));
+    }
+    Ok(records)
+}
+
 /// The record of a key.
 fn key_record(domain: &Domain, selector: &Selector, key: VerifyingKey, now: Timestamp) -> Result<Record, RecordsError> {
     let record = KeyRecord::active(selector.clone(), key, now.before(BEFORE), now.after(KEY_WINDOW));
     Ok(txt(reference::keys::key_name(selector, domain)?, record.to_txt(), Purpose::Tbr))
 }
 
-/// The domain's record and those of its keys, the one before and the one after included.
+/// The domain's record and those of its keys, the one before and the one after included; of a site only those of its keys:
+/// its messages are its custodian's to announce.
 fn of_keys(domain: &Domain, tbr: &DomainTbr, now: Timestamp) -> Result<Vec<Record>, RecordsError> {
     let repo = std::iter::once(&tbr.repository).chain(&tbr.other_repositories).cloned().collect();
     let facts = DomainRecord { repo, sub: tbr.subdomains };
@@ -240,9 +248,10 @@ fn of_keys(domain: &Domain, tbr: &DomainTbr, now: Timestamp) -> Result<Vec<Recor
     for (selector, file, until) in tbr.keys() {
         let (from, to) = (now.before(BEFORE), until.unwrap_or_else(|| now.after(KEY_WINDOW)));
         let key = KeyRecord::active(selector.clone(), keys::read(file)?.verifying_key(), from.min(to), to);
+        let own = reference::keys::key_name(selector, domain)?;
         for record in keys::records(domain, &facts, &key)? {
             let record = txt(record.name, record.text, Purpose::Tbr);
-            if !records.contains(&record) {
+            if (tbr.offers || record.name == own) && !records.contains(&record) {
                 records.push(record);
             }
         }

@@ -166,3 +166,55 @@ fn dkim_keys_are_printed_and_compared_by_the_key() {
     assert_eq!(verdict(&text.replace("; p=", "; t=s; n=ours; p= ")), Verdict::Good);
     assert_eq!(verdict(&text.replace("p=", "p=A")), Verdict::Change);
 }
+
+#[test]
+fn a_site_prints_all_of_its_keys_and_leaves_the_rest_to_its_custodian() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["home.pem", "next.pem"] {
+        crate::keys::write(&directory.path().join(name), &reference::SigningKey::generate().unwrap()).unwrap();
+    }
+    let dkim = net::authentication::signer::generate_ed25519().unwrap();
+    crate::keys::write_pkcs8(&directory.path().join("s1.pem"), &dkim).unwrap();
+    let text = "hostname = \"mx.site.example\"\n[[domain]]\nname = \"site.example\"\n\
+         [domain.tbr]\nselector = \"home\"\nkey = \"home.pem\"\noffers = false\nrepository = \"tbr.custodian.example\"\n\
+         next_selector = \"next\"\nnext_key = \"next.pem\"\nnext_from = \"2027-01-20 00:00\"\n\
+         revoked = [\"stolen\"]\n[domain.dkim]\nkeys = { s1 = \"s1.pem\" }\n";
+    let config = Config::parse(text, &directory.path().join("restante.toml")).unwrap();
+    let records = wanted(&config, Some(&d("site.example")), now()).unwrap();
+    let names: Vec<&str> = records.iter().map(|record| record.name.as_str()).skip(2).collect();
+    let keys = ["home", "next", "stolen"].map(|selector| format!("{selector}._tbr.site.example"));
+    assert_eq!(names, ["s1._domainkey.site.example", &keys[0], &keys[1], &keys[2]], "{records:#?}");
+    let theft = find(&records, &keys[2], Purpose::Tbr);
+    let still_good = find(&records, &keys[0], Purpose::Tbr).data.clone();
+    let Data::Txt { text } = still_good else { panic!("{records:#?}") };
+    assert_eq!(judge(theft, Seen::Texts(vec![text.clone()]), now()).verdict, Verdict::Change);
+    // The window of the key before ends with the change to the next one.
+    let end = text.split_once("na=").unwrap().1;
+    assert!(end.parse::<u64>().unwrap() < now().after(KEY_WINDOW).as_secs(), "{text}");
+}
+
+#[test]
+fn certificates_by_acme_have_tlsa_records_from_their_first_key_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = config(directory.path(), "tbr.a.example");
+    let text = fs::read_to_string(directory.path().join("c.key")).unwrap()
+        + &fs::read_to_string(directory.path().join("c.pem")).unwrap();
+    let printed = wanted(&config, None, now()).unwrap();
+    let by_hand = find(&printed, "_25._tcp.mx.a.example", Purpose::Dane).data.clone();
+
+    config.tls.certificates.clear();
+    config.data_dir = directory.path().to_owned();
+    config.acme = Some(crate::config::Acme {
+        directory: "https://acme.example/directory".into(),
+        contact: None,
+        names: Vec::new(),
+        ca_file: None,
+    });
+    let tlsa = |records: &[Record]| records.iter().filter(|record| record.purpose == Purpose::Dane).count();
+    assert_eq!(tlsa(&wanted(&config, None, now()).unwrap()), 0, "there is no key yet");
+    fs::create_dir_all(config.acme_dir()).unwrap();
+    fs::write(config.acme_dir().join("mx.a.example.pem"), text).unwrap();
+    let records = wanted(&config, None, now()).unwrap();
+    assert_eq!(find(&records, "_25._tcp.mx.a.example", Purpose::Dane).data, by_hand);
+    assert_eq!(tlsa(&records), 1, "the hosts of the domain have a certificate of their own");
+}
