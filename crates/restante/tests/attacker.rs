@@ -155,3 +155,60 @@ fn references_that_are_made_up_or_aim_at_others_are_refused_before_anybody_is_as
     assert!(said.starts_with("250 2.5.0 "), "{said}");
     innocent.assert_left_alone();
 }
+
+#[test]
+fn keys_that_were_stolen_or_have_had_their_time_sign_nothing_more() {
+    let sandbox = Sandbox::new().unwrap();
+    let mut origin = Restante::start(&sandbox, config(&["a.example"])).unwrap();
+    let receiver = config(&["c.example"]).with("relay listener", "tbr_without_tls", "true");
+    let receiver = Restante::start(&sandbox, receiver).unwrap();
+    let forger = Forger { host: sandbox.host("forger.example", &[]).unwrap(), server: &receiver };
+    // The domain has a new key since three hours ago, and knows of a theft; its document, under its own certificate, says both.
+    let (old, stolen) = (key(&origin.key("a.example")), SigningKey::generate().unwrap());
+    let next = origin.key("a.example").with_file_name("a.example.k2.pem").display().to_string();
+    origin.json(&["keys", "generate", "--domain", "a.example", "--selector", "k2", "--out", &next], b"").unwrap();
+    let since = origin.host().run(&["date", "-u", "-d", "-3 hours", "+%Y-%m-%d %H:%M:%S"]).unwrap();
+    for (field, value) in [
+        ("next_selector", "\"k2\""),
+        ("next_key", &format!("\"{next}\"")),
+        ("next_from", &format!("\"{}\"", since.trim())),
+        ("revoked", "[\"stolen\"]"),
+    ] {
+        origin.set("domain.tbr", field, value).unwrap();
+    }
+    origin.stop().unwrap();
+    origin.run().unwrap();
+    let new = key(next.as_ref());
+
+    let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
+    let genuine = Forgery {
+        domain: "a.example",
+        selector: "k2",
+        key: &new,
+        host: "tbr.a.example",
+        signed_for: "bob@c.example",
+        sent_to: "bob@c.example",
+        age: Duration::ZERO,
+        lifetime: 24 * hour,
+    };
+    let old = Forgery { selector: "k1", key: &old, ..genuine };
+    let stolen = Forgery { selector: "stolen", key: &stolen, ..genuine };
+    for (attack, forgery) in [
+        ("a key whose time is over", old),
+        ("the same, a minute after it was", Forgery { age: 119 * minute, ..old }),
+        ("a stolen key", stolen),
+        ("the same, back-dated into its time", Forgery { age: 20 * hour, ..stolen }),
+        ("the new key, for a time beyond that of any reference", Forgery { age: 31 * 24 * hour, ..genuine }),
+    ] {
+        let said = forger.offer(&forgery);
+        assert!(said.starts_with("550 5.7.7"), "{attack}: {said}");
+        let is_of_key = said.starts_with("550 5.7.72 ");
+        assert_eq!(is_of_key, forgery.selector != "k2", "{attack}: {said}");
+    }
+    // They were refused for their time only: within it the old key counts, for mail on its way (the matrix says what comes of it).
+    for forgery in [Forgery { age: 150 * minute, ..old }, genuine] {
+        let said = forger.offer(&forgery);
+        assert!(said.starts_with("250 2.5.0 "), "{said}");
+    }
+    assert_eq!(receiver.maildir("bob@c.example").messages().len(), 0);
+}

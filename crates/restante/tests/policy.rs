@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::process::Command;
 
 use testbed::peers::restante::{object, references};
@@ -160,4 +161,132 @@ fn what_users_submit_is_signed_before_it_is_an_object() {
         assert!(found.contains(result), "{result}: {}", String::from_utf8_lossy(&copy));
     }
     assert!(object(&copy).unwrap().starts_with(b"DKIM-Signature: "), "the signatures are part of the object");
+}
+
+/// Puts an address on the list `bl.example` (RFC 5782 §2.1, §2.4), as its own servers would.
+fn list(sandbox: &Sandbox, address: IpAddr) {
+    let labels: Vec<String> = match address {
+        IpAddr::V4(v4) => v4.octets().iter().rev().map(ToString::to_string).collect(),
+        IpAddr::V6(v6) => {
+            let nibbles = v6.octets().into_iter().flat_map(|octet| [octet >> 4, octet & 15]);
+            nibbles.rev().map(|nibble| format!("{nibble:x}")).collect()
+        }
+    };
+    let listed = Record::Host(format!("{}.bl.example", labels.join(".")), [127, 0, 0, 2].into(), Ipv6Addr::LOCALHOST);
+    sandbox.publish(&[listed]).unwrap();
+}
+
+/// Whatever address it speaks from.
+fn list_host(sandbox: &Sandbox, host: &Host) {
+    list(sandbox, host.ipv4().into());
+    list(sandbox, host.ipv6().into());
+}
+
+#[test]
+fn what_an_operator_refuses_by_is_refused_before_content_and_so_are_references() {
+    let sandbox = Sandbox::new().unwrap();
+    publish_victim(&sandbox);
+    let ours = RestanteConfig::new(PROGRAM, "mx.b.example", &["b.example"]).users(&["bob"]);
+    let rules = [
+        ("block_lists", "[\"bl.example\"]"),
+        ("spf_fail", "\"refuse\""),
+        ("no_reverse_name", "\"refuse\""),
+        ("least_reputation", "-40"),
+    ];
+    let ours = rules.iter().fold(ours, |config, (field, value)| config.with("policy", field, value));
+    let ours = Restante::start(&sandbox, ours).unwrap();
+    let [listed, stranger, worn, good] =
+        ["mx.listed.example", "mx.stranger.example", "mx.worn.example", "mx.victim.example"]
+            .map(|name| sandbox.host(name, &[]).unwrap());
+    list_host(&sandbox, &listed);
+    sandbox.publish(&[Record::Txt("worn.example".to_owned(), "v=spf1 a:mx.worn.example -all".to_owned())]).unwrap();
+    ours.json(&["reputation", "bad", "worn.example"], b"").unwrap();
+    stranger.run(&["ip", "address", "add", "192.0.2.251/24", "dev", "eth0"]).unwrap();
+
+    let server = ours.host().ipv4().to_string();
+    let say = |host: &Host, from: &str, more: &[&str]| {
+        let words = ["--server", &server, "--to", "bob@b.example", "--from", from, "--body", "unwanted"];
+        let output = clients::swaks(host, &[&words[..], more].concat()).unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let nameless = ["--local-interface", "192.0.2.251"];
+    for (host, from, more, reply) in [
+        (&listed, "x@listed.example", &[][..], "550 5.7.1 this server's address is listed by bl.example"),
+        (
+            &stranger,
+            "boss@victim.example",
+            &[],
+            "550 5.7.23 victim.example does not let this server send its mail (SPF)",
+        ),
+        (
+            &stranger,
+            "x@stranger.example",
+            &nameless,
+            "550 5.7.25 this server's address has no name that leads back to it",
+        ),
+        (&worn, "x@worn.example", &[], "550 5.7.1 mail of this sender has not been welcome here"),
+    ] {
+        let said = say(host, from, more);
+        assert!(said.contains(reply) && !said.contains("-> DATA"), "{reply}: {said}");
+    }
+    for (host, from) in [(&stranger, "x@stranger.example"), (&good, "boss@victim.example")] {
+        let said = say(host, from, &[]);
+        assert!(said.contains("-> DATA") && said.contains("250 2.0.0 "), "{said}");
+    }
+    assert_eq!(ours.maildir("bob@b.example").wait_for(2, wait::LONG).unwrap().len(), 2);
+
+    // By reference: of a domain whose mail was not welcome, signed well, and from a client that is on the list.
+    let origin = |domain: &str| {
+        let config = RestanteConfig::new(PROGRAM, &format!("mx.{domain}"), &[domain]).users(&["alice"]);
+        Restante::start(&sandbox, config.with("transfer", "policy", "\"require\"")).unwrap()
+    };
+    let (unwelcome, blocked) = (origin("unwelcome.example"), origin("blocked.example"));
+    ours.json(&["reputation", "bad", "unwelcome.example"], b"").unwrap();
+    list_host(&sandbox, blocked.host());
+    for (origin, domain, words) in [
+        (&unwelcome, "unwelcome.example", "mail of this sender has not been welcome here"),
+        (&blocked, "blocked.example", "listed by bl.example"),
+    ] {
+        let from = format!("alice@{domain}");
+        let message = format!("From: {from}\nSubject: by reference\n\nunwanted\n");
+        let id = origin.send(&from, &["bob@b.example"], message.as_bytes()).unwrap();
+        let failed = origin.wait_for_state(&id, "failed", wait::LONG).unwrap();
+        assert!(failed.to_string().contains(words), "{failed:#}");
+    }
+    assert_eq!(ours.maildir("bob@b.example").messages().len(), 2);
+}
+
+#[test]
+fn who_came_onto_a_list_while_his_reference_waited_is_not_fetched_from() {
+    let sandbox = Sandbox::new().unwrap();
+    let ours = RestanteConfig::new(PROGRAM, "mx.b.example", &["b.example"]).users(&["bob"]);
+    let ours = ours.with("policy", "block_lists", "[\"bl.example\"]").with("policy", "stranger_delay", "\"1h\"");
+    let ours = Restante::start(&sandbox, ours).unwrap();
+    let origin = server(&sandbox, "a.example");
+    let send = |subject: &str| {
+        let message = format!("From: alice@a.example\nSubject: {subject}\n\nfrom a stranger\n");
+        let id = origin.send("alice@a.example", &["bob@b.example"], message.as_bytes()).unwrap();
+        let offered = origin.wait_for_step(&id, "offered", wait::LONG).unwrap();
+        (id, references(&offered).remove(0))
+    };
+    let look = || {
+        let listed = ours.json(&["queue", "list"], b"").unwrap();
+        let entries = listed["entries"].as_array().unwrap().clone();
+        entries
+            .iter()
+            .for_each(|entry| drop(ours.json(&["queue", "retry", entry["id"].as_str().unwrap()], b"").unwrap()));
+    };
+    let (before, reference) = send("before");
+    look();
+    origin.wait_for_state(&before, "delivered", wait::LONG).unwrap();
+    assert!(ours.trace(&reference).unwrap().to_string().contains("\"retrieved\""));
+
+    let (after, reference) = send("after");
+    list_host(&sandbox, origin.host());
+    look();
+    let failed = origin.wait_for_state(&after, "failed", wait::LONG).unwrap();
+    assert!(failed.to_string().contains("listed by bl.example"), "{failed:#}");
+    let seen = ours.trace(&reference).unwrap().to_string();
+    assert!(seen.contains("refused after it had waited") && !seen.contains("\"retrieved\""), "{seen}");
+    assert_eq!(ours.maildir("bob@b.example").messages().len(), 1);
 }

@@ -58,7 +58,7 @@ pub enum TlsPolicyFound {
     Tlsa(Vec<String>),
 }
 
-/// What can be wrong, in the words of RFC 8460 §4.3.
+/// What can be wrong, in the words of RFC 8460 §4.3. Its `dane-required` is of senders that insist on DANE; nothing here does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TlsFault {
@@ -72,12 +72,10 @@ pub enum TlsFault {
     CertificateNotTrusted,
     /// Anything else.
     ValidationFailure,
-    /// TLSA records that fit no certificate, or mean nothing.
+    /// There are TLSA records, and none of them can be used.
     TlsaInvalid,
     /// DNSSEC says that answers were forged or broken.
     DnssecInvalid,
-    /// DANE is wanted, and there are no records.
-    DaneRequired,
     /// The MTA-STS policy cannot be fetched.
     StsPolicyFetchError,
     /// The MTA-STS policy is no policy.
@@ -220,6 +218,20 @@ impl Inner {
             local: None,
             fault: Some(TlsFault::DnssecInvalid),
             text: text.clone(),
+        });
+    }
+
+    /// None of an exchanger's records can be used: it is connected to, but no record says what its certificate must be.
+    pub(super) fn tell_unusable(&self, domain: &Domain, host: &Domain, records: Vec<String>) {
+        let Some(observer) = &self.settings.tls_results else { return };
+        (observer.0)(TlsResult {
+            domain: domain.clone(),
+            policy: TlsPolicyFound::Tlsa(records),
+            host: host.clone(),
+            peer: None,
+            local: None,
+            fault: Some(TlsFault::TlsaInvalid),
+            text: "none of the TLSA records can be used for SMTP".to_owned(),
         });
     }
 

@@ -26,7 +26,10 @@ impl Inner {
         }
         let least = match self.dane_of_exchanger(exchangers, host).await? {
             Published::Usable(dane, _) => return Ok(Security::Dane(dane)),
-            Published::Unusable(_) => Security::Encrypted,
+            unusable @ Published::Unusable(_) => {
+                self.tell_unusable(&exchangers.domain, host, unusable.records());
+                Security::Encrypted
+            }
             Published::Nothing => policy.security(),
         };
         let domain = &exchangers.domain;

@@ -548,6 +548,41 @@ async fn tlsa_records_say_what_certificate_there_must_be() {
     assert_eq!(word(&site.connect(site.table()).await), "Encrypted");
 }
 
+/// RFC 8460 §4.3.2.1, §4.4: under which policy and with which fault connections are told of where there are TLSA records.
+#[tokio::test]
+async fn what_comes_of_tlsa_records_is_told_by_its_kind() {
+    let mut site = Signed::new().await;
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let keeps = Arc::clone(&told);
+    let observer = Observer::new(move |result: TlsResult| keeps.lock().unwrap().push((result.policy, result.fault)));
+    let settings = Settings { tls_results: Some(observer), ..site.world.settings(0) };
+    let heard = || std::mem::take(&mut *told.lock().unwrap());
+    let tlsa = |records: &[&String]| {
+        TlsPolicyFound::Tlsa(records.iter().map(|record| record.rsplit("TLSA ").next().unwrap().to_owned()).collect())
+    };
+    let (ours, other, by_ca) = (site.certificate(3, true), site.certificate(3, false), site.certificate(1, true));
+
+    site.records = vec![ours.clone()];
+    site.connect_with(site.table(), settings.clone()).await.unwrap();
+    assert_eq!(heard(), [(tlsa(&[&ours]), None)]);
+    site.records = vec![other.clone()];
+    assert!(site.connect_with(site.table(), settings.clone()).await.is_err());
+    assert_eq!(heard(), [(tlsa(&[&other]), Some(TlsFault::ValidationFailure))]);
+    // The domain learns that its record says nothing; the connection itself then was under no policy.
+    site.records = vec![by_ca.clone()];
+    site.connect_with(site.table(), settings.clone()).await.unwrap();
+    assert_eq!(heard(), [(tlsa(&[&by_ca]), Some(TlsFault::TlsaInvalid)), (TlsPolicyFound::NoPolicyFound, None)]);
+
+    let name = format!("_{}._tcp.mx.b.example", site.server.address.port());
+    let forged = DnsError::Bogus("no signature holds".into());
+    assert!(site.connect_with(site.table().failing(&name, forged), settings.clone()).await.is_err());
+    assert_eq!(heard(), [(TlsPolicyFound::Tlsa(Vec::new()), Some(TlsFault::DnssecInvalid))]);
+    // Name servers that do not answer are no matter of TLS.
+    let gone = DnsError::Temporary("SERVFAIL".into());
+    assert!(site.connect_with(site.table().failing(&name, gone), settings).await.is_err());
+    assert_eq!(heard(), []);
+}
+
 /// RFC 7672 §2.1.2, §2.2.1: without DNSSEC nothing counts; what fails is no absence.
 #[tokio::test]
 async fn forged_and_missing_answers_weaken_nothing() {

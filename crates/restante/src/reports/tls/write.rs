@@ -203,6 +203,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_of_dane_is_what_another_program_reads() {
+        let records = vec!["1 1 1 00ff".to_owned()];
+        let mut tally = Tally::default();
+        TlsReports::count(&mut tally, event(TlsPolicyFound::Tlsa(records.clone()), None, ""));
+        TlsReports::count(&mut tally, event(TlsPolicyFound::Tlsa(records), Some(TlsFault::TlsaInvalid), "of no use"));
+        TlsReports::count(&mut tally, event(TlsPolicyFound::Tlsa(Vec::new()), Some(TlsFault::DnssecInvalid), "forged"));
+        let report = TlsReport::parse_json(&gunzip(&written(&tally).document).unwrap()).unwrap();
+        let kinds = report.policies.iter().map(|policy| (policy.policy.policy_type, &policy.policy.policy_string[..]));
+        assert_eq!(
+            kinds.collect::<Vec<_>>(),
+            [(PolicyType::Tlsa, &[][..]), (PolicyType::Tlsa, &["1 1 1 00ff".to_owned()][..])]
+        );
+        let faults: Vec<_> = report.policies.iter().map(|policy| policy.failure_details[0].result_type).collect();
+        assert_eq!(faults, [ResultType::DnssecInvalid, ResultType::TlsaInvalid]);
+        assert_eq!((report.policies[1].summary.total_success, report.policies[1].summary.total_failure), (1, 1));
+    }
+
+    #[test]
     fn failures_of_all_kinds_do_not_make_a_report_endless() {
         let mut tally = Tally::default();
         for n in 0..5_000 {
