@@ -36,19 +36,22 @@ pub(super) struct Broken {
     pub(super) is_tls: bool,
     /// TLS failed for the host's certificate.
     pub(super) is_certificate: bool,
+    /// It will be the same within seconds.
+    pub(super) is_lasting: bool,
 }
 
 impl From<ConnectError> for Broken {
     fn from(error: ConnectError) -> Self {
         let is_certificate = matches!(error, ConnectError::Certificate(..));
         let is_tls = is_certificate || matches!(error, ConnectError::Tls(..));
-        Self { text: error.to_string(), is_tls, is_certificate }
+        let is_lasting = is_certificate || matches!(error, ConnectError::LeftAlone(_));
+        Self { text: error.to_string(), is_tls, is_certificate, is_lasting }
     }
 }
 
 impl From<String> for Broken {
     fn from(text: String) -> Self {
-        Self { text, is_tls: false, is_certificate: false }
+        Self { text, is_tls: false, is_certificate: false, is_lasting: false }
     }
 }
 

@@ -182,8 +182,7 @@ impl<'a> Retrieval<'a> {
             Ok(answered) => answered,
             Err(broken) => {
                 (self.is_turned_away, self.network) = (broken.is_tls, None);
-                // Another certificate will not be there within seconds.
-                if broken.is_certificate {
+                if broken.is_lasting {
                     return Attempt::Final(temporary(broken.text));
                 }
                 return Attempt::Broken(broken.text);
