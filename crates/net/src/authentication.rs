@@ -11,6 +11,7 @@ mod records;
 mod seal;
 mod signatures;
 pub mod signer;
+mod tags;
 
 #[cfg(test)]
 mod tests;

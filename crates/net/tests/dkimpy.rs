@@ -2,7 +2,9 @@
 //! chains of its making that are damaged in every part, on real messages from the sources of mail-auth and mail-parser, and on what
 //! OpenDKIM signs in every canonicalisation, with keys of both kinds. They are changed in every way that a signature must notice, or must not.
 //!
-//! Where we differ on purpose, [`believed`] says so.
+//! Where we differ on purpose, [`believed`] says so. Other corpora, in the same form as mail-auth's, are judged as well where
+//! `RESTANTE_CORPUS` names their folder: each file has the TXT records, a name and a text on each line, an empty line, and the message.
+//! (Of the ARC validation suite two cases differ and stay so: `c` that is missing means simple, as in DKIM; `h` that is empty is none.)
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 use std::collections::BTreeMap;
@@ -182,21 +184,29 @@ fn real_messages() -> Vec<(String, Vec<u8>, BTreeMap<String, String>)> {
     let mut messages = Vec::new();
     let auth = source("mail-auth");
     for path in files(&auth.join("resources/dkim")).into_iter().chain(files(&auth.join("resources/arc"))) {
-        let text = fs::read_to_string(&path).unwrap();
-        let (records, message) = text.split_once("\n\n").unwrap();
-        let zone: BTreeMap<String, String> = records
-            .lines()
-            .map(|line| line.split_once(' ').unwrap())
-            .map(|(name, text)| (format!("{name}."), text.to_owned()))
-            .collect();
-        for (change, changed) in changed(&message.replace("\r\n", "\n").replace('\n', "\r\n")) {
+        let (zone, message) = with_records(&path);
+        for (change, changed) in changed(&String::from_utf8(message).unwrap()) {
             messages.push((format!("{} {change}", path.display()), changed.into_bytes(), zone.clone()));
         }
+    }
+    for path in std::env::var_os("RESTANTE_CORPUS").into_iter().flat_map(|folder| files(Path::new(&folder))) {
+        let (zone, message) = with_records(&path);
+        messages.push((path.display().to_string(), message, zone));
     }
     for path in files(&source("mail-parser").join("resources/eml")) {
         messages.push((path.display().to_string(), fs::read(&path).unwrap(), BTreeMap::new()));
     }
     messages
+}
+
+/// A message with CRLF line ends, and the records that stand above it.
+fn with_records(path: &Path) -> (BTreeMap<String, String>, Vec<u8>) {
+    let octets = fs::read(path).unwrap();
+    let text = String::from_utf8_lossy(&octets);
+    let (records, _) = text.split_once("\n\n").unwrap();
+    let record = |line: &str| line.split_once(' ').map(|(name, text)| (format!("{name}."), text.to_owned()));
+    let message = testbed::samples::crlf(&testbed::samples::lf(&octets[records.len() + 2..]));
+    (records.lines().filter_map(record).collect(), message)
 }
 
 /// What OpenDKIM's signatures are of: fields more than once, folded and with white space of every kind; UTF-8, dots, and empty lines at the end.

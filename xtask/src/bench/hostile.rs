@@ -48,7 +48,7 @@ struct Flood {
 }
 
 pub(super) fn run(effort: Effort) -> Result<Vec<Figure>> {
-    let seconds = effort.amount(6);
+    let seconds = effort.amount(20);
     let world = World::start()?;
     let mut p99 = Figure::new("99th percentile of submissions, peer: idle", "ms", Goal::RatioAtMost(2.0));
     let mut median = Figure::new("median of submissions, peer: idle", "ms", Goal::Told);

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use testbed::Host;
+use testbed::{Host, Process};
 
 use super::Effort;
 use super::figures::{Figure, Goal};
@@ -23,6 +23,8 @@ const SIZE: usize = 60_000;
 const RATE: &str = "4mbit";
 /// Of a thousand packets so many are lost at each server.
 const LOST: u32 = 20;
+/// The links at both ends take so much longer each way. Those between them do not: they go down.
+const DELAY: Duration = Duration::from_millis(25);
 /// What is not there then is lost.
 const LIMIT: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(10);
@@ -72,7 +74,7 @@ struct Went {
 
 /// Five hops.
 pub(super) fn hops(effort: Effort) -> Result<Vec<Figure>> {
-    let messages = effort.amount(12);
+    let messages = effort.amount(48);
     let our = through_accidents(&mut reference::Ours::start(6)?, messages)?;
     let their = through_accidents(&mut value::Postfixes::start(6)?, messages)?;
     let mut seconds = Figure::new("until all are in the mailbox", "s", Goal::Told);
@@ -82,7 +84,7 @@ pub(super) fn hops(effort: Effort) -> Result<Vec<Figure>> {
 
 /// From a server that is switched off.
 pub(super) fn origins(effort: Effort) -> Result<Vec<Figure>> {
-    let messages = effort.amount(12);
+    let messages = effort.amount(24);
     let our = from_switched_off(&mut reference::Ours::start(2)?, messages)?;
     let their = from_switched_off(&mut value::Postfixes::start(2)?, messages)?;
     let mut seconds = Figure::new("until it is in the mailbox, mean", "s", Goal::Told);
@@ -106,20 +108,21 @@ fn message(number: usize) -> Vec<u8> {
     testbed::samples::attachment(&format!("number {number}"), SIZE)
 }
 
-/// One message that nothing happens to: names and keys are known then.
-fn warm_up(chain: &dyn Chain) -> Result<()> {
+/// One message that nothing happens to: names and keys are known then. The delay lasts as long as what is returned.
+fn warm_up(chain: &dyn Chain) -> Result<Vec<Process>> {
     chain.send(&message(0))?;
     until(&chain.maildir(), 1);
-    for host in chain.hosts() {
+    let hosts = chain.hosts();
+    for host in &hosts {
         host.limit_rate(RATE)?;
         host.lose_packets(LOST)?;
     }
-    Ok(())
+    [hosts.first(), hosts.last()].into_iter().flatten().map(|host| host.delay(DELAY)).collect()
 }
 
 /// Every message is sent while a link in the middle goes down for a while.
 fn through_accidents(chain: &mut dyn Chain, messages: usize) -> Result<Went> {
-    warm_up(chain)?;
+    let _delays = warm_up(chain)?;
     let (mut dice, before, begun) = (Dice(1), octets(chain)?, Instant::now());
     for number in 1..=messages {
         chain.send(&message(number))?;
@@ -138,7 +141,7 @@ fn through_accidents(chain: &mut dyn Chain, messages: usize) -> Result<Went> {
 
 /// After every message the first server is switched off at some moment, and stays so for a while.
 fn from_switched_off(chain: &mut dyn Chain, messages: usize) -> Result<Went> {
-    warm_up(chain)?;
+    let _delays = warm_up(chain)?;
     let (mut dice, before) = (Dice(1), octets(chain)?);
     let (mut seconds, mut without) = (0.0, 0.0);
     for number in 1..=messages {

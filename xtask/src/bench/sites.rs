@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow};
 use testbed::Host;
 
 use super::Effort;
@@ -22,8 +22,10 @@ mod reference;
 mod upload;
 mod value;
 
-/// What the end that has the mail sends over the link.
+/// What the end that has the mail sends over a link that breaks.
 const RATE: &str = "512kbit";
+/// And over one that is up once a day: some of the mail fits into a window.
+const DAILY_RATE: &str = "3mbit";
 /// Looks at mailboxes and counters.
 const LOOK: Duration = Duration::from_millis(20);
 /// Nothing more comes when nothing came for so long.
@@ -50,12 +52,17 @@ struct Times {
 /// At this rate, what 30 seconds are at 64 kbit/s; and so again and again.
 const BREAKING: Times =
     Times { up: Duration::from_millis(3750), down: Duration::from_millis(500), limit: Duration::from_secs(45) };
-/// A window a day: the night is longer than everything that is waited for before it is tried anew.
-const DAILY: Times =
-    Times { up: Duration::from_millis(2500), down: Duration::from_secs(9), limit: Duration::from_secs(90) };
+/// Ten minutes a day, where a day has 120 seconds.
+const DAILY: Times = Times {
+    up: Duration::from_micros(833_333),
+    down: Duration::from_micros(119_166_667),
+    limit: Duration::from_secs(8 * 120),
+};
+/// Contenders that wait for their windows at the same time have them one after the other.
+const APART: Duration = Duration::from_secs(30);
 
 /// A site and where its mail waits; or, the other way, is to arrive.
-trait Contender {
+trait Contender: Send {
     /// The site's machine.
     fn site(&self) -> &Host;
     /// The one at the far end of the link.
@@ -82,7 +89,7 @@ type Peer = (&'static str, Box<dyn Contender>);
 
 /// What waits for the site.
 pub(super) fn run(_: Effort) -> Result<Vec<Figure>> {
-    let (mut ours, mut peers) = fetching()?;
+    let (mut ours, mut peers) = fetching(RATE)?;
     let mut figures = measure(&mut ours, &mut peers, "readable", BREAKING)?;
     let mut larger =
         named(&peers, "of one message larger than a window, readable after two windows", "", Goal::AtLeast(1.0));
@@ -93,7 +100,7 @@ pub(super) fn run(_: Effort) -> Result<Vec<Figure>> {
 
 /// The same where the link is up once a day.
 pub(super) fn a_window_a_day(_: Effort) -> Result<Vec<Figure>> {
-    let (mut ours, mut peers) = fetching()?;
+    let (mut ours, mut peers) = fetching(DAILY_RATE)?;
     measure(&mut ours, &mut peers, "readable", DAILY)
 }
 
@@ -113,11 +120,11 @@ pub(super) fn uploads(_: Effort) -> Result<Vec<Figure>> {
 }
 
 /// Who brings mail to a site, over a link of this rate.
-fn fetching() -> Result<(reference::Ours, [Peer; 2])> {
+fn fetching(rate: &str) -> Result<(reference::Ours, [Peer; 2])> {
     let ours = reference::Ours::start()?;
     let peers: [Peer; 2] = [("ETRN", Box::new(value::Etrn::start()?)), ("IMAP", Box::new(imap::Imap::start()?))];
     for contender in std::iter::once(&ours as &dyn Contender).chain(peers.iter().map(|(_, peer)| &**peer)) {
-        contender.far().slow_down(RATE)?;
+        contender.far().slow_down(rate)?;
     }
     Ok((ours, peers))
 }
@@ -133,9 +140,9 @@ fn measure(ours: &mut dyn Contender, peers: &mut [Peer], there: &str, times: Tim
     let mut octets = named(peers, "octets on the wire", "KiB", Goal::RatioAtMost(1.0));
     let mut wasted = named(peers, "octets that breaks cost", "KiB", Goal::RatioAtMost(1.0));
     for round in 0..ROUNDS {
-        let our = both(ours, round, times)?;
-        for (number, (_, peer)) in peers.iter_mut().enumerate() {
-            let their = both(&mut **peer, round, times)?;
+        let all = all(ours, peers, round, times)?;
+        let (our, their) = all.split_first().context("nobody was measured")?;
+        for (number, their) in their.iter().enumerate() {
             seconds[number].round(our.1.seconds, their.1.seconds);
             windows[number].round(our.1.windows, their.1.windows);
             octets[number].round(our.1.octets, their.1.octets);
@@ -143,6 +150,27 @@ fn measure(ours: &mut dyn Contender, peers: &mut [Peer], there: &str, times: Tim
         }
     }
     Ok([seconds, windows, octets, wasted].into_iter().flatten().collect())
+}
+
+/// All contenders, ours first: one after the other, or beside each other where they mostly wait.
+fn all(ours: &mut dyn Contender, peers: &mut [Peer], round: usize, times: Times) -> Result<Vec<(Taken, Taken)>> {
+    let mut contenders: Vec<&mut dyn Contender> = vec![ours];
+    for (_, peer) in peers {
+        contenders.push(&mut **peer);
+    }
+    if times.down < APART {
+        return contenders.into_iter().map(|contender| both(contender, round, times)).collect();
+    }
+    thread::scope(|scope| {
+        let begin = |(number, contender): (u32, _)| {
+            scope.spawn(move || {
+                thread::sleep(APART * number);
+                both(contender, round, times)
+            })
+        };
+        let begun: Vec<_> = (0..).zip(contenders).map(begin).collect();
+        begun.into_iter().map(|one| one.join().map_err(|_| anyhow!("a contender has panicked"))?).collect()
+    })
 }
 
 /// One message larger than a window, of each.

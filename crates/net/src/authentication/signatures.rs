@@ -13,7 +13,9 @@ use std::time::Instant;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use mail::Domain;
+use mail_auth::arc::{Seal, Signature};
 use mail_auth::common::crypto::Algorithm;
+use mail_auth::common::headers::Header;
 use mail_auth::common::parse::TxtRecordParser;
 use mail_auth::common::verify::{DomainKey, VerifySignature};
 use mail_auth::dkim::DkimError;
@@ -30,6 +32,7 @@ use policy::spf::{Answer, Question};
 
 use super::Authenticator;
 use super::content::Content;
+use super::tags;
 
 /// Most DKIM signatures that are looked at, from the top.
 const MAX_SIGNATURES: usize = 10;
@@ -80,6 +83,8 @@ fn prepare(message: &mut AuthenticatedMessage<'_>, content: &Content) {
         let hashed = content.hashes.iter().find(|(f, a, _)| f == form && a == algorithm);
         *hash = hashed.map(|(_, _, found)| found.clone()).unwrap_or_default();
     }
+    // RFC 6376 §6.1.1: what is not written as it has to be is no signature.
+    message.dkim_headers.retain(|field| tags::has_all(field.value, &["v", "a", "b", "bh", "d", "h", "s"]));
     message.dkim_headers.truncate(MAX_SIGNATURES);
     message.errors.truncate(MAX_SIGNATURES);
     for header in &mut message.dkim_headers {
@@ -164,9 +169,23 @@ async fn arc(
         // The library takes sets by their signatures: seals and results without any are no whole chain.
         Verdict::None if !message.as_headers.is_empty() || !message.aar_headers.is_empty() => Verdict::Fail,
         Verdict::Pass if last.is_none_or(|set| authors_covered(&set.signature.header.h) < authors) => Verdict::Fail,
+        Verdict::Pass if !are_sound(message) => Verdict::Fail,
         verdict => verdict,
     };
     ArcEvidence { verdict, sealer, dmarc_passed }
+}
+
+/// Are all fields of a chain written as they have to be (RFC 8617 §4.1)? The algorithm is one that is believed, and no set signs seals.
+fn are_sound(message: &AuthenticatedMessage<'_>) -> bool {
+    let is_sound_seal = |field: &Header<'_, Seal>| {
+        field.header.a != Algorithm::RsaSha1 && tags::has_all(field.value, &["i", "a", "b", "cv", "d", "s"])
+    };
+    let is_sound_signature = |field: &Header<'_, Signature>| {
+        let signs_seals = field.header.h.iter().any(|name| name.eq_ignore_ascii_case("arc-seal"));
+        let has_tags = tags::has_all(field.value, &["i", "a", "b", "bh", "d", "h", "s"]);
+        has_tags && !signs_seals && field.header.a != Algorithm::RsaSha1
+    };
+    message.as_headers.iter().all(is_sound_seal) && message.ams_headers.iter().all(is_sound_signature)
 }
 
 /// The domains of From, each once.

@@ -248,6 +248,60 @@ async fn a_signature_covers_every_author_or_nobody() {
     assert_eq!(world.judge(&message, None).await.dkim[0].verdict, Verdict::Pass);
 }
 
+/// A field that signs what stands before it in relaxed form, with these tags and one for the signature.
+fn by_hand(key: &Ed25519Key, signed: &str, name: &str, tags: &str) -> String {
+    let text = format!("{signed}{}:{tags}; b=", name.to_lowercase());
+    format!("{name}: {tags}; b={}\r\n", STANDARD.encode(key.sign(text.as_bytes()).unwrap()))
+}
+
+const AUTHOR: &str = "from:Alice <alice@a.example>\r\n";
+
+fn body_hash(key: &Ed25519Key) -> String {
+    STANDARD.encode(key.hash(b"Hello,\r\n\r\nworld\r\n".as_slice()).as_ref())
+}
+
+#[tokio::test]
+async fn a_signature_that_is_not_written_as_it_has_to_be_is_none() {
+    let keys = keys();
+    let world = World::new(&keys.zone);
+    let key = Ed25519Key::from_pkcs8_maybe_unchecked_der(&keys.ed25519).unwrap();
+    let tags = format!("v=1; a=ed25519-sha256; c=relaxed/relaxed; d=a.example; s=e; h=from; bh={}", body_hash(&key));
+    let judged = async |tags: &str| {
+        let signature = by_hand(&key, AUTHOR, "DKIM-Signature", tags);
+        world.judge(&format!("{signature}{MESSAGE}"), None).await.dkim
+    };
+    assert_eq!(judged(&tags).await[0].verdict, Verdict::Pass);
+    for (tag, instead) in [("v=1; ", ""), ("s=e", "s=e; s=e"), ("s=e", "s=e;"), ("s=e", "s=e; _=x")] {
+        assert_eq!(judged(&tags.replacen(tag, instead, 1)).await, [], "{instead}");
+    }
+}
+
+#[tokio::test]
+async fn a_chain_whose_fields_are_not_written_as_they_have_to_be_fails() {
+    let keys = keys();
+    let world = World::new(&keys.zone);
+    let key = Ed25519Key::from_pkcs8_maybe_unchecked_der(&keys.ed25519).unwrap();
+    let signature =
+        format!("i=1; a=ed25519-sha256; c=relaxed/relaxed; d=a.example; s=e; h=from; bh={}", body_hash(&key));
+    let seal = "i=1; a=ed25519-sha256; cv=none; d=a.example; s=e";
+    let judged = async |signature: &str, seal: &str| {
+        let results = "i=1; mx.a.example; dmarc=pass";
+        let signed = by_hand(&key, AUTHOR, "ARC-Message-Signature", signature);
+        let canonical = signed.replace("ARC-Message-Signature: ", "arc-message-signature:");
+        let sealed = format!("arc-authentication-results:{results}\r\n{canonical}");
+        let seal = by_hand(&key, &sealed, "ARC-Seal", seal);
+        let message = format!("{seal}{signed}ARC-Authentication-Results: {results}\r\n{MESSAGE}");
+        world.judge(&message, None).await.arc.verdict
+    };
+    assert_eq!(judged(&signature, seal).await, Verdict::Pass);
+    for (tag, instead) in [("s=e", "s=e; s=e"), ("s=e", "s=e;"), ("s=e", "s=e; _=x"), ("h=from", "h=from:arc-seal")] {
+        assert_eq!(judged(&signature.replacen(tag, instead, 1), seal).await, Verdict::Fail, "{instead}");
+    }
+    for instead in ["s=e; s=e", "s=e;", "s=e; _=x"] {
+        assert_eq!(judged(&signature, &seal.replacen("s=e", instead, 1)).await, Verdict::Fail, "{instead}");
+    }
+}
+
 #[tokio::test]
 async fn a_seal_of_ours_holds_and_says_what_was_found() {
     let keys = keys();
