@@ -71,6 +71,16 @@ impl Disk {
         }
     }
 
+    /// Throws an object away.
+    pub fn discard(&mut self, key: &ObjectKey) {
+        self.objects.remove(key);
+    }
+
+    /// Does a durable row name this object?
+    pub fn is_named(&self, key: &ObjectKey) -> bool {
+        self.users.get(key).is_some_and(|count| *count > 0)
+    }
+
     /// Power is lost: what was not synced is gone, and so are leases.
     pub fn crash(&mut self) {
         self.leased.clear();
@@ -104,8 +114,12 @@ impl Disk {
             rows.extend(self.rows.get(&key).cloned());
             self.leased.insert(key, until);
         }
-        let next_due = self.due.first().map(|(due, _)| *due).into_iter().chain(self.leased.values().copied()).min();
-        LedgerAnswer::Leased { rows, next_due }
+        LedgerAnswer::Leased { rows, next_due: self.next_due() }
+    }
+
+    /// When a row is due next, or a lease ends.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.due.first().map(|(due, _)| *due).into_iter().chain(self.leased.values().copied()).min()
     }
 
     /// Commits a batch: syncs its objects, then its rows, all or nothing.

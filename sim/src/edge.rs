@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use mail::ledger::{Batch, Key, ObjectRef, Phase, Row, RowBody};
+use mail::ledger::{Batch, Key, ObjectRef, Phase, RecipientState, Row, RowBody};
 use queue::port::{Action, CallId, Input, LedgerAnswer, OfferAnswer, Reply, Token};
 
+use crate::bundle;
 use crate::delegation;
 use crate::disk::Refused;
 use crate::http;
-use crate::judge::{self, Violation};
+use crate::judge::{self, Settled, Violation};
 use crate::mutation::Mutation;
 use crate::scenario::{Mood, SERVERS, START, ServerId};
 use crate::server::{At, Caller};
@@ -136,6 +137,7 @@ impl World {
         }
         self.note_handed(keys)?;
         self.note_taken(keys)?;
+        self.check_settled()?;
         if touched.is_empty() {
             return Ok(());
         }
@@ -160,6 +162,20 @@ impl World {
         for key in keys {
             let Some(Listed { site, id, recipients, xuid }) = self.letters.remove(key) else { continue };
             self.judge.taken(site, &id, &recipients, &xuid)?;
+        }
+        Ok(())
+    }
+
+    /// Whoever has taken custody without an answer may stop saying so once its origin knows.
+    fn check_settled(&mut self) -> Result<(), Violation> {
+        for Settled { id, host, index, .. } in self.judge.settled(self.now) {
+            let Some(origin) = http::repository(self, &host) else { continue };
+            let is_unknown = http::with_recipient(self, origin, &id, index, |state, _| {
+                matches!(state, RecipientState::Queued | RecipientState::Offered(_))
+            });
+            if is_unknown {
+                return Err(Violation(format!("{id} was acted on without an answer, and its origin never heard")));
+            }
         }
         Ok(())
     }
@@ -193,6 +209,13 @@ impl World {
                 _ => Ok(()),
             },
             Caller::Hurry => Ok(()),
+            Caller::Bundle => {
+                bundle::heard_of(self, &reply);
+                Ok(())
+            }
+            Caller::Carried { object } => bundle::carried(self, at.server, &object, &reply),
+            Caller::CarriedClaims { claims, receipts } => bundle::claimed(self, at.server, (&claims, receipts), &reply),
+            Caller::CarriedReceipts { receipts } => bundle::recorded(self, at.server, &receipts, &reply),
             Caller::Letter { asker: Some(asker), letter } => upload::taken(self, at.server, asker, &letter, reply),
             Caller::Letter { asker: None, letter } => stick::taken(self, at.server, &letter, &reply),
             Caller::Offer { from, job, outcomes, open } => {

@@ -187,7 +187,7 @@ pub(crate) fn signed(server: ServerId, host: &Domain) -> SignedBy {
     signed_by(network::keys_at(server).map(|of| scenario::domain(SERVERS[of].1)), host)
 }
 
-fn signed_by(domains: impl IntoIterator<Item = Domain>, host: &Domain) -> SignedBy {
+pub(crate) fn signed_by(domains: impl IntoIterator<Item = Domain>, host: &Domain) -> SignedBy {
     let mut signed = SignedBy::default();
     domains.into_iter().for_each(|domain| signed.add(domain, host.clone()));
     signed
@@ -259,7 +259,22 @@ pub(crate) fn claimed(
         world.answer(here, from, job, Channel::Https, no_answer());
         return Ok(());
     };
-    for (entry, answers) in post.entries.iter().zip(&answers) {
+    check_claimed(world, here, post, &answers)?;
+    for (_, answer) in answers.iter_mut().flatten().flatten() {
+        *answer = mutate_answer(*answer, world.options.mutation);
+    }
+    let event = if answers.iter().all(Option::is_none) { no_answer() } else { JobEvent::Claimed(answers) };
+    world.answer(here, from, job, Channel::Https, event);
+    Ok(())
+}
+
+pub(crate) fn check_claimed(
+    world: &mut World,
+    here: ServerId,
+    post: &Post<ClaimEntry>,
+    answers: &[Option<Vec<(u16, ClaimAnswer)>>],
+) -> Done {
+    for (entry, answers) in post.entries.iter().zip(answers) {
         for (index, answer) in answers.iter().flatten() {
             match answer {
                 ClaimAnswer::Granted => check_granted(world, here, post.instance, entry, *index)?,
@@ -268,11 +283,6 @@ pub(crate) fn claimed(
             }
         }
     }
-    for (_, answer) in answers.iter_mut().flatten().flatten() {
-        *answer = mutate_answer(*answer, world.options.mutation);
-    }
-    let event = if answers.iter().all(Option::is_none) { no_answer() } else { JobEvent::Claimed(answers) };
-    world.answer(here, from, job, Channel::Https, event);
     Ok(())
 }
 
@@ -308,17 +318,24 @@ pub(crate) fn recorded(
 ) -> Done {
     let event = match reply {
         Reply::Receipts(answers) if answers.iter().any(Option::is_some) => {
-            for (entry, recorded) in post.entries.iter().zip(&answers) {
-                for index in recorded.iter().flatten() {
-                    check_recorded(world, here, entry, *index)?;
-                }
-            }
+            check_reported(world, here, post, &answers)?;
             JobEvent::Reported(answers)
         }
         _ => no_answer(),
     };
     world.answer(here, from, job, Channel::Https, event);
     Ok(())
+}
+
+pub(crate) fn check_reported(
+    world: &World,
+    here: ServerId,
+    post: &Post<ReceiptEntry>,
+    answers: &[Option<Vec<u16>>],
+) -> Done {
+    let pairs = post.entries.iter().zip(answers);
+    let mut all = pairs.flat_map(|(entry, recorded)| recorded.iter().flatten().map(move |index| (entry, *index)));
+    all.try_for_each(|(entry, index)| check_recorded(world, here, entry, index))
 }
 
 fn check_recorded(world: &World, here: ServerId, entry: &ReceiptEntry, index: u16) -> Done {
@@ -335,7 +352,7 @@ fn check_recorded(world: &World, here: ServerId, entry: &ReceiptEntry, index: u1
     }
 }
 
-fn with_recipient(
+pub(crate) fn with_recipient(
     world: &World,
     here: ServerId,
     id: &ReferenceId,

@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use mail::ledger::{Action, Inbound, IndexState, Key, Leg, Phase, RecipientState, Route, Row, RowBody, Source};
-use mail::{Address, EnhancedStatus, ReferenceId, Timestamp, Xuid};
+use mail::{Address, Domain, EnhancedStatus, ReferenceId, Timestamp, Xuid};
+use queue::Timers;
 use queue::letters::told;
 
 use crate::network;
@@ -46,6 +47,16 @@ struct Handed {
     settled: bool,
 }
 
+/// Custody was taken without an answer, and the receiver says so no more.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    pub(crate) id: ReferenceId,
+    pub(crate) host: Domain,
+    pub(crate) index: u16,
+    /// From then on the origin may have forgotten.
+    forgotten: Timestamp,
+}
+
 /// A recipient of a message, by number and address.
 type Who = (usize, String);
 
@@ -61,6 +72,11 @@ pub struct Judge {
     unsettled: HashMap<Who, u32>,
     /// Somebody took custody without an answer: a second copy may be.
     acted: HashSet<usize>,
+    /// Where it has, and says so still: from which server, reference, index.
+    acting: HashSet<(ServerId, ReferenceId, u16)>,
+    settled: Vec<Settled>,
+    /// Failures that receivers have told their authors of by mail, because no origin had heard of them.
+    mailed: HashSet<(ServerId, ReferenceId, u16)>,
     reports: HashMap<Who, Vec<String>>,
     recorded: HashMap<Who, RecipientState>,
     withdrawn: HashSet<Who>,
@@ -199,7 +215,7 @@ impl Judge {
         for row in rows {
             match &row.body {
                 RowBody::Leg(leg) => touched.extend(self.note_leg(server, &row.key, leg)),
-                RowBody::Inbound(inbound) => touched.extend(self.note_inbound(inbound)),
+                RowBody::Inbound(inbound) => touched.extend(self.note_inbound(server, inbound)),
             }
         }
         touched
@@ -248,7 +264,8 @@ impl Judge {
         (leg.source != Source::Local || self.cases[number].server == server).then_some(number)
     }
 
-    fn note_inbound(&mut self, inbound: &Inbound) -> Option<usize> {
+    fn note_inbound(&mut self, server: ServerId, inbound: &Inbound) -> Option<usize> {
+        self.note_acts(server, inbound);
         let number = *self.by_xuid.get(&inbound.xuid)?;
         let acted = |state: &IndexState| {
             matches!(state, IndexState::Mine { acted: true } | IndexState::Final { acted: true, .. })
@@ -257,6 +274,34 @@ impl Judge {
             self.acted.insert(number);
         }
         Some(number)
+    }
+
+    fn note_acts(&mut self, server: ServerId, inbound: &Inbound) {
+        let is_memory = remembers(inbound);
+        for (recipient, index) in inbound.recipients.iter().zip(0u16..).filter(|_| !is_memory) {
+            let one = (server, inbound.i, index);
+            if matches!(&recipient.state, IndexState::Final { outcome, .. } if outcome.reported) {
+                self.mailed.insert(one);
+            }
+            if matches!(&recipient.state, IndexState::Mine { acted: true } | IndexState::Final { acted: true, .. }) {
+                self.acting.insert(one);
+            } else if self.acting.remove(&one) {
+                let forgotten = inbound.expires.after(Timers::default().answer_memory);
+                self.settled.push(Settled { id: inbound.i, host: inbound.host.clone(), index, forgotten });
+            }
+        }
+    }
+
+    /// What was settled since this was last asked, as long as its origin remembers it.
+    pub(crate) fn settled(&mut self, now: Timestamp) -> Vec<Settled> {
+        let mut settled = std::mem::take(&mut self.settled);
+        settled.retain(|one| now < one.forgotten);
+        settled
+    }
+
+    /// How many failures receivers have told authors of by mail.
+    pub(crate) fn mailed(&self) -> u64 {
+        self.mailed.len() as u64
     }
 
     /// Judges custody of a message on all durable rows.

@@ -6,6 +6,7 @@
 //! References are really signed and verified. What must hold is in [`judge`]; that the judge is awake is shown by
 //! seeding bugs, [`mutation`].
 
+mod bundle;
 pub mod chance;
 mod delegation;
 pub mod disk;

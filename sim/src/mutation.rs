@@ -57,11 +57,19 @@ pub enum Mutation {
     TakenBeforeCommit,
     /// A site takes it for the word that its custodian has all octets.
     TakenTooEarly,
+    /// What a custodian has written into a bundle it lists no more, whether the bundle comes or not.
+    WrittenForgotten,
+    /// A bundle says that claims are recorded which the custodian has never heard of.
+    HeardUnseen,
+    /// A bundle ends in the middle of an object, and what has come is taken for the whole.
+    TornTakenForWhole,
+    /// The object of a bundle is thrown away, although the queue has taken it.
+    CarriedThrownAway,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 28] = [
         Self::CommittedTooSoon,
         Self::ObjectsNotSynced,
         Self::ObjectsReleasedEarly,
@@ -86,6 +94,10 @@ impl Mutation {
         Self::TakenForgotten,
         Self::TakenBeforeCommit,
         Self::TakenTooEarly,
+        Self::WrittenForgotten,
+        Self::HeardUnseen,
+        Self::TornTakenForWhole,
+        Self::CarriedThrownAway,
     ];
 
     /// The worlds in which it can show.
@@ -96,7 +108,11 @@ impl Mutation {
             | Self::LateFailureForgotten
             | Self::TakenForgotten
             | Self::TakenBeforeCommit
-            | Self::TakenTooEarly => Shape::Network,
+            | Self::TakenTooEarly
+            | Self::WrittenForgotten
+            | Self::HeardUnseen
+            | Self::TornTakenForWhole
+            | Self::CarriedThrownAway => Shape::Network,
             _ => Shape::Five,
         }
     }

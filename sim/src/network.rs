@@ -49,6 +49,8 @@ pub struct Network {
     site_patience: Duration,
     /// Sites that upload what their users send; the others submit it.
     uploading: Vec<ServerId>,
+    /// When custodians write bundles for their sites, besides those that answer others.
+    pub bundles: Vec<(ServerId, Timestamp)>,
 }
 
 /// When a site is connected to its custodian, and how fast.
@@ -111,6 +113,7 @@ impl Network {
             keyless: some(&[5, 6], chance),
             calendars: SITES.iter().map(|(site, _)| Calendar::new(*site, chance)).collect(),
             site_patience: chance.pick(&[HOUR, 3 * DAY]),
+            bundles: SITES.iter().flat_map(|(site, _)| bundles(*site, chance)).collect(),
         }
     }
 
@@ -157,12 +160,20 @@ impl Network {
     }
 }
 
+/// For every other site, and most of them while links have not come up yet.
+fn bundles(site: ServerId, chance: &mut Chance) -> Vec<(ServerId, Timestamp)> {
+    let count = if chance.permille(500) { 1 + chance.below(6) } else { 0 };
+    (0..count).map(|_| (site, START.after(chance.up_to(6 * DAY)))).collect()
+}
+
 impl Calendar {
-    /// Links from minutes to hours, pauses from minutes to two days.
+    /// Links from minutes to hours, pauses from minutes to two days. At some sites nothing comes before they have been without any for
+    /// long.
     fn new(site: ServerId, chance: &mut Chance) -> Self {
         let longest_pause = chance.pick(&[2 * HOUR, 12 * HOUR, 2 * DAY]);
         let longest_link = chance.pick(&[10 * MINUTE, 3 * HOUR]);
-        let (mut spans, mut at) = (Vec::new(), START);
+        let silence = chance.pick(&[Duration::ZERO, Duration::ZERO, 10 * DAY]);
+        let (mut spans, mut at) = (Vec::new(), START.after(silence));
         while at < START.after(CALENDAR) {
             // Later on there is less to see.
             let shortest_pause = if at < START.after(3 * DAY) { 10 * MINUTE } else { 3 * HOUR };

@@ -313,6 +313,11 @@ impl Scenario {
         uploaded.filter_map(|mail| Some((mail.server, mail.stick?)))
     }
 
+    /// When custodians write bundles for their sites.
+    pub fn bundles(&self) -> Vec<(ServerId, Timestamp)> {
+        self.network.iter().flat_map(|network| network.bundles.iter().copied()).collect()
+    }
+
     /// Does this site upload what its users send?
     pub fn uploads(&self, site: ServerId) -> bool {
         self.network.as_ref().is_some_and(|network| network.uploads(site))

@@ -42,7 +42,7 @@ pub(crate) struct Server {
     pub(crate) partials: HashMap<Xuid, u64>,
     /// What has been uploaded of objects that are not whole, by site.
     pub(crate) parts: HashMap<(ServerId, Xuid), Part>,
-    /// What a site was told that waits for it (a seeded bug).
+    /// What a site was told that waits for it (seeded bugs).
     pub(crate) told: HashSet<String>,
     next_call: u64,
     next_object: u64,
@@ -87,6 +87,14 @@ pub(crate) enum Caller {
     Delegation { from: At, job: JobId, hop: ReferenceId },
     /// Somebody who has stolen grants, and not the keys that they are bound to.
     Thief,
+    /// A bundle of the custodian's, with its word.
+    Bundle,
+    /// The same with an object.
+    Carried { object: ObjectRef },
+    /// A bundle of a site's with claims; its receipts come next.
+    CarriedClaims { claims: Post<ClaimEntry>, receipts: Post<ReceiptEntry> },
+    /// And those.
+    CarriedReceipts { receipts: Post<ReceiptEntry> },
 }
 
 /// What one server asks of another.
@@ -111,13 +119,21 @@ pub(crate) enum Question {
     Part(Box<Letter>, u64, u32),
 }
 
-/// An offer on the wire.
+/// An offer on the wire, or in a list.
+#[derive(Debug, Clone)]
 pub(crate) struct Offer {
     pub(crate) mail_from: Option<Address>,
     pub(crate) params: MailParams,
     pub(crate) uri: String,
     pub(crate) block: String,
     pub(crate) recipients: Vec<(u16, Recipient)>,
+}
+
+impl Offer {
+    /// The arguments of its TBR line.
+    pub(crate) fn line(&self) -> String {
+        format!("{} {}", self.block.matches("TBR-Hop:").count(), self.uri)
+    }
 }
 
 impl Server {

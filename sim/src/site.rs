@@ -14,7 +14,7 @@ use crate::mutation::Mutation;
 use crate::network::custodian;
 use crate::scenario::{self, Channel, SERVERS, ServerId};
 use crate::server::{At, Caller, Offer};
-use crate::smtp;
+use crate::smtp::{self, By};
 use crate::stick::{self, StickEvent};
 use crate::upload::{self, UploadEvent};
 use crate::world::{Event, World};
@@ -36,7 +36,7 @@ pub(crate) enum SiteEvent {
     Broken(At, JobId, ObjectRef, u64),
     /// Something of an upload.
     Upload(UploadEvent),
-    /// Something of a bundle with mail from the site.
+    /// Something of a bundle.
     Stick(StickEvent),
 }
 
@@ -100,9 +100,9 @@ fn asked(world: &mut World, site: ServerId, from: At, after: Option<&Key>) -> Do
     let rows: Vec<Row> = rows.into_iter().filter(|row| after.is_none_or(|after| row.key > *after)).collect();
     let page = &rows[..rows.len().min(PAGE)];
     let mut offers: Vec<Offer> = page.iter().filter_map(leg_of).flat_map(|leg| offers(leg, now)).collect();
-    if world.is_mutated(Mutation::PendingForgotten) {
-        let told = &mut world.servers[place].told;
-        offers.retain(|offer| told.insert(offer.uri.clone()));
+    forget(world, place, Mutation::PendingForgotten, &mut offers);
+    if world.is_mutated(Mutation::WrittenForgotten) {
+        offers.retain(|offer| !world.servers[place].told.contains(&offer.uri));
     }
     let next = page.last().map(|row| row.key.clone()).filter(|_| rows.len() > PAGE);
     world.summary.pages += 1;
@@ -112,7 +112,15 @@ fn asked(world: &mut World, site: ServerId, from: At, after: Option<&Key>) -> Do
     Ok(())
 }
 
-fn leg_of(row: &Row) -> Option<&Leg> {
+/// What was listed once is not listed again (seeded bugs).
+pub(crate) fn forget(world: &mut World, place: ServerId, mutation: Mutation, offers: &mut Vec<Offer>) {
+    if world.is_mutated(mutation) {
+        let told = &mut world.servers[place].told;
+        offers.retain(|offer| told.insert(offer.uri.clone()));
+    }
+}
+
+pub(crate) fn leg_of(row: &Row) -> Option<&Leg> {
     match &row.body {
         RowBody::Leg(leg) => Some(leg),
         RowBody::Inbound(_) => None,
@@ -120,7 +128,7 @@ fn leg_of(row: &Row) -> Option<&Leg> {
 }
 
 /// What of a leg waits, as it would have been offered by SMTP.
-fn offers(leg: &Leg, now: Timestamp) -> Vec<Offer> {
+pub(crate) fn offers(leg: &Leg, now: Timestamp) -> Vec<Offer> {
     let offer = |waits: queue::pending::Waiting<'_>| Offer {
         mail_from: leg.mail_from.clone(),
         params: leg.params.clone(),
@@ -137,7 +145,7 @@ fn listed(world: &mut World, at: At, offers: &[Offer], next: Option<Key>) -> Don
         if !world.is_alive(at) {
             return Ok(());
         }
-        judge(world, at, offer)?;
+        judge(world, at, offer, By::Pending)?;
     }
     if next.is_some() && world.is_alive(at) {
         ask(world, at, next);
@@ -145,8 +153,8 @@ fn listed(world: &mut World, at: At, offers: &[Offer], next: Option<Key>) -> Don
     Ok(())
 }
 
-fn judge(world: &mut World, at: At, offer: &Offer) -> Done {
-    let verified = match smtp::verify(world, at.server, offer, smtp::By::Pending) {
+pub(crate) fn judge(world: &mut World, at: At, offer: &Offer, by: By) -> Done {
+    let verified = match smtp::verify(world, at.server, offer, by) {
         Ok(verified) => verified,
         Err(refusal) => {
             world.tell(|| format!("{} passes an entry over: {refusal:?}", SERVERS[at.server].0));

@@ -308,22 +308,24 @@ pub(crate) enum By {
     Smtp,
     /// In a custodian's list of what is pending.
     Pending,
+    /// In such a list in a bundle: no keys are known there but those of the configuration.
+    Bundle,
 }
 
 pub(crate) fn verify(world: &World, here: ServerId, offer: &Offer, by: By) -> Result<Verified, Refusal> {
-    let hops = offer.block.matches("TBR-Hop:").count();
-    let parsed = Parsed::new(&format!("{hops} {}", offer.uri), offer.block.as_bytes())?;
+    let parsed = Parsed::new(&offer.line(), offer.block.as_bytes())?;
     let addresses: Vec<Address> = offer.recipients.iter().map(|(_, r)| r.address.clone()).collect();
     let session = Session { mail_from: offer.mail_from.as_ref(), recipients: &addresses };
     let is_ours = |domain: &Domain| scenario::takes(&world.servers[here].domain, domain);
     let receiver = Receiver { now: world.now, max_size: 1 << 30, is_ours: &is_ours };
     let matched = match by {
         By::Smtp => parsed.match_session(&session, &receiver)?,
-        By::Pending => parsed.match_pending(&session, &receiver)?,
+        By::Pending | By::Bundle => parsed.match_pending(&session, &receiver)?,
     };
     let host = reference::Uri::parse(&offer.uri).map(|uri| uri.host);
     let facts = |domain: &Domain| {
-        let of_domain = world.servers.iter().filter(|server| server.domain == *domain);
+        let is_known = by != By::Bundle || *domain == world.servers[here].domain;
+        let of_domain = world.servers.iter().filter(|server| is_known && server.domain == *domain);
         let serving =
             of_domain.max_by_key(|server| host.as_ref().is_ok_and(|host| server.facts.repo.contains(host)))?;
         Some((&serving.facts, Assurance::Dnssec))

@@ -1,17 +1,17 @@
-//! Mail of a site that goes to its custodian in a bundle (TBR §7.5): it leaves on a stick that arrives late, twice or never, and so does the
-//! answer. The operator has what is not answered uploaded all the same, so that one message comes both ways.
+//! The way of bundles between a site and its custodian (TBR §7.5): they leave on a stick that arrives late, twice, torn off or never. The operator
+//! has mail from the site that is not answered uploaded all the same, so that one message comes both ways.
 
 use std::time::Duration;
 
-use mail::ledger::{Key, RowBody};
-use mail::{Address, EnhancedStatus};
-use queue::letters::{Letter, told};
-use queue::port::{Command, Input, Reply, Request, Selection, TakenEntry};
+use mail::ledger::Key;
+use queue::letters::Letter;
+use queue::port::{Command, Input, Reply, Request, Selection};
 
+use crate::bundle::{self, Enclosed, ForSite, FromSite};
 use crate::judge::Violation;
 use crate::network::custodian;
 use crate::scenario::ServerId;
-use crate::server::Caller;
+use crate::server::{At, Caller};
 use crate::site::SiteEvent;
 use crate::upload;
 use crate::world::{Event, World};
@@ -31,11 +31,13 @@ pub(crate) enum StickEvent {
     /// It is written.
     Leaves(u8),
     /// It has come to the custodian.
-    Arrives(Vec<Letter>),
-    /// The custodian writes what it has taken.
+    Arrives(FromSite),
+    /// The custodian writes one.
     Answers,
-    /// The custodian's answer has come to the site.
-    Answered(Vec<TakenEntry>),
+    /// It has come to the site.
+    Answered(ForSite),
+    /// The offers of it are judged: the objects follow.
+    Unpacked(At, Vec<Enclosed>),
     /// Nobody waits for the answer any more.
     GivenUp(Vec<Key>),
 }
@@ -52,9 +54,10 @@ pub(crate) fn happens(world: &mut World, site: ServerId, event: StickEvent) -> D
     match event {
         StickEvent::Begins(again) => begins(world, site, again),
         StickEvent::Leaves(again) => leaves(world, site, again),
-        StickEvent::Arrives(letters) => arrives(world, site, to, letters),
+        StickEvent::Arrives(bundle) => arrives(world, site, to, bundle),
         StickEvent::Answers => answers(world, site, to),
-        StickEvent::Answered(entries) => ask(world, site, Request::Taken { entries }),
+        StickEvent::Answered(bundle) => answered(world, site, bundle),
+        StickEvent::Unpacked(at, enclosed) => bundle::unpacked(world, at, enclosed),
         StickEvent::GivenUp(keys) => keys.iter().try_for_each(|key| command(world, site, key, Command::Retry)),
     }
 }
@@ -72,42 +75,39 @@ fn begins(world: &mut World, site: ServerId, again: u8) -> Done {
     Ok(())
 }
 
-/// What is marked by now is written, and nothing else.
+/// Of what users send, that is written which is marked by now, and nothing else.
 fn leaves(world: &mut World, site: ServerId, again: u8) -> Done {
     let rows = world.servers[site].disk.rows();
     let waiting = rows.filter_map(|row| upload::waits_for_custodian(world, site, row));
     let carried = waiting.filter(|(_, leg)| leg.carried.is_some());
     let letters: Vec<Letter> = carried.filter_map(|(key, leg)| upload::letter(world, site, key, leg)).collect();
-    if letters.is_empty() {
-        if let Some(left) = again.checked_sub(1) {
-            later(world, site, WRITTEN, StickEvent::Begins(left));
-        }
-        return Ok(());
+    if let Some(left) = again.checked_sub(1).filter(|_| letters.is_empty()) {
+        later(world, site, WRITTEN, StickEvent::Begins(left));
     }
     world.summary.carried += letters.len() as u64;
     let keys: Vec<Key> = letters.iter().map(|letter| letter.id.clone()).collect();
     keys.iter().for_each(|key| upload::keep_content(world, site, key));
+    let bundle = bundle::write_from(world, site, letters);
+    if bundle.is_empty() {
+        return Ok(());
+    }
     let patience = DAY + world.chance.up_to(6 * DAY);
     later(world, site, patience, StickEvent::GivenUp(keys));
-    for _ in 0..world.chance.pick(&[0, 1, 1, 2]) {
-        let way = world.chance.up_to(12 * DAY);
-        later(world, site, way, StickEvent::Arrives(letters.clone()));
+    for way in ways(world) {
+        later(world, site, way, StickEvent::Arrives(bundle.clone()));
     }
     Ok(())
 }
 
+/// How long a stick is on its way: it gets lost, or is read once or twice.
+fn ways(world: &mut World) -> Vec<Duration> {
+    let longest = world.chance.pick(&[DAY, 12 * DAY]);
+    (0..world.chance.pick(&[0, 1, 1, 2])).map(|_| world.chance.up_to(longest)).collect()
+}
+
 /// The custodian reads a bundle, and perhaps writes one.
-fn arrives(world: &mut World, site: ServerId, here: ServerId, letters: Vec<Letter>) -> Done {
-    let at = world.here(here);
-    for letter in letters {
-        if !world.is_alive(at) {
-            return Ok(());
-        }
-        if upload::recall(world, here, &letter).is_none() {
-            let caller = Caller::Letter { asker: None, letter: letter.clone() };
-            upload::take(world, here, site, &letter, caller)?;
-        }
-    }
+fn arrives(world: &mut World, site: ServerId, here: ServerId, bundle: FromSite) -> Done {
+    bundle::read_at_custodian(world, site, here, bundle)?;
     if world.chance.permille(700) {
         later(world, site, WRITTEN, StickEvent::Answers);
     }
@@ -115,30 +115,36 @@ fn arrives(world: &mut World, site: ServerId, here: ServerId, letters: Vec<Lette
 }
 
 fn answers(world: &mut World, site: ServerId, here: ServerId) -> Done {
-    let domain = &world.servers[site].domain;
-    let entries = world.servers[here].disk.rows().filter_map(|row| match &row.body {
-        RowBody::Inbound(inbound) => told(inbound, domain),
-        RowBody::Leg(_) => None,
-    });
-    let one = |entry: reference::bundle::TakenEntry| {
-        let failed = entry.failed.into_iter().map(|one| (one.rcpt, one.status, one.text.into()));
-        TakenEntry { key: entry.id, failed: failed.collect::<Vec<(Address, EnhancedStatus, String)>>() }
-    };
-    let entries: Vec<TakenEntry> = entries.map(one).collect();
-    let way = world.chance.up_to(5 * DAY);
-    later(world, site, way, StickEvent::Answered(entries));
+    let bundle = bundle::write_for(world, site, here)?;
+    if bundle.is_empty() {
+        return Ok(());
+    }
+    for way in ways(world) {
+        let mut bundle = bundle.clone();
+        if world.chance.permille(200) {
+            bundle.tear(world.chance.below(bundle.messages() as u64) as usize);
+        }
+        later(world, site, way, StickEvent::Answered(bundle));
+    }
+    Ok(())
+}
+
+/// The site reads a bundle, and perhaps writes one.
+fn answered(world: &mut World, site: ServerId, bundle: ForSite) -> Done {
+    bundle::read_at_site(world, site, bundle)?;
+    if world.chance.permille(700) {
+        let read = world.chance.up_to(DAY);
+        later(world, site, WRITTEN + read, StickEvent::Begins(0));
+    }
     Ok(())
 }
 
 fn command(world: &mut World, site: ServerId, key: &Key, command: fn(Selection) -> Command) -> Done {
     let Key::Leg(id, number) = key else { return Ok(()) };
-    ask(world, site, Request::Command(command(Selection::Leg(id.clone(), *number))))
-}
-
-fn ask(world: &mut World, site: ServerId, request: Request) -> Done {
     if world.servers[site].node.is_none() {
         return Ok(());
     }
+    let request = Request::Command(command(Selection::Leg(id.clone(), *number)));
     let call = world.servers[site].call(Caller::Hurry);
     world.input(world.here(site), Input::Call { call, request })
 }

@@ -71,6 +71,12 @@ pub struct Summary {
     pub uploads_resumed: u64,
     /// Messages that left a site in a bundle.
     pub carried: u64,
+    /// References whose object came to a site in a bundle.
+    pub unpacked: u64,
+    /// References of which a bundle told a site that its custodian has heard.
+    pub heard: u64,
+    /// Failures that receivers told authors of by mail, because the origin did not hear of them.
+    pub mailed: u64,
     /// Crossings of the network that a partition has swallowed.
     pub cut_off: u64,
     /// Crossings that were lost by chance.
@@ -117,6 +123,9 @@ impl std::ops::AddAssign for Summary {
         self.uploaded += other.uploaded;
         self.uploads_resumed += other.uploads_resumed;
         self.carried += other.carried;
+        self.unpacked += other.unpacked;
+        self.heard += other.heard;
+        self.mailed += other.mailed;
         self.cut_off += other.cut_off;
         self.lost += other.lost;
         self.withdrawn += other.withdrawn;
@@ -139,6 +148,8 @@ pub fn run(seed: u64, options: Options) -> Result<Summary, Violation> {
 
 /// Nothing is left to do long before.
 const END: Duration = Duration::from_secs(120 * 24 * 3600);
+/// So long after the last fault nothing is left that a ledger would not take.
+const QUIET: Duration = Duration::from_secs(24 * 3600);
 /// A world that does more than this runs in circles.
 const MAX_EVENTS: u64 = 400_000;
 
@@ -251,6 +262,9 @@ impl World {
         for (site, at) in self.scenario.sticks().collect::<Vec<_>>() {
             self.at(at, Event::Site(site, SiteEvent::Stick(StickEvent::Begins(60))));
         }
+        for (site, at) in self.scenario.bundles() {
+            self.at(at, Event::Site(site, SiteEvent::Stick(StickEvent::Answers)));
+        }
         for (server, at, down) in self.scenario.crashes.clone() {
             self.at(at, Event::Crash(server, down));
         }
@@ -296,6 +310,7 @@ impl World {
 
     fn happen(&mut self, event: Event) -> Result<(), Violation> {
         match event {
+            Event::Input(at, Input::Tick) => self.tick(at),
             Event::Input(at, input) => self.input(at, input),
             Event::Commit(at, token, batch, created) => self.commit(at, token, batch, created),
             Event::Arrive(to, from, job, question) => self.arrive(to, from, job, question),
@@ -380,6 +395,22 @@ impl World {
                 return Ok(());
             }
             self.act(at, action)?;
+        }
+    }
+
+    /// Time has passed. A node without anything in hand would find nothing due, and look again ten minutes later, for months: it is asked when
+    /// something is. Before that whatever else comes lets it look.
+    fn tick(&mut self, at: At) -> Result<(), Violation> {
+        let server = &self.servers[at.server];
+        let quiet = self.now > self.scenario.peace.after(QUIET) && server.jobs.is_empty() && server.calls.is_empty();
+        let idle = server.node.as_ref().is_some_and(|node| quiet && node.rows_in_hand() == 0);
+        match server.disk.next_due() {
+            Some(due) if idle && due > self.now => {
+                self.at(due, Event::Input(at, Input::Tick));
+                Ok(())
+            }
+            None if idle => Ok(()),
+            _ => self.input(at, Input::Tick),
         }
     }
 
@@ -563,6 +594,7 @@ impl World {
         for place in 0..self.servers.len() {
             self.count_stats(place);
         }
+        self.summary.mailed = self.judge.mailed();
         self.judge.close()?;
         for (server, (name, ..)) in self.servers.iter().zip(SERVERS) {
             if let Some(row) = server.disk.rows().next() {

@@ -84,7 +84,8 @@ fn the_worlds_are_rough() {
 
 #[test]
 fn the_networks_are_mixed() {
-    let Summary { passed_on, pages, resumed, uploaded, uploads_resumed, carried, .. } = total(50, Shape::Network);
+    let all = total(50, Shape::Network);
+    let Summary { passed_on, pages, resumed, uploaded, uploads_resumed, carried, .. } = all;
     let [by_custody, by_reference, by_value] = passed_on;
     happens(&[
         ("relaying by custody", by_custody),
@@ -95,6 +96,13 @@ fn the_networks_are_mixed() {
         ("uploads", uploaded),
         ("uploads that go on after a break", uploads_resumed),
         ("mail from sites in bundles", carried),
+    ]);
+    let Summary { unpacked, heard, mailed, acted, .. } = all;
+    happens(&[
+        ("objects that come to sites in bundles", unpacked),
+        ("bundles that say what was heard", heard),
+        ("failures that no origin hears of", mailed),
+        ("custody taken without an answer", acted),
     ]);
 }
 

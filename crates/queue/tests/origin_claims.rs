@@ -222,6 +222,25 @@ fn a_late_failed_after_relayed_still_reaches_the_author() {
 }
 
 #[test]
+fn a_failure_that_is_told_long_after_it_happened_is_remembered_from_then_on() {
+    let mut a = a();
+    let (id, issued) = a.offered(BOB);
+    a.claim(2, &issued, &[0]);
+    let happened = a.now;
+    assert_eq!(a.receipt(2, &issued, 0, Action::Relayed), Some(vec![0]));
+    a.pass_unreachable(20 * DAY);
+    for _ in 0..2 {
+        // The first answer was lost: without another the receiver would tell the author by mail.
+        assert_eq!(a.receipt_of(2, &issued, 0, outcome(Action::Failed, happened)), Some(vec![0]));
+        a.pass_unreachable(DAY);
+    }
+    assert!(matches!(a.state(&id, 0, 0), RecipientState::Done { outcome, .. } if outcome.at == happened));
+    assert_eq!(a.report_texts().len(), 1);
+    a.pass_unreachable(30 * DAY);
+    assert!(a.ledger.rows.is_empty());
+}
+
+#[test]
 fn a_relayed_message_is_remembered_for_37_days() {
     let mut a = a();
     let (_, issued) = a.offered(BOB);

@@ -137,6 +137,8 @@ fn needs_object(leg: &Leg, now: Timestamp, timers: &Timers) -> bool {
 /// Until when a leg is remembered in which nothing is left to do; `None` while something is.
 fn remembered_until(leg: &Leg, config: &QueueConfig) -> Option<Timestamp> {
     let timers = &config.timers;
+    // An outcome may be old when it is told here: whoever tells it must find the answer when he asks again.
+    let recorded = leg.steps.last().map_or(leg.accepted, |step| step.at);
     let mut until = Timestamp::default();
     for recipient in &leg.recipients {
         until = until.max(match &recipient.state {
@@ -144,9 +146,9 @@ fn remembered_until(leg: &Leg, config: &QueueConfig) -> Option<Timestamp> {
             Claimed(claim) if !claim.told => return None,
             Claimed(claim) => long_memory(leg, &claim.reference, timers),
             Done { outcome, claim: Some(claim) } if outcome.action == Action::Relayed => {
-                outcome.at.after(timers.retention).max(long_memory(leg, &claim.reference, timers))
+                recorded.after(timers.retention).max(long_memory(leg, &claim.reference, timers))
             }
-            Done { outcome, .. } => outcome.at.after(timers.retention),
+            Done { .. } => recorded.after(timers.retention),
         });
     }
     let answers = leg.issued.iter().map(|issued| issued.expires.after(timers.answer_memory)).max();

@@ -490,7 +490,12 @@ impl Server {
 
     /// A receipt of store `by` for one index.
     pub fn receipt(&mut self, by: u8, issued: &Issued, index: u16, action: LedgerAction) -> Option<Vec<u16>> {
-        let outcomes = vec![(index, outcome(action, self.now))];
+        self.receipt_of(by, issued, index, outcome(action, self.now))
+    }
+
+    /// The same with an outcome of its own.
+    pub fn receipt_of(&mut self, by: u8, issued: &Issued, index: u16, outcome: Outcome) -> Option<Vec<u16>> {
+        let outcomes = vec![(index, outcome)];
         let entry = ReceiptEntry { to: issued.to.clone(), id: issued.id, grant: issued.grant.clone(), outcomes };
         let request =
             Request::Receipts { instance: InstanceId([by; 16]), receipts: vec![entry], signed: SignedBy::default() };
