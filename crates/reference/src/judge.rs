@@ -8,7 +8,7 @@ use crate::hop::{Chain, HopMode, Link};
 use crate::keys::{KeyRecord, KeyUse};
 use crate::recipients::RecipientsHash;
 use crate::stored::{LineEnds, Stored};
-use crate::verify::Session;
+use crate::verify::{Session, check_clock};
 
 /// What can be said of one signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,12 +42,13 @@ pub fn judge_chain<'k>(chain: &Chain, key_of: &dyn Fn(Link<'_>) -> Option<&'k Ke
 }
 
 /// Was a message that came by value under a `TBR-Hop` sent to this session (TBR §7.3)? The topmost hop must carry an
-/// opener, cover this sender and this one recipient, and be unexpired. Its signature is judged separately.
+/// opener and cover this sender and this one recipient, and its times must be those that an offer may have: nobody makes a
+/// field that counts for ever, or one with an old key for a time long ago. Its signature is judged separately.
 pub fn sent_by_value_to(chain: &Chain, session: &Session<'_>, now: Timestamp) -> bool {
     let link = chain.topmost();
     let (Some(HopMode::Value(opener)), [recipient]) = (link.mode(), session.recipients) else { return false };
     let computed = RecipientsHash::compute_opened(opener, &link.id(), [recipient]);
-    computed == link.recipients() && link.mail_from() == session.mail_from && now < link.expires()
+    computed == link.recipients() && link.mail_from() == session.mail_from && check_clock(chain, now).is_ok()
 }
 
 /// What can be said of a stored message, each point by itself.

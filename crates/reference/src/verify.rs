@@ -25,7 +25,7 @@ use mail::{Address, Domain, EnhancedStatus, ReferenceId, Timestamp, Xuid};
 
 use crate::block::{Block, BlockError, LineError, OfferLine};
 use crate::codes::{self, Code};
-use crate::hop::{ChainError, HopMode, Link};
+use crate::hop::{Chain, ChainError, HopMode, Link};
 use crate::keys::{Assurance, DomainFacts, KeyUse, consent_name};
 use crate::recipients::RecipientsHash;
 use crate::reference::{IdempotenceKey, Reference};
@@ -360,7 +360,7 @@ impl Parsed {
         receiver: &Receiver<'_>,
         check_sender: fn(Link<'_>, Option<&Address>) -> Result<(), Refusal>,
     ) -> Result<Matched, Refusal> {
-        self.check_clock(receiver.now)?;
+        check_clock(self.block.chain(), receiver.now)?;
         check_sender(self.topmost(), session.mail_from)?;
         self.check_recipient_domain(session, receiver)?;
         let size = self.reference().statement().size;
@@ -379,20 +379,6 @@ impl Parsed {
         self.block.chain().topmost()
     }
 
-    fn check_clock(&self, now: Timestamp) -> Result<(), Refusal> {
-        let link = self.topmost();
-        let domain = link.domain().clone();
-        let (issued, expires) = (link.issued(), link.expires());
-        let born = self.reference().statement().issued;
-        if expires <= issued || expires.since(issued) > MAX_LIFETIME || now.since(born) > MAX_LIFETIME {
-            return Err(Refusal::Lifetime { domain });
-        }
-        if issued > now.after(CLOCK_SKEW) {
-            return Err(Refusal::NotYetValid { domain });
-        }
-        if now >= expires { Err(Refusal::Expired { domain }) } else { Ok(()) }
-    }
-
     fn check_recipient_domain(&self, session: &Session<'_>, receiver: &Receiver<'_>) -> Result<(), Refusal> {
         let to = self.topmost().to();
         if !(receiver.is_ours)(to) {
@@ -408,6 +394,24 @@ impl Parsed {
         let computed = RecipientsHash::compute(&self.uri.grant, &link.id(), session.recipients);
         if computed == link.recipients() { Ok(()) } else { Err(Refusal::OtherRecipients) }
     }
+}
+
+/// Stage 2. The times of the fields below chain ([`Chain::new`]), so the topmost one and the age of the reference are enough.
+///
+/// # Errors
+/// [`Refusal::Lifetime`], [`Refusal::NotYetValid`], [`Refusal::Expired`].
+pub(crate) fn check_clock(chain: &Chain, now: Timestamp) -> Result<(), Refusal> {
+    let link = chain.topmost();
+    let domain = link.domain().clone();
+    let (issued, expires) = (link.issued(), link.expires());
+    let born = chain.reference().statement().issued;
+    if expires <= issued || expires.since(issued) > MAX_LIFETIME || now.since(born) > MAX_LIFETIME {
+        return Err(Refusal::Lifetime { domain });
+    }
+    if issued > now.after(CLOCK_SKEW) {
+        return Err(Refusal::NotYetValid { domain });
+    }
+    if now >= expires { Err(Refusal::Expired { domain }) } else { Ok(()) }
 }
 
 /// `f` is MAIL FROM, and where the reference itself is topmost, its domain may answer for that sender. A hop's domain

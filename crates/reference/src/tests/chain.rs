@@ -139,6 +139,31 @@ fn what_came_by_value_names_its_one_recipient() {
     assert!(!sent_by_value_to(&custodian, &Session { mail_from: Some(&from), recipients: &recipients }, secs(NOW)));
 }
 
+/// A hop by value over a reference of `born`, made at `issued` and good until `expires`: does it count at `NOW`?
+fn by_value_counts(born: u64, issued: u64, expires: u64) -> bool {
+    let mut statement = statement_for(&addresses(&["bob@b.example"]));
+    (statement.issued, statement.expires) = (secs(born), secs(issued + 1));
+    let reference = statement.sign(&key_of("a.example")).unwrap();
+    let (from, carol) = (address("alice@a.example"), addresses(&["carol@c.example"]));
+    let mut hop = hop_over(Link::Reference(&reference), 1, "c.example", HopMode::Value([9; 16]), &carol);
+    (hop.issued, hop.expires) = (secs(issued), secs(expires));
+    let chain = Chain::new(vec![hop.sign(&key_of("b.example")).unwrap()], reference).unwrap();
+    sent_by_value_to(&chain, &Session { mail_from: Some(&from), recipients: &carol }, secs(NOW))
+}
+
+#[test]
+fn the_clock_of_an_offer_is_that_of_what_came_by_value_too() {
+    let month = 30 * 86_400;
+    assert!(by_value_counts(NOW - 100, NOW - 50, NOW - 50 + month));
+    assert!(!by_value_counts(NOW - 100, NOW - 50, NOW - 49 + month), "a hop that lives for over 30 days");
+    assert!(!by_value_counts(NOW - 100, NOW - 50, 253_402_300_799), "one that lives for ever");
+    assert!(by_value_counts(NOW - 100, NOW + 300, NOW + 1000), "the clock of the relay is 5 minutes fast");
+    assert!(!by_value_counts(NOW - 100, NOW + 301, NOW + 1000), "one from the future");
+    assert!(by_value_counts(NOW - month, NOW - 50, NOW + 1000));
+    assert!(!by_value_counts(NOW - month - 1, NOW - 50, NOW + 1000), "over a reference of more than 30 days");
+    assert!(!by_value_counts(NOW - month - 1, NOW - month - 1, NOW + 1000), "back-dated with what lies below it");
+}
+
 #[test]
 fn keys_below_a_custodian_that_cannot_be_had_are_unknown_not_bad() {
     let chain = relayed(custody());
