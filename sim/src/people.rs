@@ -45,6 +45,7 @@ impl World {
             prefix: String::new(),
             seal: String::new(),
             source: Source::Local,
+            once: None,
         };
         let call = self.servers[server].call(Caller::Submitter { case: number });
         self.input(self.here(server), Input::Call { call, request: Request::Accept(Box::new(acceptance)) })

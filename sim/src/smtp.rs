@@ -232,6 +232,7 @@ pub(crate) fn value_arrives(
         prefix: String::new(),
         seal: String::new(),
         source: Source::Relay,
+        once: None,
     };
     let call = server.call(Caller::Value { from, job, outcomes, open });
     world.input(world.here(here), Input::Call { call, request: Request::Accept(Box::new(acceptance)) })

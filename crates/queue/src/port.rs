@@ -16,6 +16,7 @@ use reference::message_signature::SignedBy;
 use reference::{Hop, bundle};
 
 use crate::letters::Taking;
+use crate::remembered::Remembered;
 use crate::told::Told;
 
 /// A request of the edge, answered by exactly one [`Action::Reply`] with the same number.
@@ -67,7 +68,7 @@ pub enum Input {
 /// What sessions, peers and operators want.
 #[derive(Debug)]
 pub enum Request {
-    /// Take a message by value. Reply: `Accepted` once it is durable.
+    /// Take a message by value. Reply: `Accepted` once it is durable; `Repeated` where it may be taken only once, and was.
     Accept(Box<Acceptance>),
     /// Take a verified reference. Reply: `Offer(..)`.
     Offer(Box<Inbound>),
@@ -167,6 +168,9 @@ pub struct Acceptance {
     pub seal: String,
     /// Who handed it in.
     pub source: Source,
+    /// What makes it new, to be remembered in the same commit: what is remembered already is not accepted. Nothing, where a
+    /// message may come again.
+    pub once: Option<Remembered>,
 }
 
 /// One entry of a claims request, its JSON already checked.
@@ -292,6 +296,8 @@ pub struct Commanded {
 pub enum Reply {
     /// The message is ours.
     Accepted,
+    /// What it was to be remembered by is remembered already: nothing was done.
+    Repeated,
     /// What became of an offer.
     Offer(OfferAnswer),
     /// The recipient domains that those grants among the ones asked about are bound to that exist and are bound.

@@ -1,8 +1,9 @@
 //! What was taken once and must not count as new again: remembered in the ledger as a reference that wants nothing, until a date.
 //!
-//! A hop by value that was accepted, a message of a site's. What is made of a repetition is said elsewhere.
+//! A hop by value that was accepted, a message of a site's: each in the commit that accepts the message, so that what is refused
+//! leaves nothing behind, and of two copies at once one is the repetition. What is made of it is said elsewhere.
 
-use mail::ledger::{Inbound, InboundRecipient, IndexState, Phase};
+use mail::ledger::{Inbound, InboundRecipient, IndexState, Key, Phase};
 use mail::{Address, Domain, Grant, MailParams, QueueId, Recipient, ReferenceId, Timestamp, Xuid};
 
 /// One such thing. `d` and `i` name it; another of the same name and fingerprint is a repetition.
@@ -31,6 +32,11 @@ pub struct Remembered {
 }
 
 impl Remembered {
+    /// Its row.
+    pub fn key(&self) -> Key {
+        Key::Inbound(self.i, self.d.clone())
+    }
+
     /// As the ledger has it.
     pub fn row(self, at: Timestamp) -> Inbound {
         let one = |(recipient, state)| InboundRecipient { recipient, targets: Vec::new(), outcomes: Vec::new(), state };

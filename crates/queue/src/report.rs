@@ -117,6 +117,7 @@ impl Report {
             prefix: String::new(),
             seal: String::new(),
             source: Source::Report,
+            once: None,
         };
         accept::put_legs(&acceptance, plan, context);
         Some((object, content))

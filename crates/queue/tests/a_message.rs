@@ -5,10 +5,12 @@ mod support;
 
 use std::time::Duration;
 
-use mail::ledger::{Action, IndexState, Phase, RecipientState};
-use queue::port::{JobEvent, Located, OfferAnswer, Proceed, Reply, Request, Work};
+use mail::ledger::{Action, IndexState, Key, Phase, RecipientState, Route, Source, Target};
+use mail::{MailParams, Recipient, ReferenceId};
+use queue::port::{Acceptance, Input, JobEvent, Located, OfferAnswer, Proceed, Reply, Request, Work};
+use queue::remembered::Remembered;
 use reference::message_signature::SignedBy;
-use support::{FACTS, Server, done, inbound_of, object, taken};
+use support::{FACTS, Server, address, domain, done, inbound_of, object, taken};
 
 #[test]
 fn by_value_to_a_peer_without_tbr() {
@@ -81,4 +83,77 @@ fn by_reference_from_submission_to_receipt() {
         assert!(server.ledger.rows.is_empty(), "everything is forgotten in the end: {:?}", server.ledger.rows);
         assert_eq!(server.node.rows_in_hand(), 0);
     }
+}
+
+/// A message under a hop by value that counts once.
+fn counts_once(server: &Server, name: &str) -> Request {
+    let (queue_id, content) = (name.parse().unwrap(), object(b"A: b\r\n\r\nc\r\n"));
+    let carol = Recipient::plain(address("carol@c.example"));
+    let target = Target { route: Route::Maildir("carol".to_owned()), address: carol.address.clone() };
+    let once = Remembered {
+        queue_id,
+        d: domain("b.example"),
+        i: ReferenceId([9; 16]),
+        to: domain("c.example"),
+        fingerprint: "hop".to_owned(),
+        xuid: content.xuid,
+        size: content.size,
+        until: server.now.after(Duration::from_secs(3600)),
+        mail_from: Some(address("alice@a.example")),
+        recipients: vec![(carol.clone(), IndexState::Refused)],
+    };
+    Request::Accept(Box::new(Acceptance {
+        queue_id: once.queue_id.clone(),
+        mail_from: once.mail_from.clone(),
+        params: MailParams::default(),
+        recipients: vec![(carol, vec![target])],
+        object: content,
+        facts: FACTS,
+        prefix: String::new(),
+        seal: String::new(),
+        source: Source::Relay,
+        once: Some(once),
+    }))
+}
+
+/// Rows of what is remembered, and legs.
+fn rows(server: &Server) -> (usize, usize) {
+    let remembered = server.ledger.rows.keys().filter(|key| matches!(key, Key::Inbound(..))).count();
+    (remembered, server.ledger.rows.len() - remembered)
+}
+
+#[test]
+fn what_counts_once_is_remembered_with_the_message_and_not_without_it() {
+    let mut c = Server::new("c.example", 3);
+    c.ledger.fail = 1;
+    let request = counts_once(&c, "q1");
+    assert!(matches!(c.ask(request), Reply::Unavailable));
+    assert_eq!(rows(&c), (0, 0), "what is not accepted leaves nothing");
+    let (call, request) = (c.next_call(), counts_once(&c, "q2"));
+    assert_eq!(c.nothing_leaves_before_its_commit(Input::Call { call, request }), 1);
+    assert_eq!(rows(&c), (1, 1));
+    assert!(matches!(c.replies.remove(&call), Some(Reply::Accepted)));
+    let request = counts_once(&c, "q3");
+    assert!(matches!(c.ask(request), Reply::Repeated));
+    assert_eq!(rows(&c), (1, 1), "what is not accepted leaves nothing");
+    c.pass(Duration::from_secs(3600 + 301));
+    assert_eq!(rows(&c).0, 0, "when it has expired it is forgotten");
+}
+
+#[test]
+fn of_two_copies_at_once_one_is_the_repetition() {
+    let mut c = Server::new("c.example", 3);
+    c.hold = true;
+    let calls = [c.next_call(), c.next_call()];
+    for (call, name) in calls.into_iter().zip(["q1", "q2"]) {
+        let request = counts_once(&c, name);
+        c.input(Input::Call { call, request });
+        c.answer_the_last();
+        assert!(c.wants_to_commit(), "neither knows of the other");
+    }
+    c.answer_the_last();
+    assert!(matches!(c.replies.remove(&calls[1]), Some(Reply::Accepted)));
+    c.answer_all();
+    assert!(matches!(c.replies.remove(&calls[0]), Some(Reply::Repeated)));
+    assert_eq!(rows(&c), (1, 1));
 }

@@ -292,6 +292,7 @@ fn what_waits_until_its_domain_asks_is_neither_tried_nor_reported_meanwhile() {
         prefix: String::new(),
         seal: String::new(),
         source: Source::Relay,
+        once: None,
     };
     let id = acceptance.queue_id.clone();
     a.ask(Request::Accept(Box::new(acceptance)));
@@ -433,6 +434,7 @@ fn a_report_of_what_requires_tls_requires_it_too() {
         prefix: String::new(),
         seal: String::new(),
         source: Source::Local,
+        once: None,
     };
     a.ask(Request::Accept(Box::new(acceptance)));
     let (job, delivery) = a.delivery();

@@ -24,7 +24,6 @@ mod private;
 mod readers;
 pub mod receive;
 pub mod records;
-mod remembered;
 pub mod reports;
 mod repository;
 mod reputation;

@@ -445,7 +445,7 @@ impl Parts {
         let (runtime, custody) = Runtime::new(node, store.clone(), budgets.clone(), Arc::new(couriers));
 
         let exchangers = Exchangers { client: smtp.clone(), hosts: hosts.clone() };
-        let memory = Memory { discovery: discovery.clone(), custody: custody.clone() };
+        let memory = Memory { discovery: discovery.clone(), custody: custody.clone(), store: store.clone() };
         let reception = Arc::new(Reception {
             config: current.clone(),
             router: router.clone(),

@@ -12,6 +12,8 @@ use mail::{Address, QueueId, Recipient, Timestamp};
 use crate::flow::{Change, Context, Effect, Otherwise, Plan, Rows, Sheet, Wants};
 use crate::origin::leg;
 use crate::port::{Acceptance, CallId, Reply};
+use crate::receiver::inbound;
+use crate::remembered::Remembered;
 use crate::stats::Count;
 
 /// A message wants in.
@@ -22,17 +24,23 @@ pub(crate) struct Accept {
 
 impl Change for Accept {
     fn wants(&self) -> Wants {
-        Wants::default()
+        Wants::keys(self.acceptance.once.iter().map(Remembered::key))
     }
 
-    fn apply(&mut self, _: Rows, context: &mut Context<'_>) -> Plan {
+    fn apply(&mut self, mut rows: Rows, context: &mut Context<'_>) -> Plan {
         let acceptance = &self.acceptance;
         // A recipient that leads nowhere would be lost: the session has not done its work.
         if acceptance.recipients.is_empty() || acceptance.recipients.iter().any(|(_, targets)| targets.is_empty()) {
             return Plan::only(Effect::Reply(self.call, Reply::Unavailable));
         }
+        if acceptance.once.as_ref().is_some_and(|once| rows.take(&once.key()).is_some()) {
+            return Plan::only(Effect::Reply(self.call, Reply::Repeated));
+        }
         let mut plan = Plan::default();
         put_legs(acceptance, &mut plan, context);
+        if let Some(once) = acceptance.once.clone() {
+            remember(once, &mut plan, context);
+        }
         plan.count(Count::MessagesAccepted);
         plan.effects.push(Effect::Reply(self.call, Reply::Accepted));
         plan
@@ -41,6 +49,13 @@ impl Change for Accept {
     fn otherwise(&self) -> Otherwise {
         Otherwise::Refuse(self.call)
     }
+}
+
+fn remember(once: Remembered, plan: &mut Plan, context: &Context<'_>) {
+    let sheet = Sheet::new(once.key());
+    let mut memory = Box::new(once.row(context.now));
+    note(&mut memory.steps, context.now, "taken", format!("{} octets by value, once", memory.size), None);
+    inbound::put(plan, sheet, memory, context.now, context.config);
 }
 
 /// Puts the legs of a message into the plan, with its content.

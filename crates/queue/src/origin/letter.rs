@@ -74,6 +74,7 @@ impl Take {
             prefix: prefix.clone(),
             seal: String::new(),
             source: Source::Relay,
+            once: None,
         }
     }
 }

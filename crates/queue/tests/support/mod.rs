@@ -281,11 +281,7 @@ impl Server {
                 break;
             }
         }
-        self.hold = false;
-        while let Some(question) = self.held.pop_front() {
-            self.act(question);
-            self.drain();
-        }
+        self.answer_all();
         self.ledger.commits - commits
     }
 
@@ -301,6 +297,15 @@ impl Server {
         self.act(question);
         self.hold = true;
         self.drain();
+    }
+
+    /// Answers what was held back, the oldest first, and holds back nothing more.
+    pub fn answer_all(&mut self) {
+        self.hold = false;
+        while let Some(question) = self.held.pop_front() {
+            self.act(question);
+            self.drain();
+        }
     }
 
     fn drain(&mut self) {
@@ -392,6 +397,7 @@ impl Server {
             prefix: String::new(),
             seal: String::new(),
             source: Source::Local,
+            once: None,
         };
         let reply = self.ask(Request::Accept(Box::new(acceptance)));
         assert!(matches!(reply, Reply::Accepted), "{reply:?}");
@@ -421,6 +427,7 @@ impl Server {
             prefix: String::new(),
             seal: String::new(),
             source: Source::Local,
+            once: None,
         };
         let reply = self.ask(Request::Accept(Box::new(acceptance)));
         assert!(matches!(reply, Reply::Accepted), "{reply:?}");

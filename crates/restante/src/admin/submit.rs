@@ -179,6 +179,7 @@ async fn take(
         prefix: trace.field(),
         seal: String::new(),
         source: Source::Local,
+        once: None,
     };
     match office.custody.ask(Request::Accept(Box::new(acceptance))).await {
         Reply::Accepted => {

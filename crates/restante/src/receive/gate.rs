@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use mail::ledger::IndexState;
-use mail::{Address, Domain, EnhancedStatus, Recipient, Timestamp};
+use mail::{Address, Domain, EnhancedStatus, QueueId, Recipient, Timestamp};
 use net::authentication::content::{Content, ContentFault, ContentReader, OnTop};
 use net::authentication::{Authenticator, ClientEvidence};
 use net::discovery::Discovery;
@@ -19,14 +19,14 @@ use queue::remembered::Remembered;
 use reference::judge::{judge_link, sent_by_value_to};
 use reference::{Assurance, Chain, HopMode, Link, Session, SignatureVerdict};
 use smtp::Reply;
+use store::Store;
 use tracing::info;
 
 use super::refusal;
-use crate::remembered;
 use crate::reports::Recorder;
 use crate::reports::dmarc::DmarcResult;
 use crate::reputation::Reputation;
-use crate::runtime::{Custody, draw_queue_id, now};
+use crate::runtime::{Custody, now};
 
 /// Judges mail of strangers.
 #[derive(Clone)]
@@ -67,6 +67,7 @@ pub(crate) struct Sender<'a> {
 pub(crate) struct Memory {
     pub(crate) discovery: Discovery,
     pub(crate) custody: Custody,
+    pub(crate) store: Store,
 }
 
 impl Gate {
@@ -224,14 +225,16 @@ impl Memory {
         }
     }
 
-    /// What a reference on top of content says that came by value (TBR §9).
+    /// What a reference on top of content says that came by value (TBR §9); and what is to be remembered with the message of this
+    /// name if it is accepted, where it is new.
     pub(crate) async fn by_value(
         &self,
         on_top: &OnTop,
+        queue_id: &QueueId,
         mail_from: Option<&Address>,
         recipients: &[Address],
         trusted: &[Domain],
-    ) -> Vec<TbrResult> {
+    ) -> (Vec<TbrResult>, Option<Remembered>) {
         let (chain, at) = (&on_top.chain, now());
         let mut facts = ByValue {
             chain,
@@ -249,29 +252,36 @@ impl Memory {
                 (facts.topmost, facts.assurance) = self.signature(chain.topmost(), at).await;
             }
         }
+        let mut once = None;
         if facts.matches_session && facts.topmost == SignatureVerdict::Valid {
-            facts.accepted_before = !self.is_new(chain, recipients, at).await;
+            once = self.new(memory_of(chain, queue_id, recipients)).await;
+            facts.accepted_before = once.is_none();
         }
-        tbr::by_value(&facts)
+        (tbr::by_value(&facts), once)
     }
 
-    /// Notes the topmost field as accepted, durably and until it and the skew of clocks have expired; says if it was not
-    /// before. A hop by value covers one recipient, so its domain and id are enough.
-    async fn is_new(&self, chain: &Chain, recipients: &[Address], at: Timestamp) -> bool {
-        let (topmost, stated) = (chain.topmost(), chain.reference().statement());
-        let refused = |address: &Address| (Recipient::plain(address.clone()), IndexState::Refused);
-        let note = Remembered {
-            queue_id: draw_queue_id(),
-            d: topmost.domain().clone(),
-            i: topmost.id(),
-            to: topmost.to().clone(),
-            fingerprint: mail::base64url::encode(&topmost.signature_hash()),
-            xuid: stated.xuid,
-            size: stated.size,
-            until: topmost.expires(),
-            mail_from: topmost.mail_from().cloned(),
-            recipients: recipients.iter().map(refused).collect(),
-        };
-        remembered::note(note, &self.custody, at).await == Some(true)
+    /// Gives it back if nothing is known of it. Whether that is still so is for the commit to say that accepts the message.
+    async fn new(&self, once: Remembered) -> Option<Remembered> {
+        let known = self.store.load(vec![once.key()]).await;
+        known.is_ok_and(|rows| rows.is_empty()).then_some(once)
+    }
+}
+
+/// The topmost field as accepted, until it and the skew of clocks have expired: 30 days at most, or it would not have matched its
+/// session. A hop by value covers one recipient, so its domain and id are enough.
+fn memory_of(chain: &Chain, queue_id: &QueueId, recipients: &[Address]) -> Remembered {
+    let (topmost, stated) = (chain.topmost(), chain.reference().statement());
+    let refused = |address: &Address| (Recipient::plain(address.clone()), IndexState::Refused);
+    Remembered {
+        queue_id: queue_id.clone(),
+        d: topmost.domain().clone(),
+        i: topmost.id(),
+        to: topmost.to().clone(),
+        fingerprint: mail::base64url::encode(&topmost.signature_hash()),
+        xuid: stated.xuid,
+        size: stated.size,
+        until: topmost.expires(),
+        mail_from: topmost.mail_from().cloned(),
+        recipients: recipients.iter().map(refused).collect(),
     }
 }

@@ -19,6 +19,7 @@ use policy::tbr::TbrResult;
 use policy::{Evidence, SessionEvidence};
 use queue::Entropy as _;
 use queue::port::{Acceptance, Reply as QueueReply, Request};
+use queue::remembered::Remembered;
 use reference::codes;
 use smtp::Reply;
 use smtp::command::{Etrn, Mail};
@@ -83,6 +84,8 @@ struct Judged {
     seal: String,
     /// The domain of From, where DMARC shows that the mail is its own.
     author: Option<Domain>,
+    /// What makes it new, where the results say so.
+    once: Option<Remembered>,
 }
 
 /// Room for a content in the store, as much as was announced or has come.
@@ -185,22 +188,22 @@ impl Transactions {
     }
 
     /// The decision on content that has been read to its end.
-    async fn judge(&self, open: &Open, reader: ContentReader) -> Result<Judged, Reply> {
+    async fn judge(&self, open: &Open, queue_id: &QueueId, reader: ContentReader) -> Result<Judged, Reply> {
         let content = reader.finish().map_err(unreadable)?;
         let Some(session) = open.evidence.clone() else { return Ok(Judged::default()) };
         let accepted = open.recipients.iter().filter(|(_, targets)| !targets.is_empty());
         let recipients: Vec<Address> = accepted.map(|(recipient, _)| recipient.address.clone()).collect();
-        let tbr = match &content.on_top {
-            None => Vec::new(),
-            Some(Err(error)) => vec![TbrResult::unreadable(error.to_string())],
+        let (tbr, once) = match &content.on_top {
+            None => (Vec::new(), None),
+            Some(Err(error)) => (vec![TbrResult::unreadable(error.to_string())], None),
             Some(Ok(on_top)) => {
                 let trusted = &self.reception.gate.rules.trusted_sealers;
-                self.reception.memory.by_value(on_top, open.mail_from.as_ref(), &recipients, trusted).await
+                self.reception.memory.by_value(on_top, queue_id, open.mail_from.as_ref(), &recipients, trusted).await
             }
         };
         let approved = self.reception.gate.judge(Evidence { session, content: None, tbr }, &content).await?;
         let seal = self.forwarder(open).map(|domain| self.reception.signers.seal(&domain, &content, &approved));
-        Ok(Judged { results: approved.results, seal: seal.unwrap_or_default(), author: approved.author })
+        Ok(Judged { results: approved.results, seal: seal.unwrap_or_default(), author: approved.author, once })
     }
 
     /// For which domain the message is forwarded, where that domain seals.
@@ -352,8 +355,8 @@ impl Transactions {
             scrubber.finish(&mut rest);
             writer.write(&rest).await.map_err(|error| storage_failed(&error))?;
         }
-        let Judged { results, seal, author } = match reader {
-            Some(reader) => self.judge(&open, reader).await?,
+        let Judged { results, seal, author, once } = match reader {
+            Some(reader) => self.judge(&open, &queue_id, reader).await?,
             None => Judged::default(),
         };
         if let Some(filtering) = open.filtering.take() {
@@ -392,7 +395,9 @@ impl Transactions {
             prefix,
             seal,
             source: source(connection),
+            once,
         };
+        let object = acceptance.object.clone();
         match self.reception.custody.ask(Request::Accept(Box::new(acceptance))).await {
             QueueReply::Accepted => {
                 booked.into_iter().for_each(Booked::sent);
@@ -400,6 +405,11 @@ impl Transactions {
                 let octets = checked.size;
                 info!(id = %queue_id, client = %connection.peer, from, recipients = accepted, octets, "accepted by value");
                 Ok(Accepted::Queued(queue_id))
+            }
+            QueueReply::Repeated => {
+                self.reception.store.discard(&object);
+                // Its results say that it is new. When it comes again they do not.
+                Err(refusal(451, EnhancedStatus::temporary(3, 0), "the same message has just come on another way"))
             }
             _ => Err(refusal(452, EnhancedStatus::temporary(3, 1), "the queue cannot take the message now")),
         }

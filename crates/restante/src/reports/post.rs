@@ -90,6 +90,7 @@ impl Post {
             prefix: String::new(),
             seal: String::new(),
             source,
+            once: None,
         };
         match self.custody.ask(Request::Accept(Box::new(acceptance))).await {
             Reply::Accepted => Ok(()),
