@@ -24,7 +24,7 @@ const LONGEST: Duration = Duration::from_secs(15 * 60);
 const REMEMBERED: u64 = 10_000;
 /// How long something is remembered that nothing is heard of.
 const MEMORY: Duration = Duration::from_secs(2 * 3600);
-/// How long a host that has worked is known for it.
+/// How long a host that has worked is known for it in its network.
 const GOOD_NAME: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Remembers failures.
@@ -34,8 +34,9 @@ pub(super) struct Suspensions {
     networks: Watch<Prefix>,
     /// Hosts that stand for one failure of their network already.
     counted: Cache<(Prefix, Domain), ()>,
-    /// Hosts that have worked: nobody can have them left alone by letting other names lead to where they are.
-    good: Cache<Domain, ()>,
+    /// Hosts that have worked, each where it has: nobody can have them left alone by letting other names lead to where they
+    /// are, and a name that once served a message is nobody's elsewhere.
+    good: Cache<(Prefix, Domain), ()>,
 }
 
 impl Suspensions {
@@ -62,7 +63,7 @@ impl Suspensions {
 
     /// How long this network is still left alone by whoever wants this host.
     pub(super) fn network_left(&self, network: Prefix, host: &Domain, now: Instant) -> Option<Duration> {
-        self.networks.left(&network, now).filter(|_| !self.good.contains_key(host))
+        self.networks.left(&network, now).filter(|_| !self.good.contains_key(&(network, host.clone())))
     }
 
     /// A connection there came to nothing, or the host turned a request away.
@@ -78,8 +79,8 @@ impl Suspensions {
     /// It works.
     pub(super) fn worked(&self, d: &Domain, host: &Domain, network: Option<Prefix>) {
         self.pairs.worked(&(d.clone(), host.clone()));
-        self.good.insert(host.clone(), ());
         if let Some(network) = network {
+            self.good.insert((network, host.clone()), ());
             self.networks.worked(&network);
         }
     }
@@ -184,5 +185,21 @@ mod tests {
         assert_eq!(suspensions.network_left(elsewhere, &newcomer, now), None, "only this network");
         suspensions.worked(&domain("good.example"), &good, Some(there));
         assert_eq!(suspensions.network_left(there, &newcomer, now), None, "somebody there works");
+    }
+
+    #[test]
+    fn names_that_have_worked_elsewhere_and_now_lead_to_a_victim_are_left_alone_there() {
+        let (suspensions, now) = (Suspensions::new(), Instant::now());
+        let network = |text: &str| Prefix::of(text.parse().unwrap());
+        let (home, victim) = (network("9.9.9.9"), network("9.9.8.9"));
+        let bot = |number: u32| domain(&format!("tbr.bot{number}.example"));
+        (0..100).for_each(|number| suspensions.worked(&domain("bot.example"), &bot(number), Some(home)));
+        let connected = (0..100).filter(|number| {
+            let is_asked = suspensions.network_left(victim, &bot(*number), now).is_none();
+            suspensions.network_failed(victim, &bot(*number), now);
+            is_asked
+        });
+        assert_eq!(connected.count(), PATIENCE as usize);
+        assert_eq!(suspensions.network_left(home, &bot(0), now), None);
     }
 }
