@@ -38,7 +38,7 @@ pub use sign::{Algorithm, Selector, Signature, SigningKey, VerifyingKey};
 pub use stored::{LineEnds, Stored, split_stored, split_stored_lf};
 pub use taglist::SyntaxError;
 pub use uri::Uri;
-pub use verify::{Matched, Outcome, Parsed, Receiver, Refusal, Session, Verified};
+pub use verify::{Matched, Outcome, Parsed, Receiver, Refusal, Session, Verified, Verifying};
 
 #[cfg(test)]
 mod tests;

@@ -493,23 +493,67 @@ impl Matched {
     /// # Errors
     /// The [`Refusal`] of the first check that fails; [`Refusal::NoAssurance`] where facts are missing.
     pub fn verify_with<'f>(self, known: &KnownFacts<'f, '_>) -> Result<Outcome, Refusal> {
-        let mut weakest = Assurance::Dnssec;
-        let mut last = None;
-        for link in self.0.vouching() {
-            let domain = link.domain();
-            let (facts, assurance) = known(domain).ok_or_else(|| Refusal::NoAssurance { domain: domain.clone() })?;
-            if !link.signed_by(check_authority(link, facts)?) {
-                return Err(Refusal::Signature { domain: domain.clone() });
-            }
-            weakest = weakest.min(assurance);
-            last = Some((link, facts));
+        let mut verifying = self.begin();
+        while let Some((domain, _)) = verifying.wants() {
+            let missing = || Refusal::NoAssurance { domain: domain.clone() };
+            let (facts, assurance) = known(&domain).ok_or_else(missing)?;
+            verifying.check(facts, assurance)?;
         }
-        let (link, facts) = last.ok_or(Refusal::NoRepository)?;
-        let host = &self.0.uri.host;
-        check_host(host, link, facts)?;
-        let within = host.is_within(link.domain());
-        let server = link.domain().clone();
-        let verified = Verified { offer: self.0, assurance: weakest };
+        verifying.finish()
+    }
+
+    /// The same step by step, for whoever looks keys up on the way.
+    pub fn begin(self) -> Verifying {
+        Verifying { offer: self.0, checked: 0, assurance: Assurance::Dnssec }
+    }
+}
+
+/// An offer whose signatures are being checked, from the topmost down: no key is looked up on the word of a field whose own
+/// signature, or that of a field above it, was not found good.
+#[derive(Debug)]
+pub struct Verifying {
+    offer: Parsed,
+    /// Fields whose signatures are good.
+    checked: usize,
+    /// The weakest of their keys.
+    assurance: Assurance,
+}
+
+impl Verifying {
+    /// Whose facts are needed next, with which key; `None`: [`Verifying::finish`].
+    pub fn wants(&self) -> Option<(Domain, Selector)> {
+        self.offer.vouching().nth(self.checked).map(|link| (link.domain().clone(), link.selector().clone()))
+    }
+
+    /// Checks the field that wanted these.
+    ///
+    /// # Errors
+    /// The [`Refusal`] of the first check that fails.
+    pub fn check(&mut self, facts: &DomainFacts, assurance: Assurance) -> Result<(), Refusal> {
+        let mut rest = self.offer.vouching().skip(self.checked);
+        let Some(link) = rest.next() else { return Ok(()) };
+        if !link.signed_by(check_authority(link, facts)?) {
+            return Err(Refusal::Signature { domain: link.domain().clone() });
+        }
+        if rest.next().is_none() {
+            check_host(&self.offer.uri.host, link, facts)?;
+        }
+        self.checked += 1;
+        self.assurance = self.assurance.min(assurance);
+        Ok(())
+    }
+
+    /// Where all of them are good.
+    ///
+    /// # Errors
+    /// [`Refusal::NoAssurance`] where one was not checked.
+    pub fn finish(self) -> Result<Outcome, Refusal> {
+        if let Some((domain, _)) = self.wants() {
+            return Err(Refusal::NoAssurance { domain });
+        }
+        let server = self.offer.vouching().last().map(|link| link.domain().clone()).ok_or(Refusal::NoRepository)?;
+        let within = self.offer.uri.host.is_within(&server);
+        let verified = Verified { offer: self.offer, assurance: self.assurance };
         Ok(if within { Outcome::Verified(verified) } else { Outcome::NeedsConsent(Consent { verified, server }) })
     }
 }

@@ -102,6 +102,40 @@ fn the_needed_keys_end_at_the_repository() {
 }
 
 #[test]
+fn who_makes_up_a_chain_has_one_key_looked_up() {
+    let (mut hops, reference) = (Vec::<Hop>::new(), reference());
+    for number in 1..=100 {
+        let below = hops.first().map_or(Link::Reference(&reference), Link::Hop);
+        let mut hop = hop_over(below, number, &format!("relay{number}.example"), HopMode::Reference, &[]);
+        hop.issued = below.issued();
+        hops.insert(0, hop.sign(&key_of("z")).unwrap());
+    }
+    let recipients = addresses(&["carol@relay100.example"]);
+    let mut top = hops.remove(0).statement().clone();
+    top.recipients = RecipientsHash::compute(&grant(), &top.id, &recipients);
+    hops.insert(0, top.sign(&key_of("z")).unwrap());
+    let block = Chain::new(hops, reference).unwrap().encode();
+    let line = format!("100 {}", uri_at("tbr.a.example").reveal());
+    let from = address("alice@a.example");
+    let session = Session { mail_from: Some(&from), recipients: &recipients };
+    let receiver = Receiver { now: secs(NOW), max_size: 1_000_000, is_ours: &|_: &Domain| true };
+    let matched = Parsed::new(&line, block.as_bytes()).unwrap().match_session(&session, &receiver).unwrap();
+    assert_eq!(matched.needed_keys().len(), 101);
+    let mut verifying = matched.begin();
+    let mut asked = Vec::new();
+    while let Some((domain, _)) = verifying.wants() {
+        asked.push(domain.to_string());
+        // What each of them publishes is another key.
+        let facts = DomainFacts { domain, ..facts_of("relay.example") };
+        if verifying.check(&facts, Assurance::Webpki).is_err() {
+            break;
+        }
+    }
+    assert_eq!(asked, ["relay99.example"]);
+    assert_eq!(verifying.finish().unwrap_err(), Refusal::NoAssurance { domain: domain("relay99.example") });
+}
+
+#[test]
 fn a_value_hop_cannot_be_offered() {
     assert_eq!(Offer::relayed(HopMode::Value([9; 16]), "tbr.b.example").refusal(), Refusal::NoRepository);
 }

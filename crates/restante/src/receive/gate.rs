@@ -254,14 +254,14 @@ impl Memory {
         }
         let mut once = None;
         if facts.matches_session && facts.topmost == SignatureVerdict::Valid {
-            once = self.new(memory_of(chain, queue_id, recipients)).await;
+            once = self.if_new(memory_of(chain, queue_id, recipients)).await;
             facts.accepted_before = once.is_none();
         }
         (tbr::by_value(&facts), once)
     }
 
     /// Gives it back if nothing is known of it. Whether that is still so is for the commit to say that accepts the message.
-    async fn new(&self, once: Remembered) -> Option<Remembered> {
+    async fn if_new(&self, once: Remembered) -> Option<Remembered> {
         let known = self.store.load(vec![once.key()]).await;
         known.is_ok_and(|rows| rows.is_empty()).then_some(once)
     }

@@ -17,8 +17,9 @@ use policy::{Evidence, Reason, SessionEvidence};
 use queue::port::{OfferAnswer, Reply, Request};
 use reference::codes::{self, Code};
 use reference::verify::{self, Matched, Outcome, Parsed, Refusal, Verified};
-use reference::{Assurance, DomainFacts, Uri};
+use reference::{Assurance, DomainFacts, SignatureVerdict, Uri};
 use store::{Purpose, Store};
+use tokio::time::{Instant, timeout_at};
 use tracing::info;
 
 use super::{Caller, Exchangers, Gate, Left, LiveConfig, Memory};
@@ -65,6 +66,26 @@ impl Carrier {
     }
 }
 
+/// When the time ends in which an offer is verified: one for all that is looked up for it (TBR §3.5). What is known already takes none.
+#[derive(Debug, Clone, Copy)]
+struct Deadline(Instant);
+
+impl Deadline {
+    fn after(budget: Duration) -> Self {
+        Self(Instant::now() + budget)
+    }
+
+    /// The answer, if it is there in time.
+    async fn within<T>(self, look_up: impl Future<Output = T>) -> Option<T> {
+        timeout_at(self.0, look_up).await.ok()
+    }
+
+    /// The same for what discovery is asked of this domain: the look-up goes on behind it.
+    async fn keep<T>(self, domain: &Domain, look_up: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        self.within(look_up).await.unwrap_or_else(|| Err(Failure::StillLooking(domain.clone())))
+    }
+}
+
 /// How long the object may take that is on its way in the same bundle, before it is fetched.
 const CARRIED_WAIT: Duration = Duration::from_secs(60);
 
@@ -106,8 +127,9 @@ impl OfferDesk {
     pub(crate) async fn judge(&self, transaction: Transaction<'_>, line: &str, block: &[u8]) -> Verdict {
         let (id, from) = (transaction.queue_id.clone(), fates::sender(transaction.mail_from.as_ref()).to_owned());
         let recipients = transaction.recipients.iter().filter(|(_, targets)| !targets.is_empty()).count();
-        let verdict = match self.verify(&transaction, line, block).await {
-            Ok(Judged::Verified(verified)) => self.commit(transaction, &verified).await,
+        let deadline = Deadline::after(self.config.get().transfer.verification_budget);
+        let verdict = match self.verify(&transaction, line, block, deadline).await {
+            Ok(Judged::Verified(verified)) => self.commit(transaction, &verified, deadline).await,
             Ok(Judged::PassOn(relay)) => self.exchangers.pass_on(&relay, &transaction, line, block).await,
             Err(verdict) => verdict,
         };
@@ -116,12 +138,18 @@ impl OfferDesk {
         verdict
     }
 
-    async fn verify(&self, transaction: &Transaction<'_>, line: &str, block: &[u8]) -> Result<Judged, Verdict> {
+    async fn verify(
+        &self,
+        transaction: &Transaction<'_>,
+        line: &str,
+        block: &[u8],
+        deadline: Deadline,
+    ) -> Result<Judged, Verdict> {
         let at = now();
         let matched = self.match_session(transaction, line, block, at).map_err(refuse)?;
         let asked = asked(transaction, &matched);
         self.budgets.arrives(&asked).map_err(|over| over_budget(&asked, over))?;
-        if let Some(relay) = self.check_own_key(matched.to(), at).await? {
+        if let Some(relay) = self.check_own_key(matched.to(), at, deadline).await? {
             return Ok(Judged::PassOn(relay));
         }
         self.check_room(&matched)?;
@@ -129,27 +157,37 @@ impl OfferDesk {
             Some(carrier) => {
                 check_signatures(matched, &[(carrier.0.domain.clone(), carrier.found())]).map_err(refuse)?
             }
-            None => self.check_signatures(matched, &asked, at).await?,
+            None => self.check_signatures(matched, &asked, at, deadline).await?,
         };
         self.budgets.is_verified(&asked).map_err(|over| over_budget(&asked, over))?;
         self.gate.welcome(&asked.domain).map_err(|reason| unwelcome(&asked, &reason))?;
-        self.authorise_host(outcome, transaction.carrier, at).await.map(|verified| Judged::Verified(Box::new(verified)))
+        let verified = self.authorise_host(outcome, transaction.carrier, at, deadline).await?;
+        Ok(Judged::Verified(Box::new(verified)))
     }
 
-    /// Looks the keys up, and checks the signatures. What is forged counts against where it came from.
-    async fn check_signatures(&self, matched: Matched, asked: &Asked, at: Timestamp) -> Result<Outcome, Verdict> {
-        let mut known: Vec<(Domain, Found)> = Vec::new();
-        for (domain, selector) in matched.needed_keys() {
-            let found = self.memory.discovery.find(&domain, &selector, at).await;
+    /// Looks each key up and checks what it signed, before the next one is looked up: whoever makes up a long chain causes one
+    /// look-up. What is forged counts against where it came from.
+    async fn check_signatures(
+        &self,
+        matched: Matched,
+        asked: &Asked,
+        at: Timestamp,
+        deadline: Deadline,
+    ) -> Result<Outcome, Verdict> {
+        let forged = |refusal| {
+            self.budgets.is_forged(asked);
+            refuse(refusal)
+        };
+        let mut verifying = matched.begin();
+        while let Some((domain, selector)) = verifying.wants() {
+            let found = deadline.keep(&domain, self.memory.discovery.find(&domain, &selector, at)).await;
             if matches!(found, Err(Failure::NotPublished(_) | Failure::Unusable { .. })) {
                 self.budgets.is_forged(asked);
             }
-            known.push((domain, found.map_err(look_up_failed)?));
+            let found = found.map_err(look_up_failed)?;
+            verifying.check(&found.facts, found.assurance).map_err(forged)?;
         }
-        check_signatures(matched, &known).map_err(|refusal| {
-            self.budgets.is_forged(asked);
-            refuse(refusal)
-        })
+        verifying.finish().map_err(forged)
     }
 
     /// Everything that costs no look-up.
@@ -174,7 +212,7 @@ impl OfferDesk {
 
     /// A grant that is bound to our domain's keys could not be used here without one (TBR §6.2). Says to which relay such an
     /// offer is passed on.
-    async fn check_own_key(&self, to: &Domain, at: Timestamp) -> Result<Option<String>, Verdict> {
+    async fn check_own_key(&self, to: &Domain, at: Timestamp, deadline: Deadline) -> Result<Option<String>, Verdict> {
         if self.keys.of(to).is_some() {
             return Ok(None);
         }
@@ -182,7 +220,7 @@ impl OfferDesk {
             return Ok(Some(relay));
         }
         let (code, budget) = (&codes::KEY_NOT_HERE, self.config.get().transfer.verification_budget);
-        match self.memory.discovery.publishes(to, at, budget).await {
+        match deadline.keep(to, self.memory.discovery.publishes(to, at, budget)).await {
             Ok(None) => Ok(None),
             Ok(Some(_)) => Err((code.reply, code.status, code.text.to_owned())),
             Err(failure) => Err(look_up_failed(failure)),
@@ -194,6 +232,7 @@ impl OfferDesk {
         outcome: Outcome,
         carrier: Option<&Carrier>,
         at: Timestamp,
+        deadline: Deadline,
     ) -> Result<Verified, Verdict> {
         let consent = match outcome {
             Outcome::Verified(verified) => return Ok(verified),
@@ -204,15 +243,17 @@ impl OfferDesk {
             return consent.answer(true).map_err(refuse);
         }
         let consents = match consent.name() {
-            Some(name) => self.memory.discovery.consents(&name, at).await.map_err(look_up_failed)?,
+            Some(name) => {
+                deadline.keep(&name, self.memory.discovery.consents(&name, at)).await.map_err(look_up_failed)?
+            }
             None => false,
         };
         consent.answer(consents).map_err(refuse)
     }
 
-    async fn commit(&self, transaction: Transaction<'_>, verified: &Verified) -> Verdict {
+    async fn commit(&self, transaction: Transaction<'_>, verified: &Verified, deadline: Deadline) -> Verdict {
         let queue_id = transaction.queue_id.clone();
-        let inbound = self.row(transaction, verified, self.results(verified).await);
+        let inbound = self.row(transaction, verified, self.results(verified, deadline).await);
         match self.memory.custody.ask(Request::Offer(Box::new(inbound))).await {
             Reply::Offer(OfferAnswer::Pending(id) | OfferAnswer::StillPending(id)) => accept(&id, &codes::ACCEPTED),
             Reply::Offer(OfferAnswer::Claimed(id)) => accept(&id, &codes::RETRIEVED),
@@ -225,12 +266,13 @@ impl OfferDesk {
         }
     }
 
-    async fn results(&self, verified: &Verified) -> Vec<TbrResult> {
+    async fn results(&self, verified: &Verified, deadline: Deadline) -> Vec<TbrResult> {
         let chain = verified.block().chain();
         if verified.is_by_value_before() {
             return vec![TbrResult::by_value_before(verified.signer())];
         }
-        let origin = self.memory.origin(chain, now()).await;
+        // Its key may not be had in time: the reference is good without it (TBR §7.2).
+        let origin = deadline.within(self.memory.origin(chain, now())).await.unwrap_or(SignatureVerdict::Unknown);
         tbr::by_reference(chain, verified.assurance(), origin, &self.gate.rules.trusted_sealers)
     }
 
@@ -381,4 +423,26 @@ fn look_up_failed(failure: Failure) -> Verdict {
         Failure::StillLooking(_) => &codes::VERIFYING,
     };
     (code.reply, code.status, failure.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn everything_that_is_looked_up_for_an_offer_shares_one_deadline() {
+        let (begun, budget) = (Instant::now(), Duration::from_millis(200));
+        let (deadline, name) = (Deadline::after(budget), Domain::parse("slow.example").unwrap());
+        let one_after_the_other = async {
+            for _ in 0..5 {
+                let never = pending::<Result<(), Failure>>();
+                assert_eq!(deadline.keep(&name, never).await, Err(Failure::StillLooking(name.clone())));
+            }
+            assert_eq!(deadline.keep(&name, ready(Ok(7))).await, Ok(7), "what is known takes no time");
+        };
+        tokio::time::timeout(Duration::from_secs(60), one_after_the_other).await.unwrap();
+        assert!(begun.elapsed() < 3 * budget, "{:?}", begun.elapsed());
+    }
 }
