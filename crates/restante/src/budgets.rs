@@ -3,6 +3,9 @@
 //! Offers and failures are counted in memory, and forgotten by a restart: they are of the last minute and hour. What is
 //! outstanding is derived from the ledger, at the start and with each commit, so that no crash resets or leaks it. What
 //! became of a reference in the end is told to [`Readers`] here, too, when its row says so.
+//!
+//! Domains whose mail is ours are no strangers: what a site's custodian holds for it is signed in the site's own name, and a
+//! link that breaks is not the sender's fault. They count at their network and in all, and have no points.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -41,6 +44,8 @@ pub(crate) struct Asked {
     pub(crate) network: Option<Prefix>,
     /// Octets of the object.
     pub(crate) octets: u64,
+    /// Its domain is ours, or a custodian of ours was asked for it: only its network and the limit in all count.
+    pub(crate) is_own: bool,
 }
 
 /// The counts; clones share them.
@@ -65,6 +70,8 @@ struct Books {
 /// A reference that was accepted.
 struct Tracked {
     domain: Domain,
+    /// It counts at its domain, which is not ours.
+    at_domain: bool,
     network: Option<Prefix>,
     octets: u64,
     /// Its claim has no answer yet.
@@ -131,12 +138,13 @@ impl Budgets {
             let rows = store.list("in/", after.as_ref(), PAGE).await?;
             let Some(last) = rows.last() else { return Ok(()) };
             after = Some(last.key.clone());
+            let config = self.config.get();
             let mut books = self.lock();
             for row in &rows {
                 if let RowBody::Inbound(inbound) = &row.body
                     && inbound.phase != Phase::Closed
                 {
-                    books.track(&row.key, inbound);
+                    books.track(&row.key, inbound, !config.is_ours(&inbound.d));
                 }
             }
         }
@@ -173,6 +181,9 @@ impl Budgets {
         let mut books = self.lock();
         let octets = books.octets_of(asked);
         books.room(asked, standing, octets, limits, at)?;
+        if asked.is_own {
+            return Ok(());
+        }
         books.domains.count(&asked.domain, at).offered(at);
         books.registrables.count(&registrable(&asked.domain), at).offered(at);
         Ok(())
@@ -188,6 +199,9 @@ impl Budgets {
 
     /// A retrieval has failed for a reference of this domain.
     pub(crate) fn retrieval_failed(&self, domain: &Domain) {
+        if self.config.get().is_ours(domain) {
+            return;
+        }
         let at = now();
         let mut books = self.lock();
         books.domains.count(domain, at).failed(at);
@@ -196,11 +210,12 @@ impl Budgets {
 
     /// A batch is about to be committed: counts the references that are new in it. To be undone if it fails.
     pub(crate) fn begin(&self, batch: &Batch) -> Vec<Key> {
+        let config = self.config.get();
         let mut books = self.lock();
         let mut added = Vec::new();
         for row in batch.put.iter().filter(|row| row.version == 0) {
             let RowBody::Inbound(inbound) = &row.body else { continue };
-            if inbound.phase != Phase::Closed && books.track(&row.key, inbound) {
+            if inbound.phase != Phase::Closed && books.track(&row.key, inbound, !config.is_ours(&inbound.d)) {
                 added.push(row.key.clone());
             }
         }
@@ -227,6 +242,8 @@ impl Budgets {
     pub(crate) fn tell(&self, news: Vec<News>) {
         for News { key, is_over, event } in news {
             let Some((domain, network)) = self.lock().settle(&key, is_over) else { continue };
+            // Whoever reads his own domain's mail must not be able to give it a bad name.
+            let event = event.filter(|_| !self.config.get().is_ours(&domain));
             self.readers.concluded(&key, &domain, event, network);
         }
     }
@@ -269,11 +286,13 @@ impl Books {
         limits: &budget::Budgets,
         at: Timestamp,
     ) -> Result<(), Over> {
-        let domain = self.domains.get(&asked.domain).room(&limits.domain, standing, octets, at);
-        domain.map_err(|what| Over { scope: Scope::Domain, what })?;
-        let above = self.registrables.get(&registrable(&asked.domain));
-        let above = above.room(&limits.registrable, standing, octets, at);
-        above.map_err(|what| Over { scope: Scope::Registrable, what })?;
+        if !asked.is_own {
+            let domain = self.domains.get(&asked.domain).room(&limits.domain, standing, octets, at);
+            domain.map_err(|what| Over { scope: Scope::Domain, what })?;
+            let above = self.registrables.get(&registrable(&asked.domain));
+            let above = above.room(&limits.registrable, standing, octets, at);
+            above.map_err(|what| Over { scope: Scope::Registrable, what })?;
+        }
         if octets.is_some() && self.outstanding >= limits.outstanding {
             return Err(Over { scope: Scope::All, what: What::Outstanding });
         }
@@ -281,12 +300,13 @@ impl Books {
     }
 
     /// Says if it was not tracked before.
-    fn track(&mut self, key: &Key, inbound: &Inbound) -> bool {
+    fn track(&mut self, key: &Key, inbound: &Inbound, at_domain: bool) -> bool {
         if self.tracked.contains_key(key) {
             return false;
         }
         let tracked = Tracked {
             domain: inbound.d.clone(),
+            at_domain,
             network: inbound.client.map(Prefix::of),
             octets: inbound.size,
             is_outstanding: is_outstanding(inbound),
@@ -318,8 +338,10 @@ impl Books {
     }
 
     fn each(&mut self, tracked: &Tracked, change: impl Fn(&mut Used)) {
-        change(self.domains.outstanding(&tracked.domain));
-        change(self.registrables.outstanding(&registrable(&tracked.domain)));
+        if tracked.at_domain {
+            change(self.domains.outstanding(&tracked.domain));
+            change(self.registrables.outstanding(&registrable(&tracked.domain)));
+        }
         if let Some(network) = &tracked.network {
             change(self.networks.outstanding(network));
         }
@@ -379,25 +401,21 @@ mod tests {
     fn asked(number: u8, domain: &str, client: [u8; 4]) -> Asked {
         let domain: Domain = domain.parse().unwrap();
         let key = Key::Inbound(ReferenceId([number; 16]), domain.clone());
-        Asked { key, domain, network: network(client.into(), false), octets: 100 }
+        Asked { key, domain, network: network(client.into(), false), octets: 100, is_own: false }
     }
 
     fn over(result: Result<(), Over>) -> Option<&'static str> {
         result.err().map(Over::name)
     }
 
+    fn outcome(action: Action, status: mail::EnhancedStatus) -> mail::ledger::Outcome {
+        mail::ledger::Outcome { action, status, text: String::new(), at: now(), reported: false, withdrawn: false }
+    }
+
     fn row(asked: &Asked, version: u64, phase: Phase) -> Row {
         let state = match phase {
             Phase::Closed => {
-                let status = codes::DELIVERED.status;
-                let outcome = mail::ledger::Outcome {
-                    action: Action::Delivered,
-                    status,
-                    text: String::new(),
-                    at: now(),
-                    reported: false,
-                    withdrawn: false,
-                };
+                let outcome = outcome(Action::Delivered, codes::DELIVERED.status);
                 IndexState::Final { outcome, acknowledged: true, acted: false }
             }
             _ => IndexState::Open,
@@ -527,6 +545,37 @@ mod tests {
             committed(&budgets, &put(vec![row(&offer, version, Phase::Closed)]));
         }
         assert_eq!(budgets.reputation.score(&offer.domain, now()), 1);
+    }
+
+    #[test]
+    fn a_site_s_own_domain_is_no_stranger_however_often_its_link_breaks() {
+        let site = "[budgets]\noutstanding = 9\n[budgets.domain]\noffers_per_minute = 5\noutstanding = 2\n\
+                    failures_per_hour = 3\n[[domain]]\nname = \"b.example\"\nrecipients = { list = [\"bob\"] }\n";
+        let budgets = budgets(site);
+        let of = |number, domain| Asked { network: None, is_own: true, ..asked(number, domain, [192, 0, 2, 1]) };
+        for number in 0..9 {
+            let offer = of(number, "b.example");
+            assert_eq!((over(budgets.arrives(&offer)), over(budgets.is_verified(&offer))), (None, None), "{number}");
+            committed(&budgets, &put(vec![row(&offer, 0, Phase::Waiting)]));
+            budgets.retrieval_failed(&offer.domain);
+        }
+        assert_eq!(over(budgets.arrives(&of(10, "b.example"))), Some("all-outstanding"), "there is a limit in all");
+        let refused = |asked: &Asked| {
+            let mut row = row(asked, 1, Phase::Closed);
+            if let RowBody::Inbound(inbound) = &mut row.body {
+                inbound.refusal = Some(outcome(Action::Failed, codes::REFUSED.status));
+            }
+            put(vec![row])
+        };
+        for number in 0..9 {
+            committed(&budgets, &refused(&of(number, "b.example")));
+        }
+        assert_eq!(budgets.reputation.score(&"b.example".parse().unwrap(), now()), 0);
+        // The same of a stranger counts.
+        let stranger = asked(1, "a.example", [192, 0, 2, 1]);
+        committed(&budgets, &put(vec![row(&stranger, 0, Phase::Waiting)]));
+        committed(&budgets, &refused(&stranger));
+        assert!(budgets.reputation.score(&stranger.domain, now()) < 0);
     }
 
     #[test]

@@ -147,7 +147,7 @@ impl OfferDesk {
     ) -> Result<Judged, Verdict> {
         let at = now();
         let matched = self.match_session(transaction, line, block, at).map_err(refuse)?;
-        let asked = asked(transaction, &matched);
+        let asked = self.asked(transaction, &matched);
         self.budgets.arrives(&asked).map_err(|over| over_budget(&asked, over))?;
         if let Some(relay) = self.check_own_key(matched.to(), at, deadline).await? {
             return Ok(Judged::PassOn(relay));
@@ -160,9 +160,22 @@ impl OfferDesk {
             None => self.check_signatures(matched, &asked, at, deadline).await?,
         };
         self.budgets.is_verified(&asked).map_err(|over| over_budget(&asked, over))?;
-        self.gate.welcome(&asked.domain).map_err(|reason| unwelcome(&asked, &reason))?;
+        if !asked.is_own {
+            self.gate.welcome(&asked.domain).map_err(|reason| unwelcome(&asked, &reason))?;
+        }
         let verified = self.authorise_host(outcome, transaction.carrier, at, deadline).await?;
         Ok(Judged::Verified(Box::new(verified)))
+    }
+
+    /// What an offer asks for, of which nothing is to be believed yet.
+    fn asked(&self, transaction: &Transaction<'_>, matched: &Matched) -> Asked {
+        Asked {
+            key: Key::Inbound(matched.id(), matched.signer().clone()),
+            domain: matched.signer().clone(),
+            network: transaction.client.and_then(|client| budgets::network(client, transaction.is_trusted)),
+            octets: matched.size(),
+            is_own: transaction.pending.is_some() || (self.is_ours)(matched.signer()),
+        }
     }
 
     /// Looks each key up and checks what it signed, before the next one is looked up: whoever makes up a long chain causes one
@@ -367,16 +380,6 @@ impl OfferDesk {
             at,
         };
         reception.field()
-    }
-}
-
-/// What an offer asks for, of which nothing is to be believed yet.
-fn asked(transaction: &Transaction<'_>, matched: &Matched) -> Asked {
-    Asked {
-        key: Key::Inbound(matched.id(), matched.signer().clone()),
-        domain: matched.signer().clone(),
-        network: transaction.client.and_then(|client| budgets::network(client, transaction.is_trusted)),
-        octets: matched.size(),
     }
 }
 
