@@ -273,11 +273,18 @@ pub enum Command {
     Withdraw(Selection),
 }
 
+/// Most legs of a message that one command reaches: a list in thousands of domains takes several.
+pub const LEGS_AT_ONCE: u32 = 1024;
+
 /// What a command applies to.
 #[derive(Debug, Clone)]
 pub enum Selection {
-    /// All legs of one message.
+    /// The first [`LEGS_AT_ONCE`] legs of one message, and the reference that came in under its name.
     Message(QueueId),
+    /// As many of its legs, from this one on.
+    From(QueueId, u32),
+    /// The reference that came in under this name, and nothing of what has become of it.
+    Reference(QueueId),
     /// One leg.
     Leg(QueueId, u32),
 }
@@ -287,6 +294,8 @@ pub enum Selection {
 pub struct Commanded {
     /// Whether anything was left for it to do. Where not, nothing was changed or noted.
     pub carried_out: bool,
+    /// For how many recipients it did something.
+    pub reached: u64,
     /// Per leg and recipient: what it is now, in a plain word or sentence.
     pub recipients: Vec<(Key, Address, String)>,
 }
@@ -651,6 +660,8 @@ pub struct Judged {
 pub enum RetrieveFailure {
     /// Try again later.
     Temporary,
+    /// The same, after it had brought much: it is no failure in a row with others.
+    Interrupted,
     /// 410: withdrawn or expired at the origin.
     Gone,
     /// 404: nothing there for this grant.
@@ -697,6 +708,13 @@ pub enum DeliveryEnd {
     },
     /// Nobody could be reached, or the session broke before anything was decided: try again.
     Unreachable {
+        /// One plain sentence, the last error.
+        text: String,
+        /// Status for a report.
+        status: EnhancedStatus,
+    },
+    /// It broke off, and what it has brought is kept there: try again, and count no failures from before.
+    Interrupted {
         /// One plain sentence, the last error.
         text: String,
         /// Status for a report.

@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use mail::Timestamp;
 use mail::ledger::{Action, ContentFacts, Inbound, IndexState, Key, Phase, Row, RowBody};
 use queue::bundle::owed;
@@ -802,6 +804,24 @@ fn another_object_than_the_reference_names_is_not_taken() {
     assert_eq!((b.inbound().phase.clone(), b.inbound().object.clone()), (Phase::Waiting, None));
     b.pass(MINUTE * 2);
     retrieval(&mut b);
+}
+
+#[test]
+fn retrievals_that_brought_much_before_they_broke_do_not_make_the_pauses_grow() {
+    let (mut b, _) = offered(BOB);
+    let mut pauses = |failure, count: usize| -> Vec<Duration> {
+        let one = |_| {
+            let before = b.now;
+            not_retrieved(&mut b, failure);
+            b.pass(b.inbound().next_attempt.since(before));
+            b.now.since(before)
+        };
+        (0..count).map(one).collect()
+    };
+    let failed = pauses(RetrieveFailure::Temporary, 4);
+    assert!(failed[3] > failed[0] * 4, "{failed:?}");
+    let interrupted = pauses(RetrieveFailure::Interrupted, 4);
+    assert!(interrupted.iter().all(|pause| *pause < failed[1]), "{interrupted:?} after {failed:?}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde_json::Value;
 use testbed::peers::restante::{object, steps};
 use testbed::peers::{MailServer, Restante, RestanteConfig, Site};
 use testbed::samples::{awkward, crlf};
-use testbed::{Host, Sandbox, wait};
+use testbed::{Host, Record, Sandbox, wait};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_restante");
 const USERS: usize = 5;
@@ -105,6 +105,28 @@ fn by_value_a_list_shares_the_connections_to_one_exchanger() {
     // A connection that Postfix closes meanwhile is replaced.
     assert!(count <= 8, "{count} connections for 40 domains");
     assert_eq!(postfix.maildir("bob").messages().len(), domains.len());
+}
+
+#[test]
+fn what_an_operator_orders_reaches_all_of_a_list_however_many_domains_it_has() {
+    const DOMAINS: usize = 1100;
+    let sandbox = Sandbox::new().unwrap();
+    // Nobody listens there.
+    let away = sandbox.host("mx.away.example", &[]).unwrap();
+    let domains = names("w", DOMAINS);
+    let records = domains.iter().map(|domain| Record::Mx(domain.clone(), 10, away.name().to_owned()));
+    sandbox.publish(&records.collect::<Vec<_>>()).unwrap();
+    let origin = origin(&sandbox, |config| config.with("submission", "recipients_per_hour", "10000"));
+    let to: Vec<String> = domains.iter().map(|domain| format!("bob@{domain}")).collect();
+    let id = origin.send("alice@a.example", &texts(&to), &awkward("to everybody")).unwrap();
+    let order = |verb: &str| origin.json(&["queue", verb, &id], b"").unwrap()["reached"].clone();
+    assert_eq!(order("hold"), DOMAINS);
+    let entries = origin.trace(&id).unwrap()["entries"].as_array().unwrap().clone();
+    assert_eq!(entries.iter().filter(|entry| entry["held"] == true).count(), DOMAINS);
+    assert_eq!(order("release"), DOMAINS);
+    let said = origin.cli(&["queue", "hold", &id], b"").unwrap();
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.ends_with("\n1100 of 1100 recipients.\n"), "{said}");
 }
 
 #[test]

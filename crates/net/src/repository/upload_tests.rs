@@ -394,11 +394,11 @@ async fn the_client_gives_up_in_the_end_and_says_why() {
     assert!(hand_over().await.is_ok());
     world.desk.held.lock().unwrap().clear();
     *world.desk.instead.lock().unwrap() = vec![Uploaded::Wrong, Uploaded::Wrong];
-    assert_eq!(hand_over().await.unwrap_err().status, Some(422), "wrong octets for ever");
+    assert_eq!(hand_over().await.unwrap_err().why.status, Some(422), "wrong octets for ever");
     *world.desk.instead.lock().unwrap() = vec![Uploaded::Elsewhere(0); 100];
-    assert!(hand_over().await.unwrap_err().text.contains("409"));
+    assert!(hand_over().await.unwrap_err().why.text.contains("409"));
     assert!(world.desk.instead.lock().unwrap().len() > 80, "no end of tries");
     world.desk.instead.lock().unwrap().clear();
     *world.desk.refusal.lock().unwrap() = Some(NotTaken::Full(Busy { retry_after: Duration::from_secs(9) }));
-    assert_eq!(hand_over().await.unwrap_err().status, Some(507));
+    assert_eq!(hand_over().await.unwrap_err().why.status, Some(507));
 }

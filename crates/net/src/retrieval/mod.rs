@@ -41,7 +41,7 @@ use pool::Pool;
 use suspend::Suspensions;
 
 pub use address::is_public;
-pub use upload::{HandedOver, Octets, Source};
+pub use upload::{HandedOver, Octets, Source, Stopped};
 
 /// Fetches, posts and uploads. Clones share one pool of connections and one set of budgets.
 #[derive(Clone)]

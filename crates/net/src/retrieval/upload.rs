@@ -48,27 +48,36 @@ pub struct HandedOver {
     pub octets: u64,
 }
 
+/// The custodian has not taken a message: try again later. What it has got by then it keeps for days.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped {
+    /// Why.
+    pub why: NoAnswer,
+    /// Octets of the object that this brought, as the custodian said last.
+    pub octets: u64,
+}
+
 impl Client {
     /// Hands a message over to a custodian, signed by the site's key, and goes on where a break has stopped it.
     ///
     /// # Errors
-    /// [`NoAnswer`]: try again later. What the custodian has got by then it keeps for days.
+    /// [`Stopped`]: try again later.
     pub async fn hand_over(
         &self,
         host: &Domain,
         entry: MailEntry,
         signer: &Signer,
         source: &impl Source,
-    ) -> Result<HandedOver, NoAnswer> {
+    ) -> Result<HandedOver, Stopped> {
         let shared = self.shared();
-        let stopped = |_| none("nothing is uploaded any more");
+        let stopped = |_| Stopped { why: none("nothing is uploaded any more"), octets: 0 };
         let _turn = shared.uploads.turn(host).await.map_err(stopped)?;
         let _place = shared.uploads.take(None).await.map_err(stopped)?;
         let config = &shared.config;
         let patience = Patience { breaks: config.resumptions, pause: config.resumption_wait };
         let (handover, list) = (Handover::new(entry.l, patience), MailList { v: Revision1, mail: vec![entry.clone()] });
         let why = none("it has not begun");
-        Upload { client: self, shared: &shared, host, entry, list, signer, source, handover, why }.run().await
+        Upload { client: self, shared: &shared, host, entry, list, signer, source, handover, why }.finish().await
     }
 }
 
@@ -87,7 +96,14 @@ struct Upload<'a, S> {
 }
 
 impl<S: Source> Upload<'_, S> {
-    async fn run(mut self) -> Result<HandedOver, NoAnswer> {
+    async fn finish(mut self) -> Result<HandedOver, Stopped> {
+        let ended = self.run().await;
+        let octets = self.handover.brought();
+        ended.map(|failed| HandedOver { failed, octets }).map_err(|why| Stopped { why, octets })
+    }
+
+    /// For whom it was not taken.
+    async fn run(&mut self) -> Result<Vec<NotTaken>, NoAnswer> {
         let mut next = Next::List;
         loop {
             next = match next {
@@ -97,8 +113,8 @@ impl<S: Source> Upload<'_, S> {
                     self.list().await?
                 }
                 Next::Part(at) => self.part(at).await?,
-                Next::Taken(failed) => return Ok(HandedOver { failed, octets: self.handover.brought() }),
-                Next::Stop => return Err(self.why),
+                Next::Taken(failed) => return Ok(failed),
+                Next::Stop => return Err(self.why.clone()),
             };
         }
     }

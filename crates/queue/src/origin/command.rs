@@ -8,11 +8,8 @@ use crate::flow::{Change, Context, Effect, Otherwise, Plan, Rows, Sheet, Wants};
 use crate::origin::end::conclude;
 use crate::origin::leg;
 use crate::origin::news::{self, Kind, News};
-use crate::port::{CallId, Command, Commanded, Reply, Selection};
+use crate::port::{CallId, Command, Commanded, LEGS_AT_ONCE, Reply, Selection};
 use crate::receiver::inbound;
-
-/// Legs of one message that a command reaches.
-const MAX_LEGS: u32 = 1024;
 
 const WITHDRAWN: &str = "withdrawn before it was delivered";
 const GIVEN_UP: &str = "given up by the operator";
@@ -31,7 +28,9 @@ impl Change for Order {
     fn wants(&self) -> Wants {
         let (id, numbers) = match selection(&self.command) {
             Selection::Leg(id, number) => (id, *number..number.saturating_add(1)),
-            Selection::Message(id) => (id, 0..MAX_LEGS),
+            Selection::Message(id) => (id, 0..LEGS_AT_ONCE),
+            Selection::From(id, number) => (id, *number..number.saturating_add(LEGS_AT_ONCE)),
+            Selection::Reference(id) => (id, 0..0),
         };
         let keys = numbers.map(|number| Key::Leg(id.clone(), number)).collect();
         Wants { keys, alternates: vec![by_queue_id(id)] }
@@ -52,6 +51,7 @@ impl Change for Order {
                 self.carry_out(&sheet.key, &mut leg, &reached, &mut others, &mut plan, context);
             }
             said.carried_out |= !reached.is_empty();
+            said.reached += reached.len() as u64;
             said.recipients.extend(describe_all(&sheet.key, &leg, &late));
             plan.effects.extend((late.why == IN_DOUBT).then(|| Effect::Look(sheet.key.clone())));
             if !reached.is_empty() {

@@ -73,7 +73,7 @@ impl Ended {
     pub(crate) fn deferred(&self, leg: &Leg, why: (EnhancedStatus, &str), now: Timestamp) -> Option<Effect> {
         let peer = match &self.end {
             DeliveryEnd::Transaction { peer, .. } => Some(peer.as_str()),
-            DeliveryEnd::Unreachable { .. } | DeliveryEnd::Impossible { .. } => None,
+            DeliveryEnd::Unreachable { .. } | DeliveryEnd::Interrupted { .. } | DeliveryEnd::Impossible { .. } => None,
         };
         let told = told::deferred(&self.key, leg, &leg::open(leg, now), why, peer, now);
         told.map(|told| Effect::Tell(Box::new(told)))
@@ -82,6 +82,10 @@ impl Ended {
     fn judge(&self, leg: &mut Leg, context: &Context<'_>) -> Verdict {
         let now = context.now;
         match (&self.end, &self.mode) {
+            (DeliveryEnd::Interrupted { text, status }, _) => {
+                leg.attempts = 0;
+                Verdict { again: Some((*status, text.clone())), ..Verdict::default() }
+            }
             (DeliveryEnd::Unreachable { text, status }, _) => {
                 Verdict { again: Some((*status, text.clone())), ..Verdict::default() }
             }

@@ -82,7 +82,7 @@ pub(crate) fn ended(
 fn judge(ended: &Ended, leg: &mut Leg, plan: &mut Plan, context: &Context<'_>) -> Verdict {
     let now = context.now;
     match (&ended.end, &ended.mode) {
-        (DeliveryEnd::Unreachable { text, status }, _) => {
+        (DeliveryEnd::Unreachable { text, status } | DeliveryEnd::Interrupted { text, status }, _) => {
             Verdict { again: Some((*status, text.clone())), ..Verdict::default() }
         }
         (DeliveryEnd::Impossible { text, status }, _) => {

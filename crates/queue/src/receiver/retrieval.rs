@@ -173,7 +173,10 @@ impl Change for NotRetrieved {
         note(&mut inbound.steps, context.now, "not-retrieved", self.text.clone(), None);
         match self.failure {
             // 404 says nothing: the origin may be restoring a backup. `e` ends the patience.
-            RetrieveFailure::Temporary | RetrieveFailure::NotFound => {
+            RetrieveFailure::Temporary | RetrieveFailure::Interrupted | RetrieveFailure::NotFound => {
+                if self.failure == RetrieveFailure::Interrupted {
+                    inbound.attempts = 0;
+                }
                 inbound::pause(&mut inbound, self.jitter, context.now, context.config);
             }
             RetrieveFailure::Gone => inbound::give_up(&mut inbound, context.now),

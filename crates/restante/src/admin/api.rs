@@ -310,6 +310,9 @@ pub struct QueueList {
 /// What an operator's command did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {
+    /// For how many recipients it did something.
+    #[serde(default)]
+    pub reached: u64,
     /// Per recipient.
     pub recipients: Vec<DoneTo>,
 }

@@ -1,5 +1,6 @@
 //! Answers the admin API over its UNIX socket. Whoever may open the socket may do everything: its mode is 0600.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +20,7 @@ use futures_util::stream;
 use mail::ledger::{Key, Row, RowBody};
 use mail::{Address, QueueId, ReferenceId, Timestamp};
 use net::{retrieval, smtp_client};
-use queue::port::{Command, Reply, Request, Selection};
+use queue::port::{Command, Commanded, LEGS_AT_ONCE, Reply, Request, Selection};
 use serde::Deserialize;
 use store::{Store, StoreError};
 use tokio::net::UnixListener;
@@ -40,6 +41,7 @@ use crate::receive::{LiveConfig, LiveRouter, Sending, Signers};
 use crate::reports::Desk;
 use crate::reputation::Reputation;
 use crate::runtime::Custody;
+use crate::waiting::each_of;
 
 /// Rows read at a time while a list is put together.
 pub(super) const PAGE: usize = 500;
@@ -293,26 +295,47 @@ async fn command(
 ) -> Result<Json<Done>, Refused> {
     let verb = Verb::from_path(&verb).ok_or_else(|| Refused::new(StatusCode::NOT_FOUND, "there is no such command"))?;
     let queue_id: QueueId = id.parse().map_err(|_| unknown(&id))?;
-    let selection = match query.leg {
-        Some(number) => Selection::Leg(queue_id, number),
-        None => Selection::Message(queue_id),
+    let selections = match query.leg {
+        Some(number) => vec![Selection::Leg(queue_id, number)],
+        None => all_of(&office.store, queue_id).await.map_err(|error| Refused::failed(&error))?,
     };
-    let command = match verb {
-        Verb::Retry => Command::Retry(selection),
-        Verb::Hold => Command::Hold(selection),
-        Verb::Release => Command::Release(selection),
-        Verb::Fail => Command::Fail(selection),
-        Verb::Withdraw => Command::Withdraw(selection),
-    };
-    match office.custody.ask(Request::Command(command)).await {
-        Reply::Commanded(done) if done.recipients.is_empty() && !done.carried_out => Err(unknown(&id)),
-        Reply::Commanded(done) if !done.carried_out => Err(too_late(verb, done.recipients)),
-        Reply::Commanded(done) => {
-            let recipients = done.recipients.into_iter().map(|(key, address, text)| DoneTo { key, address, text });
-            Ok(Json(Done { recipients: recipients.collect() }))
-        }
-        _ => Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the queue cannot do that now, try again")),
+    let mut done = Commanded::default();
+    for selection in selections {
+        let command = match verb {
+            Verb::Retry => Command::Retry(selection),
+            Verb::Hold => Command::Hold(selection),
+            Verb::Release => Command::Release(selection),
+            Verb::Fail => Command::Fail(selection),
+            Verb::Withdraw => Command::Withdraw(selection),
+        };
+        let Reply::Commanded(more) = office.custody.ask(Request::Command(command)).await else {
+            return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the queue cannot do that now, try again"));
+        };
+        done.carried_out |= more.carried_out;
+        done.reached += more.reached;
+        done.recipients.extend(more.recipients);
     }
+    match done {
+        done if done.recipients.is_empty() && !done.carried_out => Err(unknown(&id)),
+        done if !done.carried_out => Err(too_late(verb, done.recipients)),
+        Commanded { reached, recipients, .. } => {
+            let recipients = recipients.into_iter().map(|(key, address, text)| DoneTo { key, address, text });
+            Ok(Json(Done { reached, recipients: recipients.collect() }))
+        }
+    }
+}
+
+/// What reaches all of a message: a list may have more legs than one command does.
+async fn all_of(store: &Store, id: QueueId) -> Result<Vec<Selection>, StoreError> {
+    let mut firsts = BTreeSet::new();
+    each_of(store, &format!("leg/{id}/"), |row| {
+        if let Key::Leg(_, number) = row.key {
+            firsts.insert(number - number % LEGS_AT_ONCE);
+        }
+    })
+    .await?;
+    let others = firsts.into_iter().filter(|first| *first > 0).map(|first| Selection::From(id.clone(), first));
+    Ok([Selection::Message(id.clone())].into_iter().chain(others).collect())
 }
 
 async fn reload(State(office): State<Office>) -> Result<Json<Reloaded>, Refused> {

@@ -141,7 +141,12 @@ fn done_text(done: &Done) -> String {
         // A reference that came in and is not claimed yet.
         return "The reference is tried again now.".to_owned();
     }
-    done.recipients.iter().map(|to| format!("{}: {}", to.address, to.text)).collect::<Vec<_>>().join("\n")
+    let mut lines: Vec<_> = done.recipients.iter().map(|to| format!("{}: {}", to.address, to.text)).collect();
+    let (reached, all) = (done.reached, done.recipients.len());
+    if all > 1 {
+        lines.push(format!("\n{reached} of {all} recipients."));
+    }
+    lines.join("\n")
 }
 
 #[cfg(test)]

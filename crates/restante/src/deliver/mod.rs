@@ -35,6 +35,9 @@ pub(crate) use on_demand::{Attempt, Lines, Open};
 pub(crate) use retrieve::{claim_entry, facts, receipt_entry};
 pub(crate) use smtp::{Hosts, relay_destination};
 
+/// An attempt that broke off after it had brought so many octets was no failure: on a slow link a large message takes many.
+const WORTHWHILE: u64 = 64 * 1024;
+
 /// What reaches other servers.
 pub(crate) struct Outward {
     pub(crate) smtp: Live<smtp_client::Client>,
@@ -178,7 +181,8 @@ impl Courier for Couriers {
 
 /// Has a retrieval cost something and brought nothing? To be told that a reference was withdrawn is no failure.
 fn is_failure(event: &JobEvent) -> bool {
-    matches!(event, JobEvent::RetrieveFailed { failure, .. } if *failure != RetrieveFailure::Gone)
+    let JobEvent::RetrieveFailed { failure, .. } = event else { return false };
+    !matches!(failure, RetrieveFailure::Gone | RetrieveFailure::Interrupted)
 }
 
 /// A mailbox that the configuration has no place for any more: an operator may mend that.

@@ -21,6 +21,7 @@ use reference::message_signature::{MAX_SIGNATURES, Signer};
 use store::{Intake, IntakeError, Purpose, Store, StoreError, Wanted};
 use tracing::info;
 
+use super::WORTHWHILE;
 use crate::request_keys::RequestKeys;
 use crate::runtime::now;
 
@@ -36,6 +37,11 @@ impl<'a> StoreSink<'a> {
         let Retrieval { d, xuid, size, expires, .. } = retrieval;
         let wanted = Wanted { origin: d.clone(), xuid: *xuid, size: *size, until: *expires, now: now() };
         Ok(Self { store, intake: store.intake(wanted).await?, finished: None })
+    }
+
+    /// How much of it is here.
+    fn octets(&self) -> u64 {
+        self.intake.held().map_or(0, |(_, octets)| octets)
     }
 
     /// Nobody will commit it.
@@ -103,12 +109,15 @@ pub(super) async fn retrieve(client: &Client, keys: &RequestKeys, store: &Store,
     };
     let signer = keys.of(&retrieval.to);
     let Retrieval { d, size, budget, .. } = retrieval;
+    let before = sink.octets();
     let fetch = Fetch { uri: &uri, domain: d, size: *size, budget: *budget, signer: signer.as_ref() };
     let event = match client.fetch(fetch, &mut sink).await {
         Outcome::Done { octets } => accept(&mut sink, retrieval, octets),
         Outcome::Temporary { text, .. } => {
+            let brought = sink.octets().saturating_sub(before);
             sink.keep().await;
-            return failed(RetrieveFailure::Temporary, text);
+            let failure = if brought >= WORTHWHILE { RetrieveFailure::Interrupted } else { RetrieveFailure::Temporary };
+            return failed(failure, text);
         }
         Outcome::Gone => failed(RetrieveFailure::Gone, "the repository says that it was withdrawn or has expired"),
         Outcome::NotFound => failed(RetrieveFailure::NotFound, "the repository knows no such reference"),

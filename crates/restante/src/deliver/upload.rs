@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use futures_util::stream::try_unfold;
 use mail::ledger::ObjectRef;
 use mail::{Domain, EnhancedStatus, Recipient, Xuid};
-use net::retrieval::{self, HandedOver, NoAnswer, Octets, Source};
+use net::retrieval::{self, HandedOver, Octets, Source, Stopped};
 use queue::port::{Delivery, DeliveryEnd, JobEvent, Peer, Proceed, RecipientEnd};
 use reference::bundle::MailEntry;
 use reference::message_signature::Signer;
 use store::Store;
 
+use super::WORTHWHILE;
 use crate::letters;
 use crate::request_keys::RequestKeys;
 use crate::runtime::JobLine;
@@ -93,7 +94,7 @@ impl UploadCourier {
                 });
                 ended(custodian, outcomes.collect(), octets)
             }
-            Err(no_answer) => not_taken(custodian, &no_answer),
+            Err(stopped) => not_taken(custodian, &stopped),
         }
     }
 
@@ -103,7 +104,7 @@ impl UploadCourier {
         entry: MailEntry,
         signer: &Signer,
         object: &ObjectRef,
-    ) -> Result<HandedOver, NoAnswer> {
+    ) -> Result<HandedOver, Stopped> {
         let underway = self.underway.of(entry.o);
         let _alone = underway.lock().await;
         self.client.hand_over(&custodian.host, entry, signer, &Stored { store: &self.store, object }).await
@@ -144,7 +145,7 @@ fn accepted() -> RecipientEnd {
 }
 
 /// What the custodian has got by now it keeps; the next attempt goes on there.
-fn not_taken(custodian: &Custodian, no_answer: &NoAnswer) -> DeliveryEnd {
+fn not_taken(custodian: &Custodian, Stopped { why: no_answer, octets }: &Stopped) -> DeliveryEnd {
     let text = match no_answer.status {
         Some(404) => format!("{} takes no uploads, or knows no such site or key", custodian.host),
         Some(429) => format!("{} takes no more of this site for now", custodian.host),
@@ -157,7 +158,11 @@ fn not_taken(custodian: &Custodian, no_answer: &NoAnswer) -> DeliveryEnd {
         Some(_) => EnhancedStatus::temporary(3, 0),
         None => EnhancedStatus::temporary(4, 2),
     };
-    DeliveryEnd::Unreachable { text, status }
+    if *octets >= WORTHWHILE {
+        DeliveryEnd::Interrupted { text, status }
+    } else {
+        DeliveryEnd::Unreachable { text, status }
+    }
 }
 
 fn ended(custodian: &Custodian, outcomes: Vec<(u16, RecipientEnd)>, octets: u64) -> DeliveryEnd {
