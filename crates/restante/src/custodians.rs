@@ -3,7 +3,9 @@
 //!
 //! What was taken is the queue's from then on: it retrieves, claims and reports. Judging is `receive`'s, HTTPS and SMTP `net`'s.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::hash_map::RandomState;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::BuildHasher as _;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -60,6 +62,9 @@ pub struct Fetched {
     pub later: u64,
     /// Offers that are not what they must be.
     pub refused: u64,
+    /// The list goes on: it was not read to its end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
     /// What a custodian by value answered: how much waits only it knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub said: Option<String>,
@@ -167,6 +172,10 @@ impl Custodians {
         };
         let pair = (host.clone(), domain.clone());
         let mut after = left.remove(&pair);
+        // Behind a kept cursor stands nothing that has come since and is small or urgent: once more from the start, then.
+        let mut is_rest = after.is_some();
+        let mut heard = Heard::default();
+        fetched.more = true;
         for number in 0..MAX_PAGES {
             // Where nothing came nobody is there; later the page only had to share the link with what is fetched.
             let attempts = if number == 0 { 1 } else { ATTEMPTS };
@@ -174,13 +183,16 @@ impl Custodians {
                 Ok(page) => page,
                 Err(error) => {
                     fetched.error = Some(error.text);
+                    // Where nothing came, nothing is known of a list.
+                    fetched.more = number > 0;
                     break;
                 }
             };
-            self.judge(host, page.pending, &mut fetched).await;
+            self.judge(host, heard.first_time(page.pending), &mut fetched).await;
             let is_over = page.next.is_none() || page.next == after;
             after = page.next.filter(|_| !is_over);
-            if is_over {
+            if is_over && !std::mem::take(&mut is_rest) {
+                fetched.more = false;
                 break;
             }
         }
@@ -362,10 +374,36 @@ impl Drop for Arrival {
     }
 }
 
+/// Offers of a list that was read before in the same round. No more than its pages have room for.
+#[derive(Default)]
+struct Heard {
+    offers: HashSet<u64>,
+    hash: RandomState,
+}
+
+impl Heard {
+    fn first_time(&mut self, offers: Vec<PendingOffer>) -> Vec<PendingOffer> {
+        let Self { offers: heard, hash } = self;
+        let name = |offer: &PendingOffer| hash.hash_one((&offer.mail, &offer.rcpt, &offer.tbr, &offer.block));
+        offers.into_iter().filter(|offer| heard.insert(name(offer))).collect()
+    }
+}
+
 impl Fetched {
     fn nothing(host: &Domain, domain: &Domain) -> Self {
         let (custodian, domain) = (host.clone(), domain.clone());
-        Self { custodian, domain, pending: 0, octets: 0, known: 0, later: 0, refused: 0, said: None, error: None }
+        Self {
+            custodian,
+            domain,
+            pending: 0,
+            octets: 0,
+            known: 0,
+            later: 0,
+            refused: 0,
+            more: false,
+            said: None,
+            error: None,
+        }
     }
 
     fn count(&mut self, taken: Taken, size: u64) {
@@ -389,7 +427,7 @@ fn asked(last: &[(Domain, &'static str, Timestamp)], custodian: &Custodian) -> O
 }
 
 fn tell(fetched: &Fetched) {
-    let Fetched { custodian, domain, pending, octets, known, later, refused, said, error } = fetched;
+    let Fetched { custodian, domain, pending, octets, known, later, refused, said, error, .. } = fetched;
     match (error, said) {
         (Some(error), _) => warn!(%custodian, %domain, pending, error, "a custodian could not be asked"),
         (None, Some(said)) => info!(%custodian, %domain, said, "a custodian was asked"),

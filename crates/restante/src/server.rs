@@ -636,6 +636,7 @@ async fn open_store(config: &Config) -> Result<Store> {
         StoreKind::Embedded => {
             let mut embedded = EmbeddedConfig::new(config.store_dir());
             embedded.inline_limit = usize::try_from(config.store.inline_limit).unwrap_or(usize::MAX);
+            embedded.partials = embedded.partials.with_room_for(config.limits.message_size);
             Store::open(embedded).await.context("cannot open the store")
         }
     }

@@ -194,6 +194,10 @@ fn a_sync_that_was_killed_again_and_again_amid_a_fetch_goes_on_where_it_stopped(
     }
     let ended = world.site.cli(&["sync", "--json"], b"").unwrap();
     assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
+    // Two thirds were here when it began: it counts what was left.
+    let report: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    let counted_left = report["octets"].as_u64().unwrap();
+    assert!((1..SIZE as u64 * 6 / 10).contains(&counted_left), "{report:#}");
     let all = counted(&world).octets - before;
     println!("{all} octets of TCP for a message of {WHOLE} and small ones, over two kills");
     assert!(all < WHOLE + REST + 2 * OF_A_KILL, "{all} octets came for {WHOLE}: it began anew");

@@ -8,7 +8,7 @@ use serde_json::Value;
 use testbed::peers::restante::{object, references, states};
 use testbed::peers::{PartTime, Restante, RestanteConfig};
 use testbed::samples::{awkward, crlf, large};
-use testbed::wait;
+use testbed::{PackageSet, wait};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_restante");
 
@@ -129,6 +129,96 @@ fn a_site_killed_while_it_fetches_has_everything_once() {
     for message in &messages {
         assert!(copies.iter().any(|copy| object(copy) == Some(&crlf(message)[..])));
     }
+}
+
+#[test]
+fn what_cannot_be_taken_at_once_is_asked_for_again_and_is_not_called_done() {
+    const MESSAGES: usize = 6;
+    // Of its own domain a site takes whatever comes, be strangers ever so limited; in all no more than it has room for.
+    let mut world = world_with(|site| {
+        let site = site.with("budgets", "outstanding", "1").with("transfer", "pause_retrieval", "true");
+        site.with("budgets.domain", "offers_per_minute", "1").with("budgets.registrable", "offers_per_minute", "1")
+    });
+    let messages: Vec<Vec<u8>> = (0..MESSAGES).map(|n| awkward(&format!("number {n}"))).collect();
+    for message in &messages {
+        let id = world.send("bob@site.example", message).unwrap();
+        world.until_kept(&id).unwrap();
+    }
+    let run = |world: &PartTime, arguments: &[&str]| -> (Option<i32>, Value) {
+        let ended = world.site.cli(&[arguments, &["--json"]].concat(), b"").unwrap();
+        (ended.status.code(), serde_json::from_slice(&ended.stdout).unwrap())
+    };
+    let (code, report) = run(&world, &["fetch"]);
+    let fetched = &report["fetched"][0];
+    assert_eq!((code, &fetched["pending"], &fetched["later"]), (Some(75), &1.into(), &5.into()), "{report:#}");
+    let (code, report) = run(&world, &["fetch", "--wait", "--limit", "3s"]);
+    assert_eq!((code, &report["left"]["to_retrieve"]), (Some(75), &1.into()), "{report:#}");
+
+    world.site.stop().unwrap();
+    world.site.set("transfer", "pause_retrieval", "false").unwrap();
+    world.site.run().unwrap();
+    let (code, report) = run(&world, &["fetch", "--wait"]);
+    assert_eq!((code, &report["fetched"][0]["later"]), (Some(0), &0.into()), "{report:#}");
+    assert_eq!(world.copies("bob@site.example").len(), MESSAGES);
+}
+
+#[test]
+fn a_limit_bounds_the_reading_of_the_list_too() {
+    let mut world = PartTime::start(PROGRAM, |name, config| match name {
+        "custodian" => config.packages(PackageSet::Firewall),
+        _ => config,
+    })
+    .unwrap();
+    // It is there, and says nothing.
+    world.custodian.host().lose_packets(999).unwrap();
+    let is_cut_short = |arguments: &[&str]| {
+        let ended = world.site.cli(&[arguments, &["--limit", "2s", "--json"]].concat(), b"").unwrap();
+        let report: Value = serde_json::from_slice(&ended.stdout).unwrap();
+        assert_eq!((ended.status.code(), &report["incomplete"]), (Some(75), &true.into()), "{arguments:?}: {report:#}");
+    };
+    is_cut_short(&["fetch", "--wait"]);
+    is_cut_short(&["link", "up", "--wait"]);
+    is_cut_short(&["sync"]);
+    world.site.stop().unwrap();
+    let ended = world.site.cli(&["sync", "--limit", "2s"], b"").unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+    assert_eq!(ended.status.code(), Some(75), "{said}");
+    assert!(said.contains("The time was up before all custodians had said what waits."), "{said}");
+}
+
+#[test]
+fn small_mail_that_comes_while_a_list_is_broken_off_is_listed_when_it_is_gone_on_with() {
+    const MESSAGES: usize = 80;
+    let mut world = PartTime::start(PROGRAM, |name, config| match name {
+        "origin" => config.with("submission", "messages_per_hour", "1000"),
+        "site" => config.packages(PackageSet::Firewall).with("transfer", "pause_retrieval", "true"),
+        _ => config,
+    })
+    .unwrap();
+    world.site.host().count_from(443).unwrap();
+    // Larger than what comes first on a list.
+    let messages = (0..MESSAGES).map(|number| large(&format!("number {number}"), 70_000));
+    let sent: Vec<String> = messages.map(|message| world.send("bob@site.example", &message).unwrap()).collect();
+    sent.iter().for_each(|id| world.until_kept(id).unwrap());
+    world.custodian.host().slow_down("300kbit").unwrap();
+    let mut asking = world.site.host().spawn_command("fetch", world.site.command(&["fetch"])).unwrap();
+    // The first page and some of the next.
+    let reached = || (world.site.host().counted().unwrap().octets > 45_000).then_some(());
+    wait::until("a page to be here", wait::LONG, reached).unwrap();
+    world.custodian.kill().unwrap();
+    asking.wait(wait::LONG).unwrap();
+    let listed = || {
+        let queue = world.site.json(&["queue", "list"], b"").unwrap();
+        queue["entries"].as_array().unwrap().len()
+    };
+    assert!((1..MESSAGES).contains(&listed()), "the list was broken off");
+
+    world.custodian.run().unwrap();
+    let small = world.send("bob@site.example", &awkward("small, and late")).unwrap();
+    world.until_kept(&small).unwrap();
+    let report = world.site.json(&["fetch"], b"").unwrap();
+    assert_eq!(report["fetched"][0]["more"], Value::Null, "{report:#}");
+    assert_eq!(listed(), MESSAGES + 1, "{report:#}");
 }
 
 #[test]

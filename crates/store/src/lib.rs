@@ -15,6 +15,7 @@
 //!
 //! What rows mean and what follows from a conflict is left to the `queue` crate.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ pub use error::{CommitError, StoreError};
 pub use hold::{Hold, HoldEnd, Holds, ReleaseError};
 pub use intake::{Intake, IntakeError, Wanted};
 pub use object::{CHUNK, ObjectReader, ObjectWriter};
-pub use partials::PartialLimits;
+pub use partials::{PartialLimits, Portion};
 pub use quota::{Full, Purpose, Quotas, Reservation};
 
 mod batch;
@@ -154,6 +155,17 @@ impl Store {
     /// [`StoreError::Ledger`], [`StoreError::Closed`].
     pub async fn intake(&self, wanted: Wanted) -> Result<Intake, StoreError> {
         Intake::open(self.clone(), wanted).await
+    }
+
+    /// How far retrievals are that have begun, as far as it is recorded, by [`mail::ledger::by_held_object`].
+    ///
+    /// # Errors
+    /// [`StoreError::Ledger`], [`StoreError::Closed`].
+    pub async fn portions(&self) -> Result<HashMap<String, Portion>, StoreError> {
+        match &self.0 {
+            Backend::Memory(memory) => Ok(memory.portions()),
+            Backend::Embedded(embedded) => embedded.portions().await,
+        }
     }
 
     /// The legal holds in force.

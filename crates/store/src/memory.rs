@@ -13,7 +13,7 @@ use crate::check::{CheckReport, Done, FaultKind};
 use crate::error::{CommitError, StoreError};
 use crate::hold::{Entry, Hold, HoldEnd, Holds, Link, ReleaseError, may_end};
 use crate::object::{ObjectReader, Objects, Octets};
-use crate::partials::{Partial, PartialLimits};
+use crate::partials::{Partial, PartialLimits, Portion};
 use crate::schedule::Schedule;
 use crate::staged::{Content, Staged};
 use crate::{Counts, Leased};
@@ -168,6 +168,12 @@ impl Memory {
 
     pub(crate) fn partial(&self, name: &str) -> Option<(Partial, Bytes)> {
         self.lock().partials.get(name).cloned()
+    }
+
+    pub(crate) fn portions(&self) -> HashMap<String, Portion> {
+        let state = self.lock();
+        let portion = |partial: &Partial| Portion { octets: partial.octets, of: partial.representation.size };
+        state.partials.iter().map(|(name, (partial, _))| (name.clone(), portion(partial))).collect()
     }
 
     pub(crate) fn record_partial(&self, partial: Partial, octets: Bytes) {

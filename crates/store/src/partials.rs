@@ -36,6 +36,36 @@ impl Default for PartialLimits {
     }
 }
 
+impl PartialLimits {
+    /// With room for an object of this size, of one origin and beside others: what has come of the largest message is not given up.
+    #[must_use]
+    pub fn with_room_for(self, size: u64) -> Self {
+        Self {
+            octets: self.octets.max(size.saturating_mul(2)),
+            octets_per_origin: self.octets_per_origin.max(size),
+            ..self
+        }
+    }
+}
+
+/// How much of an object has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Portion {
+    /// Octets of its representation.
+    pub octets: u64,
+    /// All octets of that, where it is known.
+    pub of: Option<u64>,
+}
+
+impl Portion {
+    /// How many octets of an object of this size are still to come, about.
+    pub fn left(&self, size: u64) -> u64 {
+        let of = self.of.unwrap_or(size).max(1);
+        let left = u128::from(size) * u128::from(of.saturating_sub(self.octets)) / u128::from(of);
+        u64::try_from(left).unwrap_or(size)
+    }
+}
+
 /// What is recorded of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Partial {
@@ -190,6 +220,25 @@ mod tests {
         let all = [("a1", 1, 3), ("a2", 1, 1), ("a3", 1, 2), ("b1", 9, 1), ("b2", 2, 2), ("c1", 99, 1)];
         let all = all.map(|(name, octets, since)| brief(name, octets, since)).to_vec();
         assert_eq!(limits.victims(all, Timestamp::from_secs(9), |name| name == "c1"), ["a2", "b1"]);
+    }
+
+    #[test]
+    fn what_is_left_is_counted_in_octets_of_the_object() {
+        assert_eq!(Portion { octets: 0, of: None }.left(1000), 1000);
+        assert_eq!(Portion { octets: 300, of: None }.left(1000), 700);
+        assert_eq!(Portion { octets: 300, of: Some(400) }.left(1000), 250, "coded");
+        assert_eq!(Portion { octets: 9, of: Some(0) }.left(1000), 0);
+        assert_eq!(Portion { octets: 1, of: Some(u64::MAX) }.left(u64::MAX), u64::MAX - 1);
+    }
+
+    #[test]
+    fn what_has_come_of_the_largest_message_outlives_a_break() {
+        let size = 3 << 30;
+        let all = vec![brief("a1", size - 1, 1), brief("b1", 5, 2)];
+        let limits = PartialLimits::default();
+        assert_eq!(limits.victims(all.clone(), Timestamp::from_secs(9), |_| false), ["a1"]);
+        assert_eq!(limits.with_room_for(size).victims(all, Timestamp::from_secs(9), |_| false), [""; 0]);
+        assert_eq!(limits.with_room_for(0), limits);
     }
 
     #[test]

@@ -187,7 +187,7 @@ pub struct LinkUp {
 pub struct UnderWay {
     /// Messages by reference that are not here yet.
     pub to_retrieve: u64,
-    /// Octets of them, those that have come included.
+    /// Octets of them that are not here yet, give or take those of the last seconds.
     pub octets_to_retrieve: u64,
     /// Messages that are here, and whose claim has no answer.
     pub to_claim: u64,

@@ -1,16 +1,16 @@
 //! What sites need that are connected some of the time: ask custodians now, try everything again, see what is left.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use mail::ledger::{Inbound, IndexState, Key, Leg, Phase, RecipientState, Route, RowBody};
+use mail::ledger::{Inbound, IndexState, Key, Leg, Phase, RecipientState, Route, RowBody, by_held_object};
 use mail::{Domain, QueueId};
 use queue::port::{Command, Request, Selection};
 use serde::Deserialize;
-use store::{Store, StoreError};
+use store::{Portion, Store, StoreError};
 use tokio::sync::oneshot;
 
 use super::api::{Fetched, LinkUp, UnderWay};
@@ -42,6 +42,12 @@ pub(super) async fn fetch(
 /// The link is up. What was fetched before is claimed and reported first; then custodians are asked, so that what broke off
 /// is gone on with over the same connection.
 pub(super) async fn up(State(office): State<Office>) -> Result<Json<LinkUp>, Refused> {
+    // Whoever has told it may go before the custodians have answered; the rest is done all the same.
+    let done = tokio::spawn(is_up(office)).await;
+    done.map_err(|_| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "an internal error broke it off"))?.map(Json)
+}
+
+async fn is_up(office: Office) -> Result<LinkUp, Refused> {
     office.repositories.link_is_new();
     office.smtp.get().link_is_new();
     office.arrivals.link_is_new();
@@ -49,11 +55,12 @@ pub(super) async fn up(State(office): State<Office>) -> Result<Json<LinkUp>, Ref
     let waiting = Waiting::find(&office.store).await.map_err(|error| Refused::failed(&error))?;
     let retried = waiting.count();
     let Waiting { legs, posts, retrievals } = waiting;
-    retry(&office, posts.into_iter().map(Selection::Message)).await;
+    // What has become of them is not touched: a message that went into a bundle waits for the answer to that.
+    retry(&office, posts.into_iter().map(Selection::Reference)).await;
     hurry(&office.custody, legs, Command::Retry).await;
     let fetched = ask(&office, None).await?;
-    retry(&office, retrievals.into_iter().map(|(_, _, id)| Selection::Message(id))).await;
-    Ok(Json(LinkUp { taken, refused, retried, fetched }))
+    retry(&office, retrievals.into_iter().map(|(_, _, id)| Selection::Reference(id))).await;
+    Ok(LinkUp { taken, refused, retried, fetched })
 }
 
 pub(super) async fn under_way(State(office): State<Office>) -> Result<Json<UnderWay>, Refused> {
@@ -129,8 +136,9 @@ fn owes_report(inbound: &Inbound) -> bool {
 /// so that what goes on meanwhile is seen here or there.
 async fn count_all(store: &Store) -> Result<UnderWay, StoreError> {
     let mut found = UnderWay::default();
+    let portions = store.portions().await?;
     each_of(store, "in/", |row| match &row.body {
-        RowBody::Inbound(inbound) => count_incoming(inbound, &mut found),
+        RowBody::Inbound(inbound) => count_incoming(inbound, &portions, &mut found),
         RowBody::Leg(_) => {}
     })
     .await?;
@@ -147,11 +155,12 @@ async fn count_all(store: &Store) -> Result<UnderWay, StoreError> {
     Ok(found)
 }
 
-fn count_incoming(inbound: &Inbound, found: &mut UnderWay) {
+fn count_incoming(inbound: &Inbound, portions: &HashMap<String, Portion>, found: &mut UnderWay) {
     match inbound.phase {
         Phase::Waiting => {
+            let portion = portions.get(&by_held_object(&inbound.d, &inbound.xuid));
             found.to_retrieve += 1;
-            found.octets_to_retrieve += inbound.size;
+            found.octets_to_retrieve += portion.map_or(inbound.size, |portion| portion.left(inbound.size));
         }
         Phase::Held | Phase::Delegating | Phase::Claiming { .. } if !owes_refusal(inbound) => found.to_claim += 1,
         Phase::Held | Phase::Delegating | Phase::Claiming { .. } | Phase::Working | Phase::Closed => {}

@@ -97,7 +97,11 @@ For a laptop or a site without a server that runs all the time; where one runs, 
 
 Examples:
   restante sync                   until nothing is left
-  restante sync --limit 10m       for the ten minutes that the link lasts")]
+  restante sync --limit 10m       for the ten minutes that the link lasts
+
+Without --limit it goes on as long as something cannot be sent, and some minutes where a custodian has something that cannot be taken now.
+
+Exit status: 0 nothing is left, 1 something was refused or a custodian could not be asked, 75 something is left for the next time.")]
     Sync(SyncArgs),
     /// Ask custodians now what waits for the domains of this server, and fetch it
     #[command(after_help = "\
@@ -105,7 +109,9 @@ For a site that is connected some of the time: see [[custodian]] in the configur
 
 Examples:
   restante fetch                  ask all of them; what waits is fetched in the background
-  restante fetch --wait           the same, until all of it is in its mailboxes and the custodians know")]
+  restante fetch --wait           the same, until all of it is in its mailboxes and the custodians know
+
+Exit status: 0 all of it is being fetched (--wait: is here), 1 something was refused or a custodian could not be asked, 75 something is left.")]
     Fetch(FetchArgs),
     /// The link to the world
     #[command(subcommand)]
@@ -215,7 +221,7 @@ pub struct SendArgs {
 /// `sync`
 #[derive(Debug, Clone, Args)]
 pub struct SyncArgs {
-    /// For at most this long, such as 10m; then the exit status is 75
+    /// For at most this long in all, such as 10m; where something is left then, the exit status is 75
     #[arg(long, value_name = "DURATION", value_parser = crate::config::parse_duration)]
     pub limit: Option<std::time::Duration>,
 }
@@ -237,7 +243,7 @@ pub struct WaitArgs {
     /// Wait until all that waited is fetched, delivered, reported and sent; of custodians by ETRN, what has come by then
     #[arg(long)]
     pub wait: bool,
-    /// With --wait: for at most this long, such as 10m; then the exit status is 75
+    /// With --wait: for at most this long in all, such as 10m; where something is left then, the exit status is 75
     #[arg(long, value_name = "DURATION", requires = "wait", value_parser = crate::config::parse_duration)]
     pub limit: Option<std::time::Duration>,
 }

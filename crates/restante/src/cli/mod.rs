@@ -14,6 +14,7 @@ mod link;
 mod manual;
 mod output;
 mod peer;
+mod progress;
 mod queue;
 mod recall;
 mod reports;

@@ -1,19 +1,26 @@
 //! Records of retrievals that broke off, in the database. What they mean is `intake`'s, how many there may be `partials`'.
 
+use std::collections::HashMap;
+
 use mail::Timestamp;
-use mail::ledger::ObjectKey;
+use mail::ledger::{ObjectKey, Representation};
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 
 use super::Embedded;
 use super::ledger::Ledger;
 use crate::batch::{millis, number, timestamp};
 use crate::error::StoreError;
-use crate::partials::{Brief, Partial};
+use crate::partials::{Brief, Partial, Portion};
 
 impl Embedded {
     pub(crate) async fn partial(&self, name: &str) -> Result<Option<Partial>, StoreError> {
         let name = name.to_owned();
         self.visit("look for a retrieval that broke off", move |ledger| load(&ledger.conn, &name)).await
+    }
+
+    /// How far each of them is.
+    pub(crate) async fn portions(&self) -> Result<HashMap<String, Portion>, StoreError> {
+        self.visit("look how far retrievals are", |ledger| portions(&ledger.conn)).await
     }
 
     /// Writes one, and removes those that there is no room for any more.
@@ -78,6 +85,15 @@ fn load(conn: &Connection, name: &str) -> rusqlite::Result<Option<Partial>> {
     };
     // One whose representation cannot be read is none: the retrieval begins anew.
     conn.prepare_cached(sql)?.query_row([name], read).optional().map(Option::flatten)
+}
+
+fn portions(conn: &Connection) -> rusqlite::Result<HashMap<String, Portion>> {
+    let read = |row: &SqlRow<'_>| {
+        let representation: Option<Representation> = serde_json::from_str(&row.get::<_, String>(2)?).ok();
+        let octets = row.get::<_, i64>(1)?.unsigned_abs();
+        Ok((row.get(0)?, Portion { octets, of: representation.and_then(|representation| representation.size) }))
+    };
+    conn.prepare_cached("SELECT name, octets, representation FROM partials")?.query_map([], read)?.collect()
 }
 
 fn put(conn: &Connection, partial: &Partial) -> rusqlite::Result<()> {
