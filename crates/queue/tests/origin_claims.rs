@@ -397,6 +397,25 @@ fn content_is_kept_for_a_grace_in_which_nobody_can_fetch_it() {
 }
 
 #[test]
+fn the_grace_begins_when_a_receipt_is_here_however_late_it_is() {
+    let mut config = support::config("a.example");
+    config.timers.object_grace = 2 * HOUR;
+    let mut a = Server::with(config, 1);
+    let (id, issued) = a.offered(BOB);
+    a.claim(2, &issued, &[0]);
+    let delivered = outcome(Action::Delivered, a.now);
+    // A site, whose link was down.
+    a.pass(3 * DAY);
+    let (to, grant) = (issued.to.clone(), issued.grant.clone());
+    let entry = ReceiptEntry { to, id: issued.id, grant, outcomes: vec![(0, delivered)] };
+    a.ask(Request::Receipts { instance: InstanceId([2; 16]), receipts: vec![entry], signed: SignedBy::default() });
+    a.pass(HOUR);
+    assert!(a.leg(&id, 0).object.is_some());
+    a.pass(HOUR + MINUTE);
+    assert!(a.leg(&id, 0).object.is_none(), "its time is over");
+}
+
+#[test]
 fn what_the_configuration_holds_is_held_in_the_commit_that_accepts_it() {
     let mut config = support::config("a.example");
     config.holds.domains.insert(domain("b.example"), 9 * DAY);

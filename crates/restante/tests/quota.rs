@@ -1,7 +1,9 @@
 //! Quotas: who brings more than there is room for is put off, before the content where its size is known, and nothing that was
 //! accepted suffers from it.
 
-use testbed::peers::restante::PASSWORD;
+use std::fs;
+
+use testbed::peers::restante::{PASSWORD, object};
 use testbed::peers::{Restante, RestanteConfig, clients};
 use testbed::samples::{crlf, large};
 use testbed::{Sandbox, wait};
@@ -106,4 +108,48 @@ fn a_held_message_stays_until_its_date() {
     assert_eq!((checked["clean"].as_bool(), checked["objects"].as_u64()), (Some(true), Some(1)), "{checked:#}");
     let list = origin.json(&["store", "hold", "list"], b"").unwrap();
     assert_eq!((list["holds"].as_array().map(Vec::len), list["records"].as_u64()), (Some(1), Some(1)), "{list:#}");
+}
+
+/// What nobody may fetch any more is here for its grace, and longer where it is held, and comes out as it was sent.
+#[test]
+fn what_is_in_its_grace_or_held_can_be_brought_back() {
+    let sandbox = Sandbox::new().unwrap();
+    let origin = config("mx.a.example", "a.example").with("store", "grace", "\"1h\"");
+    let mut origin = Restante::start(&sandbox, origin).unwrap();
+    let receiver = Restante::start(&sandbox, config("mx.b.example", "b.example")).unwrap();
+    let message = large("to be brought back", 100_000);
+    let id = origin.send("alice@a.example", &["bob@b.example"], &message).unwrap();
+    origin.wait_for_state(&id, "delivered", wait::LONG).unwrap();
+    let copy = receiver.maildir("bob@b.example").messages().remove(0);
+    let sent = object(&copy).unwrap();
+
+    let file = origin.host().room().join("back.eml");
+    let export = ["store", "export", &id, "--out", file.to_str().unwrap()];
+    let written = origin.json(&export, b"").unwrap();
+    assert_eq!(fs::read(&file).unwrap(), sent, "{written:#}");
+    let again = origin.cli(&export, b"").unwrap();
+    assert!(
+        !again.status.success() && String::from_utf8_lossy(&again.stderr).contains("is there already"),
+        "{again:?}"
+    );
+
+    origin.json(&["store", "hold", &id, "--until", "2199-12-31"], b"").unwrap();
+    origin.stop().unwrap();
+    origin.set("store", "grace", "\"0s\"").unwrap();
+    origin.run().unwrap();
+    let xuid = written["xuid"].as_str().unwrap();
+    assert_eq!(origin.cli(&["store", "export", xuid], b"").unwrap().stdout, sent);
+    let nothing = origin.cli(&["store", "export", "nosuchmessage"], b"").unwrap();
+    let said = String::from_utf8_lossy(&nothing.stderr).into_owned();
+    assert!(
+        nothing.status.code() == Some(1) && said.contains("no content is here by the name nosuchmessage"),
+        "{said}"
+    );
+
+    // Where nothing is held, and no grace: it is known, and gone.
+    let id = origin.send("alice@a.example", &["bob@b.example"], &large("to be gone", 50_000)).unwrap();
+    origin.wait_for_state(&id, "delivered", wait::LONG).unwrap();
+    let gone = origin.cli(&["store", "export", &id], b"").unwrap();
+    let said = String::from_utf8_lossy(&gone.stderr).into_owned();
+    assert!(gone.status.code() == Some(1) && said.contains("is not here any more"), "{said}");
 }

@@ -92,6 +92,8 @@ impl RestanteConfig {
             .with("queue", "retry_first", "\"1s\"")
             .with("queue", "retry_longest", "\"2s\"")
             .with("queue", "retry_jitter", "0.0")
+            // Tests look whether content is gone.
+            .with("store", "grace", "\"0s\"")
             .with("outgoing", "allow_private_addresses", "true")
             // The sandbox's own name server knows no DNSSEC.
             .with("resolver", "dnssec", "\"off\"")

@@ -122,8 +122,13 @@ fn kept_until(leg: &Leg, recipient: &LegRecipient, timers: &Timers) -> Option<Ti
     match &recipient.state {
         Queued | Out(_) => None,
         Claimed(claim) => Some(reference_end(leg, &claim.reference, timers).after(timers.object_grace)),
-        Done { outcome, .. } => (!leg.issued.is_empty()).then(|| outcome.at.after(timers.object_grace)),
+        Done { .. } => (!leg.issued.is_empty()).then(|| recorded(leg).after(timers.object_grace)),
     }
+}
+
+/// Since when the last outcome is known here: a site may tell it days after it happened, by a clock of its own.
+fn recorded(leg: &Leg) -> Timestamp {
+    leg.steps.last().map_or(leg.accepted, |step| step.at)
 }
 
 /// Does anybody still need the content: to deliver it, to fetch it, or in case that it is wanted after all?
@@ -138,7 +143,7 @@ fn needs_object(leg: &Leg, now: Timestamp, timers: &Timers) -> bool {
 fn remembered_until(leg: &Leg, config: &QueueConfig) -> Option<Timestamp> {
     let timers = &config.timers;
     // An outcome may be old when it is told here: whoever tells it must find the answer when he asks again.
-    let recorded = leg.steps.last().map_or(leg.accepted, |step| step.at);
+    let recorded = recorded(leg);
     let mut until = Timestamp::default();
     for recipient in &leg.recipients {
         until = until.max(match &recipient.state {

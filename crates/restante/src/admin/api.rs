@@ -20,6 +20,7 @@
 //! | `GET /reputation?domain=…` | list of [`DomainStanding`] |
 //! | `POST /reputation/{good,bad}/{domain}` | [`DomainStanding`] |
 //! | `POST /store/check?repair=true` | lines of [`CheckLine`] |
+//! | `GET /store/objects/{id}` | the octets of an object that is still here; header [`OBJECT_XUID`] |
 //!
 //! Whatever is not a 2xx carries a [`Problem`]. Times are milliseconds since the Unix epoch. Grants are never shown.
 
@@ -67,6 +68,10 @@ pub const REPUTATION: &str = "/reputation";
 pub const STORE_CHECK: &str = "/store/check";
 /// `GET`: [`HoldList`]. `POST` with [`HoldWish`]: [`HoldList`] of what is held now of the message.
 pub const STORE_HOLDS: &str = "/store/holds";
+/// `GET` below it, a queue id, the id of a reference, or an XUID: the octets of an object that is still here; header [`OBJECT_XUID`].
+pub const STORE_OBJECTS: &str = "/store/objects";
+/// Header of an object's octets: its XUID.
+pub const OBJECT_XUID: &str = "restante-xuid";
 /// Header of `POST /messages`: a [`mail::Envelope`] as JSON in base64url.
 pub const ENVELOPE: &str = "restante-envelope";
 /// Most messages of a list unless asked otherwise, and at all.

@@ -5,6 +5,7 @@ pub mod api;
 mod bundle;
 mod holds;
 mod link;
+mod objects;
 mod reputation;
 mod server;
 mod submit;

@@ -32,7 +32,7 @@ use super::api::{
     ReportsSent, Status, Verb,
 };
 use super::submit::{self, OutboxNews};
-use super::{accounts, bundle, holds, link, reputation};
+use super::{accounts, bundle, holds, link, objects, reputation};
 use crate::bundle::Bundles;
 use crate::config::ListenerKind;
 use crate::custodians::{Arrivals, Wish};
@@ -128,6 +128,7 @@ pub(crate) async fn serve(socket: UnixListener, path: PathBuf, office: Office, s
         .route(api::STORE_CHECK, post(check_store))
         .route(api::STORE_HOLDS, get(holds::list).post(holds::order))
         .route(&format!("{}/{{number}}/release", api::STORE_HOLDS), post(holds::release))
+        .route(&format!("{}/{{id}}", api::STORE_OBJECTS), get(objects::read))
         .route(api::FETCH, post(link::fetch))
         .route(api::LINK_UP, post(link::up))
         .route(api::UNDER_WAY, get(link::under_way))

@@ -780,6 +780,24 @@ Exit status: 0 everything is in order, or was put right; 1 there are faults, or 
         #[arg(long)]
         repair: bool,
     },
+    /// Write the content of a message that is still here: on its way, in its grace, or held
+    #[command(after_help = "\
+What comes out is the message as its origin signed it, without the fields that servers added on the way, and is verified against its XUID.
+Content is here as long as somebody may fetch it, for `[store] grace` after that, and while it is held.
+
+Examples:
+  restante store export 1kx2p7q0zabcdef0 --out message.eml
+  restante store export 1kx2p7q0zabcdef0 | restante send --from alice@a.example bob@b.example
+
+Exit status: 0 it is written and is what its XUID says, 1 it is not here, or is damaged.")]
+    Export {
+        /// Queue id of the message, the id of its reference, or its XUID
+        #[arg(value_name = "ID|XUID")]
+        id: String,
+        /// The file to write, which must not be there yet; standard output if not given
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        out: Option<PathBuf>,
+    },
     /// Keep a message until a date whatever becomes of it: legal hold
     #[command(
         args_conflicts_with_subcommands = true,

@@ -8,6 +8,7 @@ mod check;
 mod client;
 pub mod demo;
 mod dns;
+mod export;
 mod humane;
 mod keys;
 mod link;

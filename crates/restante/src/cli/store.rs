@@ -1,4 +1,4 @@
-//! `restante store check`: by itself, or by the server that has the store open. `restante store hold`: by the server.
+//! `restante store check`: by itself, or by the server that has the store open. `restante store hold` and `export`: by the server.
 
 use http_body_util::BodyExt as _;
 use hyper::Method;
@@ -7,6 +7,7 @@ use store::{EmbeddedConfig, Store, StoreError};
 
 use super::args::{Global, HoldArgs, HoldCommand, StoreCommand, split_number};
 use super::client::{self, Client};
+use super::export;
 use super::humane;
 use super::output::{Exit, Failure, Outcome, Output};
 use crate::admin::api::{self, CheckLine, HoldList, HoldWish, StoreReport};
@@ -17,6 +18,7 @@ pub(super) fn run(command: &StoreCommand, global: &Global, output: Output) -> Ou
     let repair = match command {
         StoreCommand::Check { repair } => repair,
         StoreCommand::Hold(args) => return hold(args, global, output),
+        StoreCommand::Export { id, out } => return export::run(id, out.as_deref(), global, output),
     };
     let config = Config::load(&global.config).map_err(|errors| Failure::config(&errors))?;
     let bar = output.bar(0);

@@ -1191,9 +1191,9 @@ const STORE: &[Field] = &[
     field(
         "grace",
         "duration",
-        Default("\"0s\""),
+        Default("\"1h\""),
         "How long a message that went by reference is kept after its last final receipt, or the end of its last reference, for an operator who \
-         wants to bring it back. Nobody can fetch it then.",
+         wants to bring it back (`restante store export`). No peer can fetch it then; it counts against the quotas until it is gone.",
     ),
 ];
 
