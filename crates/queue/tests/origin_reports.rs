@@ -7,7 +7,7 @@ use mail::ledger::{Action, RecipientState, Route, RowBody, Source, Target, by_on
 use mail::{EnhancedStatus, MailParams, Notify, Recipient};
 use queue::ReferenceMode;
 use queue::port::ClaimAnswer::{Gone, Granted};
-use queue::port::{Acceptance, Command, DeliveryEnd, JobEvent, Peer, Proceed, Request, Selection, Work};
+use queue::port::{Acceptance, Command, DeliveryEnd, JobEvent, Peer, Proceed, RecipientEnd, Request, Selection, Work};
 use support::{DAY, HOUR, MINUTE, Server, address, domain, done, later, never, secs, taken};
 
 const BOB: &[&str] = &["bob@b.example"];
@@ -63,6 +63,29 @@ fn only_those_who_were_put_off_are_tried_again() {
     a.pass(HOUR);
     let (_, word) = a.connect(false);
     assert!(matches!(word, Proceed::ByValue { positions, .. } if positions == [1]));
+}
+
+#[test]
+fn a_report_on_an_alias_to_another_domain_does_not_name_its_target() {
+    let target = Target { route: Route::Mx(domain("c.example")), address: address("robert@c.example") };
+    let notify = Notify::On { success: true, failure: true, delay: true };
+    let recipient = Recipient { notify, ..Recipient::plain(address("bob@a.example")) };
+    for failed in [false, true] {
+        let mut a = a();
+        a.accept("alice@a.example", vec![(recipient.clone(), vec![target.clone()])]);
+        let (job, _) = a.connect(false);
+        let text = "mx.c.example: <robert@c.example> and so on".to_owned();
+        let end = match failed {
+            false => RecipientEnd::Accepted { final_delivery: false, text },
+            true => RecipientEnd::Permanent { status: "5.1.1".parse().unwrap(), text, to_offer: false },
+        };
+        a.finish(job, false, vec![(0, end)]);
+        let reports = a.report_texts();
+        let (report, status) = (reports.concat(), if failed { "Status: 5.1.1" } else { "Status: 2.0.0" });
+        assert_eq!(reports.len(), 1);
+        assert!(report.contains("bob@a.example") && report.contains(status), "{report}");
+        assert!(!report.contains("c.example"), "{report}");
+    }
 }
 
 #[test]

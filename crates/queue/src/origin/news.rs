@@ -93,7 +93,7 @@ pub(crate) fn tell(
 /// Where an alias leads elsewhere, nobody outside learns where: not even from the words of the server there (TBR §7).
 fn without_target(leg: &Leg, recipient: &LegRecipient, news: &News) -> News {
     let mut news = news.clone();
-    if recipient.original.is_some() && leg::is_smtp(&leg.route) {
+    if hides_target(leg, recipient) {
         news.outcome.text = match news.outcome.action {
             Action::Delivered | Action::Expanded => "delivered where it was forwarded to",
             Action::Relayed => PASSED_ON,
@@ -103,6 +103,11 @@ fn without_target(leg: &Leg, recipient: &LegRecipient, news: &News) -> News {
         .to_owned();
     }
     news
+}
+
+/// Does an alias lead elsewhere?
+fn hides_target(leg: &Leg, recipient: &LegRecipient) -> bool {
+    recipient.original.is_some() && leg::is_smtp(&leg.route)
 }
 
 fn count(plan: &mut Plan, news: &News) {
@@ -154,10 +159,11 @@ fn entry(leg: &Leg, news: &News, kind: ReportKind) -> Option<ReportEntry> {
         (Kind::Corrected, _) => notify.failure().then_some(ReportKind::Succeeded),
         (Kind::Withdrawn | Kind::PassedOn, _) => None,
     };
+    let is_hidden = hides_target(leg, recipient);
     (wanted == Some(kind)).then(|| ReportEntry {
         recipient: recipient.recipient.clone(),
         original: recipient.original.clone(),
-        outcome: news.outcome.clone(),
-        peer: news.peer.clone(),
+        outcome: if is_hidden { without_target(leg, recipient, news).outcome } else { news.outcome.clone() },
+        peer: news.peer.clone().filter(|_| !is_hidden),
     })
 }

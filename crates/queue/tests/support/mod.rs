@@ -410,18 +410,22 @@ impl Server {
     }
 
     pub fn submit_with(&mut self, from: &str, to: &[&str], notify: Notify) -> QueueId {
-        self.next_call += 1;
-        let queue_id: QueueId = format!("q{}", self.next_call).parse().unwrap();
         let recipients = to.iter().map(|to| {
             let to = address(to);
             let target = Target { route: Route::Mx(to.domain().unwrap()), address: to.clone() };
             (Recipient { notify, ..Recipient::plain(to) }, vec![target])
         });
+        self.accept(from, recipients.collect())
+    }
+
+    pub fn accept(&mut self, from: &str, recipients: Vec<(Recipient, Vec<Target>)>) -> QueueId {
+        self.next_call += 1;
+        let queue_id: QueueId = format!("q{}", self.next_call).parse().unwrap();
         let acceptance = Acceptance {
             queue_id: queue_id.clone(),
             mail_from: (!from.is_empty()).then(|| address(from)),
             params: MailParams::default(),
-            recipients: recipients.collect(),
+            recipients,
             object: object(b"A: b\r\n\r\nc\r\n"),
             facts: FACTS,
             prefix: String::new(),
