@@ -864,6 +864,7 @@ impl Config {
         let by_reference = signs && self.transfer.policy != TransferPolicy::Never;
         let is_served = |route: &Route| match route {
             Route::Mx(_) => by_reference,
+            Route::Relay(name) => by_reference && self.relays.get(name).is_some_and(|relay| relay.tbr),
             Route::Site(_) => true,
             _ => false,
         };
