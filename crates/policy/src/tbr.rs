@@ -297,6 +297,10 @@ mod tests {
         assert_eq!(judged(&direct, &["bob@b.example"], NOW + 20, |_| {}), ["none a.example object intact"]);
         let custody = relayed(HopMode::Custody(domain("tbr.b.example")));
         assert_eq!(judged(&custody, &["carol@c.example"], NOW + 20, |_| {}), ["none a.example object intact"]);
+        let delegated = relayed(HopMode::Reference);
+        for to in ["carol@c.example", "stranger@c.example"] {
+            assert_eq!(judged(&delegated, &[to], NOW + 20, |_| {}), ["none a.example object intact"], "{to}");
+        }
     }
 
     #[test]

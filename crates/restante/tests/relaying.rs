@@ -6,7 +6,7 @@
 use std::fs;
 
 use testbed::peers::restante::{object, references, steps};
-use testbed::peers::{MailServer, Nginx, Restante, RestanteConfig, Site};
+use testbed::peers::{MailServer, Nginx, Restante, RestanteConfig, Site, clients};
 use testbed::samples::{awkward, crlf};
 use testbed::{Record, Sandbox, wait};
 
@@ -75,6 +75,7 @@ fn what_is_delegated_is_authenticated_though_its_domain_asks_to_refuse_what_othe
     let spf = Record::Txt("a.example".to_owned(), "v=spf1 a:mx.a.example -all".to_owned());
     let dmarc = Record::Txt("_dmarc.a.example".to_owned(), "v=DMARC1; p=reject".to_owned());
     sandbox.publish(&[spf, dmarc]).unwrap();
+    let stranger = sandbox.host("mx.stranger.example", &[]).unwrap();
     let (origin, _forwarder) = origin_and_forwarder(&sandbox);
     let end = Restante::start(&sandbox, config("mx.c.example", &["c.example"])).unwrap();
     let message = b"From: alice@a.example\nSubject: strict\n\nhello\n";
@@ -84,6 +85,20 @@ fn what_is_delegated_is_authenticated_though_its_domain_asks_to_refuse_what_othe
     for result in ["tbr=pass header.d=a.example", "policy.aligned=yes", "dmarc=fail (p=reject; done: none)"] {
         assert!(copy.contains(result), "{result}: {copy}");
     }
+
+    // The copy, sent on by somebody: a reference in it is worth nothing, and DMARC refuses it, for strangers and for whom it was meant.
+    let copy = String::from_utf8(end.maildir("bob@c.example").messages().remove(0)).unwrap();
+    let fields = &copy[copy.find("TBR-Hop:").unwrap()..];
+    for to in ["alice@c.example", "bob@c.example"] {
+        let url = "smtp://mx.c.example";
+        let sent = clients::curl_submit(&stranger, url, "alice@a.example", to, fields.as_bytes(), &[]);
+        let said = format!("{:#}", sent.unwrap_err());
+        assert!(said.contains("550"), "{to}: {said}");
+    }
+    assert_eq!(
+        (end.maildir("alice@c.example").messages().len(), end.maildir("bob@c.example").messages().len()),
+        (0, 1)
+    );
 }
 
 #[test]
