@@ -468,3 +468,25 @@ fn a_report_of_what_requires_tls_requires_it_too() {
     let (_, report) = a.delivery();
     assert!(report.leg.source == Source::Report && report.leg.params.requiretls);
 }
+
+#[test]
+fn attempts_that_brought_much_before_they_broke_do_not_make_the_pauses_grow() {
+    let mut a = a();
+    let id = a.submit("alice@a.example", BOB);
+    let mut pause = |interrupted: bool| {
+        let (job, _) = a.delivery();
+        let (text, status) = ("the link broke".to_owned(), "4.4.2".parse().unwrap());
+        let end = match interrupted {
+            true => DeliveryEnd::Interrupted { text, status },
+            false => DeliveryEnd::Unreachable { text, status },
+        };
+        a.event(job, JobEvent::Delivered(end));
+        let pause = a.leg(&id, 0).next_attempt.since(a.now);
+        a.pass(pause);
+        pause
+    };
+    let failed: Vec<_> = (0..4).map(|_| pause(false)).collect();
+    assert!(failed[3] > failed[0] * 4, "{failed:?}");
+    let interrupted: Vec<_> = (0..4).map(|_| pause(true)).collect();
+    assert!(interrupted.iter().all(|pause| *pause < failed[1]), "{interrupted:?} after {failed:?}");
+}

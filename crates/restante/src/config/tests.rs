@@ -342,3 +342,20 @@ fn mail_is_uploaded_to_a_custodian_of_ours_and_a_relay_is_one_kind_or_the_other(
     );
     assert_eq!(super::tests::messages(&probed), ["`cust` cannot be asked: mail is uploaded to it"]);
 }
+
+#[test]
+fn what_is_to_be_fetched_from_here_is_coded_on_its_way_to_a_next_hop_too() {
+    let text = "hostname = \"a\"\n[[listener]]\nkind = \"repository\"\naddress = \"[::1]:443\"\n\
+        [[certificate]]\ncert='c'\nkey='k'\n[[domain]]\nname = \"a.example\"\n\
+        [domain.tbr]\nselector = \"k1\"\nkey = \"k1.pem\"\n\
+        [[relay]]\nname = \"by-reference\"\nhost = \"r.example\"\ntbr = true\n\
+        [[relay]]\nname = \"by-value\"\nhost = \"v.example\"\n";
+    let config = parse(text).map_err(|errors| errors.to_string()).unwrap();
+    let is_coded = |from: &str, name: &str| {
+        let (from, routes): (Address, _) = (from.parse().unwrap(), [Route::Relay(name.to_owned())]);
+        config.is_to_be_served(Some(&from), routes.iter())
+    };
+    assert!(is_coded("alice@a.example", "by-reference"));
+    assert!(!is_coded("alice@a.example", "by-value"));
+    assert!(!is_coded("alice@b.example", "by-reference"), "nobody signs it here");
+}
