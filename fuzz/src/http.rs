@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, HeaderValue};
 use mail::ledger::{Coded, Coding, Representation};
-use mail::{Domain, Grant, Timestamp, Xuid};
+use mail::{Domain, Grant, Holder, Timestamp, Xuid};
 use net::repository::{Busy, Chunks, Limits, Located, Replays, Repository, serve_stream};
 use net::retrieval::represent::{MAX_RETRY_AFTER, MAX_TAG, most_coded, part, retry_after, whole};
 use reference::claims::{ClaimsAnswer, ClaimsRequest, ReceiptsAnswer, ReceiptsRequest};
@@ -219,7 +219,7 @@ impl Repository for Shelf {
         Ok(known.then(|| "b.example".parse().expect("a name")).into_iter().collect())
     }
 
-    async fn key(&self, id: &KeyId) -> Result<KeyRecord, Busy> {
+    async fn key(&self, id: &KeyId) -> Result<(Holder, KeyRecord), Busy> {
         assert!(matches!(id.domain.as_str(), "b.example" | "site.example"), "{id} is nobody's that is bound");
         Err(Busy { retry_after: Duration::ZERO })
     }
@@ -251,8 +251,8 @@ impl Repository for Shelf {
         Ok(None)
     }
 
-    fn is_site(&self, domain: &Domain, _: &Domain) -> bool {
-        domain.as_str() == "site.example"
+    fn site(&self, id: &KeyId, _: &Domain) -> Option<Holder> {
+        (id.domain.as_str() == "site.example").then(|| id.domain.clone().into())
     }
 
     async fn document(&self, domain: &Domain) -> Option<DomainFacts> {

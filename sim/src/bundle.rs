@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use mail::ledger::{Inbound, Key, Leg, ObjectRef, Phase, Row, RowBody, by_pending};
-use mail::{Address, Domain, EnhancedStatus, InstanceId, ReferenceId};
+use mail::{Address, Domain, EnhancedStatus, Holder, InstanceId, ReferenceId};
 use queue::bundle::{Recorded, heard, owed};
 use queue::letters::{Letter, told};
 use queue::port::{ClaimEntry, HeardEntry, Input, Post, ReceiptEntry, Reply, Request, TakenEntry};
@@ -82,15 +82,15 @@ impl FromSite {
 /// The custodian writes: what it has heard and taken, and what waits. All of that stays as it is.
 pub(crate) fn write_for(world: &mut World, site: ServerId, here: ServerId) -> Result<ForSite, Violation> {
     let (now, domain, instance) = (world.now, world.servers[site].domain.clone(), world.servers[site].instance);
-    let disk = &world.servers[here].disk;
-    let taken = disk.rows().filter_map(inbound_of).filter_map(|inbound| told(inbound, &domain)).map(taken_entry);
+    let (disk, holder) = (&world.servers[here].disk, Holder::from(domain.clone()));
+    let taken = disk.rows().filter_map(inbound_of).filter_map(|inbound| told(inbound, &holder)).map(taken_entry);
     let taken = taken.collect();
     let legs = || disk.rows().filter_map(site::leg_of);
     let mut recorded: Vec<Recorded> = legs().flat_map(|leg| heard(leg, &domain)).collect();
     if world.is_mutated(Mutation::HeardUnseen) {
         recorded.extend(legs().flat_map(|leg| unseen(leg, instance)));
     }
-    let waiting = disk.find(&[by_pending(&domain)], usize::MAX);
+    let waiting = disk.find(&[by_pending(&holder)], usize::MAX);
     let waiting = waiting.iter().filter_map(site::leg_of);
     let waiting: Vec<(Vec<Offer>, ObjectRef)> =
         waiting.filter_map(|leg| Some((site::offers(leg, now), leg.object.clone()?))).collect();

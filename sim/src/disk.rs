@@ -147,8 +147,7 @@ impl Disk {
             );
         }
         if mutation == Some(Mutation::TakenForgotten) {
-            let remembers =
-                |row: &Row| matches!(&row.body, RowBody::Inbound(inbound) if told(inbound, &inbound.d).is_some());
+            let remembers = |row: &Row| matches!(&row.body, RowBody::Inbound(inbound) if told(inbound, &inbound.d.clone().into()).is_some());
             batch.put.retain(|row| !remembers(row));
         }
         for (object, content) in created {

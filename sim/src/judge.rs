@@ -496,7 +496,7 @@ fn holds(row: &Row, names: &[String], origin: Option<&RecipientState>) -> bool {
 
 /// A row that only remembers what was taken from a site holds nothing.
 fn remembers(inbound: &Inbound) -> bool {
-    told(inbound, &inbound.d).is_some()
+    told(inbound, &inbound.d.clone().into()).is_some()
 }
 
 /// At the receiver custody is here, or the origin has granted it and the answer is still on its way.

@@ -425,7 +425,7 @@ pub fn takes(own: &Domain, domain: &Domain) -> bool {
 /// How the server of a domain sends to another domain.
 fn route(own: &Domain, there: Domain) -> Route {
     match () {
-        () if network::keeps(own, &there) => Route::Site(there),
+        () if network::keeps(own, &there) => Route::Site(there.into()),
         () if network::is_sites(own) => Route::Relay("custodian".into()),
         () => Route::Mx(there),
     }

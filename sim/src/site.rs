@@ -95,7 +95,7 @@ fn ask(world: &mut World, at: At, after: Option<Key>) {
 fn asked(world: &mut World, site: ServerId, from: At, after: Option<&Key>) -> Done {
     let Some(place) = custodian(site).filter(|place| world.servers[*place].node.is_some()) else { return Ok(()) };
     let now = world.now;
-    let key = by_pending(&world.servers[site].domain);
+    let key = by_pending(&world.servers[site].domain.clone().into());
     let rows = world.servers[place].disk.find(&[key], usize::MAX);
     let rows: Vec<Row> = rows.into_iter().filter(|row| after.is_none_or(|after| row.key > *after)).collect();
     let page = &rows[..rows.len().min(PAGE)];

@@ -36,7 +36,7 @@ pub(crate) fn deliver(world: &mut World, at: At, job: JobId, delivery: &Delivery
         }
         Route::Site(site) => {
             // Nobody is connected to: the queue issues, and the site will ask.
-            let keys = vec![(site.clone(), Assurance::Webpki)];
+            let keys = vec![(site.domain().clone(), Assurance::Webpki)];
             let peer = Peer { name: site.to_string(), tbr: true, keys, ..Peer::default() };
             world.after(Duration::from_millis(1), Event::Answer(at, job, JobEvent::Connected(peer)));
         }

@@ -113,7 +113,7 @@ pub(crate) fn letter(world: &World, site: ServerId, key: &Key, leg: &Leg) -> Opt
     let object = leg.object.as_ref()?;
     let here = leg.recipients.iter().filter(|recipient| recipient.state == RecipientState::Queued);
     Some(Letter {
-        site: world.servers[site].domain.clone(),
+        site: world.servers[site].domain.clone().into(),
         id: key.clone(),
         at: Timestamp::from_secs(leg.accepted.as_secs()),
         mail_from: leg.mail_from.clone(),

@@ -18,6 +18,7 @@ use crate::address::Address;
 use crate::assurance::Assurance;
 use crate::domain::Domain;
 use crate::envelope::{MailParams, Recipient};
+use crate::holder::Holder;
 use crate::id::{Grant, InstanceId, QueueId, ReferenceId, Xuid};
 use crate::status::EnhancedStatus;
 use crate::time::Timestamp;
@@ -150,7 +151,7 @@ impl Row {
         }
     }
 
-    /// Secondary keys, not unique: `ref/<id>` and `grant/<fingerprint>` of issued references, `pending/<domain>` of a
+    /// Secondary keys, not unique: `ref/<id>` and `grant/<fingerprint>` of issued references, `pending/<site>` of a
     /// leg that a site may ask for, `odmr/<domain>` of one that an account may ask for, `held/<signing domain>/<xuid>` of a retrieved object, `id/<queue id>` of an inbound
     /// reference.
     pub fn alternates(&self) -> Vec<String> {
@@ -182,7 +183,7 @@ pub fn by_grant(grant: &Grant) -> String {
 }
 
 /// Secondary key of the legs that wait for this site.
-pub fn by_pending(site: &Domain) -> String {
+pub fn by_pending(site: &Holder) -> String {
     format!("pending/{site}")
 }
 
@@ -192,7 +193,7 @@ pub fn by_on_demand(domain: &Domain) -> String {
 }
 
 /// Secondary key of inbound rows that hold this object, retrieved from this origin.
-pub fn by_held_object(origin: &Domain, xuid: &Xuid) -> String {
+pub fn by_held_object(origin: impl fmt::Display, xuid: &Xuid) -> String {
     format!("held/{origin}/{xuid}")
 }
 
@@ -335,7 +336,7 @@ pub struct Leg {
 
 impl Leg {
     /// The site that may ask for it now: a reference is out that nobody has claimed.
-    pub fn waits_for(&self) -> Option<&Domain> {
+    pub fn waits_for(&self) -> Option<&Holder> {
         let Route::Site(site) = &self.route else { return None };
         let is_out = |state: &RecipientState| matches!(state, RecipientState::Offered(offered) if !offered.closed);
         self.recipients.iter().any(|recipient| is_out(&recipient.state)).then_some(site)
@@ -354,8 +355,8 @@ impl Leg {
 pub enum Route {
     /// The mail exchangers of a domain; by reference where they speak TBR.
     Mx(Domain),
-    /// A domain that is connected some of the time: kept until it asks for what is pending (TBR §7.4).
-    Site(Domain),
+    /// A domain that is connected some of the time, or one user of a domain: kept until it asks for what is pending (TBR §7.4).
+    Site(Holder),
     /// A domain whose account asks for what waits by ATRN, and gets it on the connection that it has opened (RFC 2645).
     OnDemand(Domain),
     /// A configured next hop or smart host, by name in the configuration.

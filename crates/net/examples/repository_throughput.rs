@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::stream;
-use mail::{Domain, Grant, Timestamp, Xuid};
+use mail::{Domain, Grant, Holder, Timestamp, Xuid};
 use net::repository::{Busy, Chunks, Limits, Located, Replays, Repository, serve};
 use reference::claims::{ClaimsAnswer, ClaimsRequest, ReceiptsAnswer, ReceiptsRequest};
 use reference::delegate::{DelegateAnswer, DelegateRequest};
@@ -65,7 +65,7 @@ impl Repository for OneFile {
         Ok(Vec::new())
     }
 
-    async fn key(&self, _: &KeyId) -> std::result::Result<KeyRecord, Busy> {
+    async fn key(&self, _: &KeyId) -> std::result::Result<(Holder, KeyRecord), Busy> {
         Err(Busy { retry_after: std::time::Duration::from_secs(1) })
     }
 

@@ -9,7 +9,7 @@ use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use mail::ledger::{Action, ContentFacts, Inbound, IndexState, Key, ObjectRef, Outcome, Row, RowBody, Target};
-use mail::{Address, Domain, EnhancedStatus, MailParams, QueueId, Recipient, ReferenceId, Timestamp, Xuid};
+use mail::{Address, EnhancedStatus, Holder, MailParams, QueueId, Recipient, ReferenceId, Timestamp, Xuid};
 use reference::body::Text;
 use reference::bundle::{NotTaken, TakenEntry};
 use reference::upload::{MailAnswer, WantedObject};
@@ -27,8 +27,8 @@ const NO_OBJECT: (EnhancedStatus, &str) = (EnhancedStatus::permanent(6, 0), "the
 /// A message as its site lists it.
 #[derive(Debug, Clone)]
 pub struct Letter {
-    /// The site's domain.
-    pub site: Domain,
+    /// The site's domain, or its user.
+    pub site: Holder,
     /// The site's name for it.
     pub id: Key,
     /// When the site accepted it.
@@ -56,16 +56,15 @@ impl Letter {
 
     /// The row that remembers it. While that is there, it has been taken: [`told`] reads it.
     pub fn key(&self) -> Key {
-        Key::Inbound(self.memory(), self.site.clone())
+        Key::Inbound(self.memory(), self.site.domain().clone())
     }
 
     fn memory(&self) -> ReferenceId {
-        let digest = self.digest();
-        ReferenceId(array::from_fn(|place| digest[place]))
+        memory(&self.site, &self.id.to_string())
     }
 
     fn digest(&self) -> [u8; 32] {
-        *Xuid::of(format!("{} {}", self.site, self.id).as_bytes()).as_bytes()
+        digest(&self.site, &self.id.to_string())
     }
 
     /// What the site is told where nobody gets it. It is not remembered: the next time the answer is the same.
@@ -73,6 +72,16 @@ impl Letter {
         let failed = |recipient: &Recipient| NotTaken { rcpt: recipient.address.clone(), status, text: Text::new(why) };
         TakenEntry { id: self.id.clone(), failed: self.recipients.iter().map(failed).collect() }
     }
+}
+
+/// Domains and their users have no name in common, so none remembers what another has sent.
+fn memory(site: &Holder, id: &str) -> ReferenceId {
+    let digest = digest(site, id);
+    ReferenceId(array::from_fn(|place| digest[place]))
+}
+
+fn digest(site: &Holder, id: &str) -> [u8; 32] {
+    *Xuid::of(format!("{site} {id}").as_bytes()).as_bytes()
 }
 
 /// A message all of whose octets are here, stored but not yet synced, and how it goes on.
@@ -110,9 +119,9 @@ impl Taking {
         let taken = self.recipients.iter().map(|(recipient, _)| (recipient.clone(), IndexState::Refused));
         let memory = Remembered {
             queue_id: letter.queue_id(),
-            d: letter.site.clone(),
+            d: letter.site.domain().clone(),
             i: letter.memory(),
-            to: letter.site.clone(),
+            to: letter.site.domain().clone(),
             fingerprint: format!("{MARK}{}", letter.id),
             xuid: letter.xuid,
             size: letter.size,
@@ -125,8 +134,8 @@ impl Taking {
 }
 
 /// What a row that remembers tells the site; `None` for every other row.
-pub fn told(inbound: &Inbound, site: &Domain) -> Option<TakenEntry> {
-    let id = inbound.fingerprint.strip_prefix(MARK).filter(|_| inbound.d == *site)?;
+pub fn told(inbound: &Inbound, site: &Holder) -> Option<TakenEntry> {
+    let id = inbound.fingerprint.strip_prefix(MARK).filter(|id| inbound.i == memory(site, id))?;
     let failed = inbound.recipients.iter().filter_map(|recipient| match &recipient.state {
         IndexState::Final { outcome, .. } => Some(NotTaken {
             rcpt: recipient.recipient.address.clone(),

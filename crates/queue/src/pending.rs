@@ -24,6 +24,10 @@ pub fn waiting(leg: &Leg, now: Timestamp) -> Vec<Waiting<'_>> {
         let places = issued.positions.iter().filter_map(|position| leg.recipients.get(usize::from(*position)));
         places.map(|recipient| &recipient.recipient).collect()
     };
-    let open = leg.issued.iter().filter(|issued| leg.waits_for() == Some(&issued.to)).filter(is_open);
+    let open = leg
+        .issued
+        .iter()
+        .filter(|issued| leg.waits_for().is_some_and(|site| *site.domain() == issued.to))
+        .filter(is_open);
     open.map(|issued| Waiting { issued, recipients: recipients_of(issued) }).collect()
 }

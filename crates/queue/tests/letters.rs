@@ -16,7 +16,7 @@ const CONTENT: &[u8] = b"From: bob@site.example\r\n\r\nc\r\n";
 
 fn letter(number: u32, content: &[u8]) -> Letter {
     Letter {
-        site: domain("site.example"),
+        site: domain("site.example").into(),
         id: format!("leg/abc/{number}").parse().unwrap(),
         at: Timestamp::from_secs(START),
         mail_from: Some(address("bob@site.example")),
@@ -180,5 +180,34 @@ fn only_the_row_that_remembers_it_says_that_it_was_taken() {
     answering.recalled(Some(&row));
     assert_eq!(answering.finish().taken, [told]);
     let RowBody::Inbound(inbound) = &row.body else { panic!("{row:?}") };
-    assert_eq!(queue::letters::told(inbound, &domain("other.example")), None);
+    assert_eq!(queue::letters::told(inbound, &domain("other.example").into()), None);
+}
+
+#[test]
+fn what_one_user_has_sent_is_nothing_to_another_or_to_their_domain() {
+    let mut custodian = Server::new("cust.example", 1);
+    let of = |site: &str| {
+        let mut taking = taking();
+        taking.letter.site = site.parse().unwrap();
+        taking
+    };
+    let sites = ["site.example", "alice@site.example", "bob@site.example"];
+    for (place, site) in sites.into_iter().enumerate() {
+        assert!(take(&mut custodian, of(site)).1, "{site} is taken for another");
+        assert!(!take(&mut custodian, of(site)).1, "{site} is taken twice");
+        assert_eq!(legs(&custodian), place + 1);
+    }
+    let rows: Vec<_> = custodian
+        .ledger
+        .rows
+        .values()
+        .filter_map(|row| match &row.body {
+            RowBody::Inbound(inbound) => Some(inbound),
+            RowBody::Leg(_) => None,
+        })
+        .collect();
+    for site in sites {
+        let site = site.parse().unwrap();
+        assert_eq!(rows.iter().filter(|row| queue::letters::told(row, &site).is_some()).count(), 1, "{site}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Mail from a site, at its custodian: taken as if it had been submitted here, once, however often it comes, and whether in a
 //! bundle (TBR §7.5) or by upload (§7.4).
 //!
-//! That it is taken once is `queue::letters`'. Here is whose mail it may be: the site speaks for its own domain only, so sender and
+//! That it is taken once is `queue::letters`'. Here is whose mail it may be: the site speaks for its own domain only, a user for himself alone, so sender and
 //! authors are looked at; for whom it goes on; and how it is read and written on the wire.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use mail::ledger::{Key, Leg, ObjectRef, Target};
 use mail::object::{Checked, IN_A_LOOP};
 use mail::trace::Reception;
-use mail::{Address, Domain, EnhancedStatus, Recipient, Timestamp};
+use mail::{Address, EnhancedStatus, Holder, Recipient, Timestamp};
 use policy::scrub::trace_above;
 use queue::letters::{Letter, Taking};
 use queue::port::{Reply, Request};
@@ -72,7 +72,7 @@ struct Sorted {
 }
 
 /// Reads an entry of a site's; `None` where it makes no sense.
-pub(crate) fn read(entry: MailEntry, site: &Domain) -> Option<Letter> {
+pub(crate) fn read(entry: MailEntry, site: &Holder) -> Option<Letter> {
     let mail = Command::parse(format!("MAIL {}", entry.mail).as_bytes());
     let Ok(Command::Mail(Mail { from: mail_from, params })) = mail else { return None };
     let rcpt = |line: &String| match Command::parse(format!("RCPT {line}").as_bytes()) {
@@ -154,9 +154,14 @@ impl Letters {
         object: &ObjectRef,
         checked: &Checked,
     ) -> Result<Option<(EnhancedStatus, &'static str)>, StoreError> {
-        let is_own = |address: &Address| address.domain().is_some_and(|domain| domain.is_within(&letter.site));
+        let router = self.reception.router.get();
+        let is_own = |address: &Address| router.is_of_site(address, &letter.site);
+        let (of_sender, of_author) = match letter.site.user_name() {
+            None => ("the sender is not of the site's domain", "the author is not of the site's domain"),
+            Some(_) => ("the sender is not the user whose key this is", "the author is not the user whose key this is"),
+        };
         if letter.mail_from.as_ref().is_some_and(|sender| !is_own(sender)) {
-            return Ok(Some((EnhancedStatus::permanent(7, 1), "the sender is not of the site's domain")));
+            return Ok(Some((EnhancedStatus::permanent(7, 1), of_sender)));
         }
         let hops = usize::try_from(checked.received_fields).unwrap_or(usize::MAX);
         if hops > self.reception.config.get().limits.hops {
@@ -166,7 +171,7 @@ impl Letters {
         let head = self.reception.store.read(object, 0..begin).await?.collect(begin).await?;
         let authors = compose::authors(&head).ok().flatten();
         let are_own = authors.is_some_and(|authors| authors.iter().all(is_own));
-        Ok((!are_own).then_some((EnhancedStatus::permanent(7, 1), "the author is not of the site's domain")))
+        Ok((!are_own).then_some((EnhancedStatus::permanent(7, 1), of_author)))
     }
 
     fn sort(&self, letter: &Letter, refused: Option<(EnhancedStatus, &'static str)>) -> Sorted {
@@ -189,7 +194,7 @@ impl Letters {
             [recipient] => Some(&recipient.address),
             _ => None,
         };
-        let (helo, by_name) = (letter.site.as_str(), by.as_str());
+        let (helo, by_name) = (letter.site.domain().as_str(), by.as_str());
         let id = &letter.queue_id();
         let with = carriage.as_str();
         let received = Reception { helo, client: None, by: by_name, with, id, only_recipient, at: now() };

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream;
 use mail::ledger::{Coding, ObjectRef, Outcome};
-use mail::{Domain, Grant, Timestamp, Xuid};
+use mail::{Domain, Grant, Holder, Timestamp, Xuid};
 use net::discovery::Discovery;
 use net::repository::{Busy, Chunks, Located, NotTaken, Part, Repository, Uploaded};
 use queue::port::{self, ClaimAnswer, Reply, Request};
@@ -36,6 +36,7 @@ use crate::config::Config;
 use crate::live::Live;
 use crate::receive::LiveConfig;
 use crate::runtime::{Custody, now};
+use crate::settings::KEY_WINDOW;
 use crate::uploads::Uploads;
 pub(crate) use pending::{arguments, carried_offers};
 use seats::{Full, Seat, Seats};
@@ -96,8 +97,9 @@ impl LocalRepository {
     async fn is_signed(&self, hop: &Hop) -> Result<bool, Busy> {
         let stated = hop.statement();
         let id = KeyId { domain: stated.domain.clone(), selector: stated.selector.clone() };
-        let record = self.key(&id).await?;
-        Ok(judge_link(Link::Hop(hop), Some(&record)) == SignatureVerdict::Valid)
+        let (holder, record) = self.key(&id).await?;
+        // A user's key signs requests: nothing in his domain's name.
+        Ok(holder.is_domain(&id.domain) && judge_link(Link::Hop(hop), Some(&record)) == SignatureVerdict::Valid)
     }
 }
 
@@ -111,12 +113,16 @@ impl Repository for LocalRepository {
         }
     }
 
-    async fn key(&self, id: &KeyId) -> Result<KeyRecord, Busy> {
+    async fn key(&self, id: &KeyId) -> Result<(Holder, KeyRecord), Busy> {
+        if let Some(of_user) = user_key(&self.config.get(), id) {
+            return Ok(of_user);
+        }
+        let holder = Holder::from(id.domain.clone());
         if let Some(known) = self.facts.get().get(&id.domain).and_then(|facts| facts.key(&id.selector)) {
-            return Ok(known.clone());
+            return Ok((holder, known.clone()));
         }
         match self.discovery.find(&id.domain, &id.selector, now()).await {
-            Ok(found) => found.facts.key(&id.selector).cloned().ok_or(LATER),
+            Ok(found) => found.facts.key(&id.selector).map(|key| (holder, key.clone())).ok_or(LATER),
             Err(failure) => {
                 info!(key = %id, %failure, "a signed request waits for the key");
                 Err(COME_AGAIN)
@@ -200,25 +206,25 @@ impl Repository for LocalRepository {
         }
     }
 
-    fn is_site(&self, domain: &Domain, host: &Domain) -> bool {
-        is_site(&self.config.get(), domain, host)
+    fn site(&self, id: &KeyId, host: &Domain) -> Option<Holder> {
+        site(&self.config.get(), id, host)
     }
 
-    async fn pending(&self, site: &Domain, after: Option<Cursor>) -> Result<PendingList, Busy> {
+    async fn pending(&self, site: &Holder, after: Option<Cursor>) -> Result<PendingList, Busy> {
         pending::page(&self.store, site, after, now()).await.map_err(|error| {
             warn!(%site, %error, "cannot list what is pending");
             COME_AGAIN
         })
     }
 
-    async fn mail(&self, site: &Domain, list: MailList) -> Result<MailAnswer, NotTaken> {
+    async fn mail(&self, site: &Holder, list: MailList) -> Result<MailAnswer, NotTaken> {
         let (uploads, site) = (self.uploads.clone(), site.clone());
         // A task of its own: what was begun is ended, whatever becomes of the connection.
         let taking = tokio::spawn(async move { uploads.list(&site, list).await });
         taking.await.unwrap_or(Err(NotTaken::Busy(COME_AGAIN)))
     }
 
-    async fn upload(&self, site: &Domain, part: Part) -> Uploaded {
+    async fn upload(&self, site: &Holder, part: Part) -> Uploaded {
         let (uploads, site) = (self.uploads.clone(), site.clone());
         let taking = tokio::spawn(async move { uploads.part(&site, part).await });
         taking.await.unwrap_or(Uploaded::NotTaken(NotTaken::Busy(COME_AGAIN)))
@@ -238,9 +244,19 @@ impl Repository for LocalRepository {
     }
 }
 
-fn is_site(config: &Config, domain: &Domain, host: &Domain) -> bool {
-    let site = config.domain(domain).filter(|domain| domain.site.is_some());
-    site.and_then(|domain| domain.tbr.as_ref()).is_some_and(|tbr| tbr.repository == *host)
+/// Whose site a key of this name is, if this server is its custodian at this host.
+fn site(config: &Config, id: &KeyId, host: &Domain) -> Option<Holder> {
+    let domain = config.domain(&id.domain)?;
+    domain.tbr.as_ref().filter(|tbr| tbr.repository == *host)?;
+    let user = domain.user_of_key(&id.selector).map(|(user, _)| user.holder.clone());
+    user.or_else(|| domain.site.as_ref().map(|_| domain.name.clone().into()))
+}
+
+/// The key, where it is one user's: the domain does not publish it, so it is known from the configuration alone.
+fn user_key(config: &Config, id: &KeyId) -> Option<(Holder, KeyRecord)> {
+    let (user, key) = config.domain(&id.domain)?.user_of_key(&id.selector)?;
+    let (from, to) = (now().before(KEY_WINDOW), now().after(KEY_WINDOW));
+    Some((user.holder.clone(), KeyRecord::active(id.selector.clone(), *key, from, to)))
 }
 
 /// A claim as the queue takes it.
@@ -290,6 +306,27 @@ mod tests {
 
     use super::*;
 
+    fn id(text: &str) -> KeyId {
+        text.parse().unwrap()
+    }
+
+    /// One user's key is his wherever a key is asked for, and no other is.
+    #[test]
+    fn a_user_s_key_is_his_and_he_is_a_site_at_his_domain_s_host() {
+        let text = "hostname = \"mx.b.example\"\ndata_dir = \"/nowhere\"\n\
+            [[listener]]\nkind = \"repository\"\naddress = \"127.0.0.1:0\"\n[[certificate]]\ncert = \"c\"\nkey = \"k\"\n\
+            [[domain]]\nname = \"b.example\"\n[domain.tbr]\nselector = \"k1\"\nkey = \"k\"\n\
+            [[domain.user]]\nname = \"alice\"\nkeys = { laptop = \"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\" }\n";
+        let config = Config::parse(text, Path::new("restante.toml")).unwrap();
+        let (alice, host): (Holder, Domain) = ("alice@b.example".parse().unwrap(), "tbr.b.example".parse().unwrap());
+        assert_eq!(site(&config, &id("laptop._tbr.b.example"), &host), Some(alice.clone()));
+        assert_eq!(site(&config, &id("laptop._tbr.b.example"), &"tbr.x.example".parse().unwrap()), None);
+        assert_eq!(site(&config, &id("k1._tbr.b.example"), &host), None, "the domain itself is always there");
+        assert_eq!(user_key(&config, &id("laptop._tbr.b.example")).map(|(holder, _)| holder), Some(alice));
+        assert_eq!(user_key(&config, &id("k1._tbr.b.example")), None);
+        assert_eq!(user_key(&config, &id("laptop._tbr.x.example")), None);
+    }
+
     #[test]
     fn a_site_is_one_at_its_own_host_only() {
         let text = "hostname = \"mx.cust.example\"\ndata_dir = \"/nowhere\"\n\
@@ -299,10 +336,12 @@ mod tests {
             [domain.tbr]\nselector = \"cust\"\nkey = \"k\"\n\
             [domain.site]\nkeys = { home = \"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\" }\n";
         let config = Config::parse(text, Path::new("restante.toml")).unwrap();
-        let name = |text: &str| text.parse::<Domain>().unwrap();
-        assert!(is_site(&config, &name("site.example"), &name("tbr.site.example")));
-        assert!(!is_site(&config, &name("site.example"), &name("tbr.cust.example")));
-        assert!(!is_site(&config, &name("cust.example"), &name("tbr.cust.example")), "it is always there");
-        assert!(!is_site(&config, &name("z.example"), &name("tbr.site.example")));
+        let is_site = |domain: &str, host: &str| {
+            site(&config, &id(&format!("home._tbr.{domain}")), &host.parse().unwrap()).is_some()
+        };
+        assert!(is_site("site.example", "tbr.site.example"));
+        assert!(!is_site("site.example", "tbr.cust.example"));
+        assert!(!is_site("cust.example", "tbr.cust.example"), "it is always there");
+        assert!(!is_site("z.example", "tbr.site.example"));
     }
 }

@@ -6,6 +6,7 @@
 
 mod common {
     pub(crate) mod forger;
+    pub(crate) mod now;
     pub(crate) mod talk;
 }
 

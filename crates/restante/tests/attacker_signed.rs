@@ -7,6 +7,8 @@
 mod common {
     pub(crate) mod forger;
     pub(crate) mod impostor;
+    pub(crate) mod now;
+    pub(crate) mod replay;
     pub(crate) mod talk;
     pub(crate) mod thief;
     pub(crate) mod world;
@@ -19,8 +21,9 @@ use std::time::Duration;
 
 use common::forger::{Forger, Forgery, Innocent};
 use common::impostor::Impostor;
-use common::talk::now;
-use common::thief::{Thief, replay};
+use common::now::now;
+use common::replay::replay;
+use common::thief::Thief;
 use common::world::{World, printed_tlsa};
 use reference::message_signature::Signer;
 use reference::{KeyRecord, SigningKey, Uri};

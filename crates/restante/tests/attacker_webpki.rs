@@ -5,6 +5,8 @@
 
 mod common {
     pub(crate) mod impostor;
+    pub(crate) mod now;
+    pub(crate) mod replay;
     pub(crate) mod talk;
     pub(crate) mod thief;
 }
@@ -13,7 +15,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use common::impostor::Impostor;
-use common::thief::{Thief, replay};
+use common::replay::replay;
+use common::thief::Thief;
 use reference::message_signature::Signer;
 use reference::{SigningKey, Uri};
 use testbed::peers::restante::references;

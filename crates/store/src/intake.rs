@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use mail::ledger::{Coded, Coding, ObjectKey, ObjectRef, Representation, by_held_object};
 use mail::object::{Checked, Checker};
-use mail::{Domain, Timestamp, Xuid};
+use mail::{Holder, Timestamp, Xuid};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Store;
@@ -35,8 +35,8 @@ pub(crate) const DECODING: usize = 32;
 /// Which object is wanted, and where from.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    /// The signing domain: what another one has sent is never gone on with.
-    pub origin: Domain,
+    /// The signing domain, or the site that uploads: what another one has sent is never gone on with.
+    pub origin: Holder,
     /// The object.
     pub xuid: Xuid,
     /// Its size, in octets: no more are decoded.

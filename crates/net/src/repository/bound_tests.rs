@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
-use mail::{Domain, Grant, InstanceId, ReferenceId, Timestamp, Xuid};
+use mail::{Domain, Grant, Holder, InstanceId, ReferenceId, Timestamp, Xuid};
 use reference::body::{JsonBody, Revision1};
 use reference::claims::{
     AnsweredClaim, CLAIMS_PATH, ClaimsAnswer, ClaimsRequest, IndexAnswer, RECEIPTS_PATH, ReceiptsAnswer,
@@ -36,15 +36,25 @@ const OCTETS: &[u8] = b"A: b\r\n\r\nsecret\r\n";
 struct Vault {
     keys: Mutex<HashMap<String, KeyRecord>>,
     asked: Mutex<Vec<String>>,
+    /// A user's key has become his domain's.
+    has_changed: Mutex<bool>,
 }
 
 fn grant(octet: u8) -> Grant {
     Grant::new(&[octet; 16]).unwrap()
 }
 
+/// One key of b.example is a user's.
+fn holder(id: &KeyId) -> Holder {
+    match id.selector.as_str() {
+        "laptop" => Holder::user("alice", id.domain.clone()).unwrap(),
+        _ => id.domain.clone().into(),
+    }
+}
+
 impl Vault {
     fn is_let_in(to: &Domain, signed: &SignedBy) -> bool {
-        signed.is_by(to, &domain(HOST))
+        signed.is_by(&to.clone().into(), &domain(HOST))
     }
 }
 
@@ -60,10 +70,11 @@ impl Repository for Vault {
         Ok(grants.iter().filter_map(of).collect())
     }
 
-    async fn key(&self, id: &KeyId) -> Result<KeyRecord, Busy> {
+    async fn key(&self, id: &KeyId) -> Result<(Holder, KeyRecord), Busy> {
         self.asked.lock().unwrap().push(id.to_string());
+        let whose = if *self.has_changed.lock().unwrap() { id.domain.clone().into() } else { holder(id) };
         let found = self.keys.lock().unwrap().get(&id.to_string()).cloned();
-        found.ok_or(Busy { retry_after: Duration::from_secs(60) })
+        found.map(|key| (whose, key)).ok_or(Busy { retry_after: Duration::from_secs(60) })
     }
 
     async fn locate(&self, xuid: Xuid, by: &Grant, signed: SignedBy) -> Located<()> {
@@ -99,11 +110,11 @@ impl Repository for Vault {
         Ok(None)
     }
 
-    fn is_site(&self, domain: &Domain, host: &Domain) -> bool {
-        domain.as_str() == "b.example" && host.as_str() == HOST
+    fn site(&self, id: &KeyId, host: &Domain) -> Option<Holder> {
+        (id.domain.as_str() == "b.example" && host.as_str() == HOST).then(|| holder(id))
     }
 
-    async fn pending(&self, site: &Domain, after: Option<Cursor>) -> Result<PendingList, Busy> {
+    async fn pending(&self, site: &Holder, after: Option<Cursor>) -> Result<PendingList, Busy> {
         let mut page = Page::default();
         page.add(vec![PendingOffer {
             mail: format!("FROM:<{}@a.example>", after.as_ref().map_or("first", Cursor::as_str)),
@@ -133,9 +144,10 @@ struct World {
     nonce: Mutex<u8>,
 }
 
-/// The key of a domain and its name: the seed repeats the domain's first letter.
+/// The key of a domain and its name: the seed repeats the domain's first letter. Before an @ stands the name of another key.
 fn signer(of: &str) -> Signer {
-    let id = KeyId { domain: domain(of), selector: "k1".parse().unwrap() };
+    let (selector, name) = of.split_once('@').unwrap_or(("k1", of));
+    let id = KeyId { domain: domain(name), selector: selector.parse().unwrap() };
     Signer { id, key: Arc::new(SigningKey::from_seed(&[of.as_bytes()[0]; 32]).unwrap()) }
 }
 
@@ -175,6 +187,7 @@ impl World {
         for name in ["b.example", "c.example"] {
             vault.keys.lock().unwrap().insert(format!("k1._tbr.{name}"), published(name));
         }
+        vault.keys.lock().unwrap().insert("laptop._tbr.b.example".into(), published("laptop@b.example"));
         let (tls, replays) = (authority.server(&[HOST]), Arc::new(Replays::new(now())));
         let stop = CancellationToken::new();
         tokio::spawn(serve(listener, tls, Arc::clone(&vault), replays, Limits::default(), stop));
@@ -443,4 +456,24 @@ async fn a_request_for_what_is_pending_is_answered_once_and_at_its_host_only() {
     let stolen = lines(&world.sign("GET", "tbr.thief.example", PENDING_PATH, None, &["b.example"]));
     let passed_on = format!("GET {PENDING_PATH} HTTP/1.1\r\nHost: tbr.thief.example\r\n{stolen}\r\n");
     assert_eq!(world.ask(passed_on, false).await.without_date(), world.nothing().await);
+}
+
+#[tokio::test]
+async fn a_user_s_key_is_good_for_him_and_not_for_his_domain() {
+    let world = World::new().await;
+    let (nothing, body) = (world.nothing().await, claims(&[("b.example", 1)]));
+    let by_user = ["laptop@b.example"];
+    let signed = lines(&world.sign("GET", HOST, &path(1), None, &by_user));
+    assert_eq!(world.get(&path(1), &signed).await.without_date(), nothing);
+    assert_eq!(world.post_signed(CLAIMS_PATH, &body, &by_user).await.without_date(), nothing);
+    assert_eq!(world.post_signed(RECEIPTS_PATH, &receipts(), &by_user).await.without_date(), nothing);
+    // He is shown what waits for him, and the domain what waits for it.
+    for (by, whose) in [("laptop@b.example", "alice@b.example"), ("b.example", "b.example")] {
+        let signed = lines(&world.sign("GET", HOST, PENDING_PATH, None, &[by]));
+        assert_eq!(offers(&world.get(PENDING_PATH, &signed).await)[0].rcpt[0], format!("TO:<bob@{whose}>"));
+    }
+    // Whose a key is may change while it is asked for: then it is nobody's.
+    *world.vault.has_changed.lock().unwrap() = true;
+    let signed = lines(&world.sign("GET", HOST, PENDING_PATH, None, &by_user));
+    assert_eq!(world.get(PENDING_PATH, &signed).await.without_date(), nothing);
 }

@@ -11,7 +11,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use mail::{Domain, Grant, mta_sts};
+use mail::{Domain, Grant, Holder, mta_sts};
 use reference::body::{BodyError, JsonBody, MAX_BODY};
 use reference::claims::{CLAIMS_PATH, ClaimsRequest, RECEIPTS_PATH, ReceiptsRequest};
 use reference::delegate::{DELEGATE_PATH, DelegateRequest};
@@ -154,7 +154,7 @@ impl<R: Repository> Service<R> {
     }
 
     /// The site that has signed the request; nobody else learns even that there is something to ask for.
-    pub(super) async fn site(&self, head: &Head<'_>, covered: Covered<'_>) -> Result<Domain, Response<Body<R>>> {
+    pub(super) async fn site(&self, head: &Head<'_>, covered: Covered<'_>) -> Result<Holder, Response<Body<R>>> {
         let verified = head.site(covered, &*self.repository, &self.replays, now());
         match timeout(self.limits.answer_time, verified).await {
             Ok((Some(site), _)) => Ok(site),

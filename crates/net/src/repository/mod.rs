@@ -29,7 +29,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::Stream;
 use mail::ledger::{Coded, Coding};
-use mail::{Domain, Grant, Xuid};
+use mail::{Domain, Grant, Holder, Xuid};
 use reference::bundle::MailList;
 use reference::claims::{ClaimsAnswer, ClaimsRequest, ReceiptsAnswer, ReceiptsRequest};
 use reference::delegate::{DelegateAnswer, DelegateRequest};
@@ -52,9 +52,10 @@ pub trait Repository: Send + Sync + 'static {
     /// The domains that those of these grants are bound to that exist and are bound. Asked about signed requests only.
     fn binding(&self, grants: Vec<Grant>) -> impl Future<Output = Result<Vec<Domain>, Busy>> + Send;
 
-    /// A key that a domain publishes, surely enough. Asked only of domains that [`Repository::binding`] has named, and of sites. A key
-    /// that is not known, now or at all, is [`Busy`]: it may have been published just now.
-    fn key(&self, id: &KeyId) -> impl Future<Output = Result<KeyRecord, Busy>> + Send;
+    /// A key that a domain publishes, surely enough, or that one of its users has told this server of; and whose it is. Asked only
+    /// of domains that [`Repository::binding`] has named, and of sites. A key that is not known, now or at all, is [`Busy`]: it may
+    /// have been published just now.
+    fn key(&self, id: &KeyId) -> impl Future<Output = Result<(Holder, KeyRecord), Busy>> + Send;
 
     /// What may this grant fetch, in a request signed by these?
     fn locate(&self, xuid: Xuid, grant: &Grant, signed: SignedBy)
@@ -93,30 +94,30 @@ pub trait Repository: Send + Sync + 'static {
         signed: SignedBy,
     ) -> impl Future<Output = Result<Option<DelegateAnswer>, Busy>> + Send;
 
-    /// Is this a site whose custodian is here under this host: may it ask there for what is pending (TBR §7.4)? By default
-    /// there are no sites.
-    fn is_site(&self, _domain: &Domain, _host: &Domain) -> bool {
-        false
+    /// The site that a key of this name is of, where its custodian is here under this host: it may ask there for what is pending
+    /// (TBR §7.4). A domain, or one user of it. By default there are no sites.
+    fn site(&self, _id: &KeyId, _host: &Domain) -> Option<Holder> {
+        None
     }
 
-    /// A page of what waits for a site that has signed the request. Asked only where [`Repository::is_site`].
+    /// A page of what waits for a site that has signed the request. Asked only where [`Repository::site`].
     fn pending(
         &self,
-        _site: &Domain,
+        _site: &Holder,
         _after: Option<Cursor>,
     ) -> impl Future<Output = Result<PendingList, Busy>> + Send {
         std::future::ready(Ok(Page::default().finish(None)))
     }
 
-    /// Takes of a list what is here, and says how much of the rest is (TBR §7.4). Asked only where [`Repository::is_site`]. What it
+    /// Takes of a list what is here, and says how much of the rest is (TBR §7.4). Asked only where [`Repository::site`]. What it
     /// says that it has taken is durable.
-    fn mail(&self, _site: &Domain, _list: MailList) -> impl Future<Output = Result<MailAnswer, NotTaken>> + Send {
+    fn mail(&self, _site: &Holder, _list: MailList) -> impl Future<Output = Result<MailAnswer, NotTaken>> + Send {
         std::future::ready(Ok(MailAnswer::default()))
     }
 
-    /// Takes a part of an object that a list of the site has named. Asked only where [`Repository::is_site`]. The part's octets
+    /// Takes a part of an object that a list of the site has named. Asked only where [`Repository::site`]. The part's octets
     /// come from the connection, and may break off.
-    fn upload(&self, _site: &Domain, _part: Part) -> impl Future<Output = Uploaded> + Send {
+    fn upload(&self, _site: &Holder, _part: Part) -> impl Future<Output = Uploaded> + Send {
         std::future::ready(Uploaded::Unknown)
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use hyper::header::{HeaderMap, HeaderName};
-use mail::{Domain, Grant, Timestamp};
+use mail::{Domain, Grant, Holder, Timestamp};
 use reference::message_signature::{self, Presented, Request, SignedBy};
 
 use super::replays::{Freshness, Replays};
@@ -47,7 +47,7 @@ pub(super) struct Verdict {
 
 /// What came of one signature.
 enum One {
-    Good(Domain),
+    Good(Holder),
     Bad,
     PutOff(Busy),
 }
@@ -88,7 +88,7 @@ impl Head<'_> {
         let mut verdict = Verdict::default();
         for one in judged {
             match one {
-                One::Good(domain) => verdict.signed.add(domain, host.clone()),
+                One::Good(holder) => verdict.signed.add(holder, host.clone()),
                 One::Bad => {}
                 One::PutOff(busy) => verdict.put_off = Some(busy),
             }
@@ -103,7 +103,7 @@ impl Head<'_> {
         repository: &R,
         replays: &Replays,
         now: Timestamp,
-    ) -> (Option<Domain>, Option<Busy>) {
+    ) -> (Option<Holder>, Option<Busy>) {
         let Some(host) = self.host else { return (None, None) };
         let (content_digest, upload_offset) = match covered {
             Covered::Nothing => (None, None),
@@ -113,10 +113,12 @@ impl Head<'_> {
         let (method, path_and_query) = (self.method, self.path_and_query);
         let request = Request { method, host, path_and_query, content_digest, upload_offset };
         let mut put_off = None;
-        for one in self.presented(&request, now).iter().filter(|one| repository.is_site(&one.id.domain, host)) {
-            match judge(one, &request, repository, replays, now).await {
-                One::Good(site) => return (Some(site), None),
-                One::Bad => {}
+        for one in self.presented(&request, now) {
+            let Some(site) = repository.site(&one.id, host) else { continue };
+            match judge(&one, &request, repository, replays, now).await {
+                // Whose a key is may change while it is asked for.
+                One::Good(holder) if holder == site => return (Some(site), None),
+                One::Good(_) | One::Bad => {}
                 One::PutOff(busy) => put_off = Some(busy),
             }
         }
@@ -157,7 +159,7 @@ async fn judge<R: Repository>(
     replays: &Replays,
     now: Timestamp,
 ) -> One {
-    let key = match repository.key(&one.id).await {
+    let (holder, key) = match repository.key(&one.id).await {
         Ok(found) => found,
         Err(busy) => return One::PutOff(busy),
     };
@@ -165,7 +167,7 @@ async fn judge<R: Repository>(
         return One::Bad;
     }
     match replays.take(one, now) {
-        Freshness::Fresh => One::Good(one.id.domain.clone()),
+        Freshness::Fresh => One::Good(holder),
         Freshness::Repeated => One::Bad,
         Freshness::Unknown => One::PutOff(Busy { retry_after: Duration::from_secs(1) }),
     }

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use bytes::Bytes;
 use futures_util::stream;
 use mail::ledger::{Coded, Coding};
-use mail::{Domain, Grant, InstanceId, ReferenceId, Xuid};
+use mail::{Domain, Grant, Holder, InstanceId, ReferenceId, Xuid};
 use reference::body::{JsonBody, MAX_BODY, MAX_ENTRIES, Revision1};
 use reference::claims::{
     AnsweredClaim, ClaimsAnswer, ClaimsRequest, IndexAnswer, ReceiptsAnswer, ReceiptsRequest, RecordedReceipt, Word,
@@ -74,7 +74,7 @@ impl Repository for Shelf {
         Ok(Vec::new())
     }
 
-    async fn key(&self, id: &KeyId) -> Result<KeyRecord, Busy> {
+    async fn key(&self, id: &KeyId) -> Result<(Holder, KeyRecord), Busy> {
         panic!("nobody is bound, and {id} is looked up")
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use mail::{Address, Domain, EnhancedStatus, Grant, Timestamp, Xuid};
+use mail::{Address, Domain, EnhancedStatus, Grant, Holder, Timestamp, Xuid};
 use reference::body::{JsonBody as _, Revision1, Text};
 use reference::bundle::{self, MailEntry, MailList, TakenEntry};
 use reference::claims::{ClaimsAnswer, ClaimsRequest, ReceiptsAnswer, ReceiptsRequest};
@@ -58,10 +58,11 @@ impl Repository for Desk {
         Ok(Vec::new())
     }
 
-    async fn key(&self, id: &KeyId) -> Result<KeyRecord, Busy> {
+    async fn key(&self, id: &KeyId) -> Result<(Holder, KeyRecord), Busy> {
         self.asked.lock().unwrap().push(id.to_string());
         let for_ever = (Timestamp::default(), Timestamp::from_secs(1 << 40));
-        Ok(KeyRecord::active("k1".parse().unwrap(), signer(SITE).key.verifying_key(), for_ever.0, for_ever.1))
+        let key = KeyRecord::active("k1".parse().unwrap(), signer(SITE).key.verifying_key(), for_ever.0, for_ever.1);
+        Ok((id.domain.clone().into(), key))
     }
 
     async fn locate(&self, _: Xuid, _: &Grant, _: SignedBy) -> Located<()> {
@@ -84,12 +85,12 @@ impl Repository for Desk {
         Ok(None)
     }
 
-    fn is_site(&self, domain: &Domain, host: &Domain) -> bool {
-        domain.as_str() == SITE && host.as_str() == HOST
+    fn site(&self, id: &KeyId, host: &Domain) -> Option<Holder> {
+        (id.domain.as_str() == SITE && host.as_str() == HOST).then(|| id.domain.clone().into())
     }
 
-    async fn mail(&self, site: &Domain, list: MailList) -> Result<MailAnswer, NotTaken> {
-        assert_eq!(site.as_str(), SITE);
+    async fn mail(&self, site: &Holder, list: MailList) -> Result<MailAnswer, NotTaken> {
+        assert_eq!(site.to_string(), SITE);
         if let Some(refusal) = *self.refusal.lock().unwrap() {
             return Err(refusal);
         }
@@ -105,8 +106,8 @@ impl Repository for Desk {
         Ok(answer)
     }
 
-    async fn upload(&self, site: &Domain, mut part: Part) -> Uploaded {
-        assert_eq!(site.as_str(), SITE);
+    async fn upload(&self, site: &Holder, mut part: Part) -> Uploaded {
+        assert_eq!(site.to_string(), SITE);
         self.begun.lock().unwrap().push(part.offset);
         if let Some(instead) = self.instead.lock().unwrap().pop() {
             return instead;

@@ -113,7 +113,7 @@ impl IssuingLegs {
         Self { legs, origins, by_reference }
     }
 
-    /// The leg of an entry, if reference, grant and domain belong together, and where the grant is bound the domain has
+    /// The leg of an entry, if reference, grant and domain belong together, and where the grant is bound its holder has
     /// signed the request. Whoever guesses learns nothing.
     pub(crate) fn find(
         &mut self,
@@ -124,7 +124,7 @@ impl IssuingLegs {
     ) -> Option<&mut IssuingLeg> {
         let open = self.legs.get_mut(*self.by_reference.get(id)?)?;
         let issued = leg::issued(&open.leg, id)?;
-        (issued.grant == *grant && issued.to == *to && is_let_in(issued, signed)).then_some(open)
+        (issued.grant == *grant && issued.to == *to && is_let_in(&open.leg, issued, signed)).then_some(open)
     }
 
     /// Puts what changed into the plan.

@@ -12,6 +12,7 @@ use crate::custody::{self, Claimant, turn};
 use crate::flow::{Change, Context, Effect, Otherwise, Plan, Rows, Wants};
 use crate::origin::claims::{IssuingLeg, IssuingLegs, alternates};
 use crate::origin::leg;
+use crate::origin::locate::is_for_user;
 use crate::port::{CallId, ClaimAnswer, DelegationEntry, Reply};
 use crate::stats::Count;
 
@@ -54,6 +55,9 @@ impl Delegate {
         let open = legs.find(id, to, grant, &self.signed)?;
         // A domain without keys has none to sign a hop with; where the grant is not bound, nobody has shown to be it.
         let below = leg::issued(&open.leg, id).filter(|below| below.bound.is_some())?.clone();
+        if is_for_user(&open.leg) {
+            return None;
+        }
         if !context.config.policy(to).may_delegate {
             return None;
         }

@@ -1,7 +1,7 @@
 //! Which object a grant may fetch, and whose signature it needs. Reads only.
 
-use mail::ledger::{Issued, Leg, RecipientState, RowBody, by_grant};
-use mail::{Domain, Grant, Xuid};
+use mail::ledger::{Issued, Leg, RecipientState, Route, RowBody, by_grant};
+use mail::{Domain, Grant, Holder, Xuid};
 use reference::Uri;
 use reference::message_signature::SignedBy;
 
@@ -38,7 +38,7 @@ impl Locate {
     fn locate(&self, leg: &Leg) -> Option<Located> {
         // Comparing grants takes the same time wherever they differ.
         let issued = leg.issued.iter().find(|issued| issued.grant == self.grant)?;
-        if Uri::parse(&issued.uri).ok()?.xuid != self.xuid || !is_let_in(issued, &self.signed) {
+        if Uri::parse(&issued.uri).ok()?.xuid != self.xuid || !is_let_in(leg, issued, &self.signed) {
             return None;
         }
         match &leg.object {
@@ -78,10 +78,23 @@ impl Change for Binding {
     }
 }
 
-/// Does a request with this reference's grant, signed by these, count? Where the grant is bound, its domain must have
+/// Does a request with this reference's grant, signed by these, count? Where the grant is bound, its holder must have
 /// signed the request to the very host that the reference named (TBR §6.2).
-pub(crate) fn is_let_in(issued: &Issued, signed: &SignedBy) -> bool {
-    issued.bound.is_none() || Uri::parse(&issued.uri).is_ok_and(|uri| signed.is_by(&issued.to, &uri.host))
+pub(crate) fn is_let_in(leg: &Leg, issued: &Issued, signed: &SignedBy) -> bool {
+    issued.bound.is_none() || Uri::parse(&issued.uri).is_ok_and(|uri| signed.is_by(&holder(leg, issued), &uri.host))
+}
+
+/// To whom a grant is bound: the domain that the reference names, or the one user of it that the mail waits for (TBR §7.4).
+fn holder(leg: &Leg, issued: &Issued) -> Holder {
+    match &leg.route {
+        Route::Site(site) if *site.domain() == issued.to && issued.delegated.is_none() => site.clone(),
+        _ => issued.to.clone().into(),
+    }
+}
+
+/// Does it wait for one user of a domain? His key signs for him, and no hop in his domain's name.
+pub(crate) fn is_for_user(leg: &Leg) -> bool {
+    matches!(&leg.route, Route::Site(site) if site.whole_domain().is_none())
 }
 
 /// Is an index of this reference open, or with a claimant that has not reported yet?

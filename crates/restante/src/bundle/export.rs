@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use mail::ledger::{Key, Leg, ObjectRef, RecipientState, Route, Row, RowBody, by_pending};
-use mail::{Domain, InstanceId, ReferenceId, Timestamp};
+use mail::{Domain, Holder, InstanceId, ReferenceId, Timestamp};
 use queue::bundle::{Recorded, heard, owed};
 use queue::letters::told;
 use queue::port::{self, Command, Reply, Request, Selection};
@@ -29,7 +29,7 @@ use tokio::time::{Instant, sleep};
 
 use super::archive::{self, Name};
 use super::{Bundles, Exported, custodian_of};
-use crate::config::Config;
+use crate::config::{Config, LocalDomain};
 use crate::deliver::{claim_entry, receipt_entry};
 use crate::letters;
 use crate::repository::carried_offers;
@@ -154,6 +154,10 @@ impl Bundles {
         let site = wanted.site.clone();
         if let Some(host) = custodian_of(&config, &site) {
             return Ok(Ends { from: End::Custodian, site, host });
+        }
+        if config.domain(&site).is_some_and(LocalDomain::is_of_one_user) {
+            let text = format!("bundles are for whole domains: the mail of one user of {site} goes over a link");
+            return Err(NotExported::Unknown(text));
         }
         let is_named = |host: &Domain| wanted.custodian.as_ref().is_none_or(|named| named == host);
         let custodians = config.custodians_by_reference(&site);
@@ -286,7 +290,7 @@ impl Draft {
         let mut open = OpenPage::default();
         let mut taken = self.weight();
         'rows: loop {
-            let rows = store.find_after(&by_pending(site), &after, ROWS).await?;
+            let rows = store.find_after(&by_pending(&site.clone().into()), &after, ROWS).await?;
             let is_last = rows.len() < ROWS;
             for row in rows {
                 match self.take(&row, &mut open, &mut taken, now)? {
@@ -544,9 +548,10 @@ async fn collect_heard(store: &Store, site: &Domain) -> Result<Vec<Recorded>, St
 /// What was taken of a site's mail: the newest, if there is too much.
 async fn collect_taken(store: &Store, site: &Domain) -> Result<Vec<TakenEntry>, StoreError> {
     let mut all: Vec<(Timestamp, TakenEntry)> = Vec::new();
+    let site = Holder::from(site.clone());
     each_of(store, "in/", |row| {
         let RowBody::Inbound(inbound) = &row.body else { return };
-        all.extend(told(inbound, site).map(|entry| (inbound.accepted, entry)));
+        all.extend(told(inbound, &site).map(|entry| (inbound.accepted, entry)));
         if all.len() > 2 * MAX_HEARD {
             all.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
             all.truncate(MAX_HEARD);

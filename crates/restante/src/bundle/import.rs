@@ -470,7 +470,8 @@ impl Import<'_> {
         for entry in entries {
             let is_of_the_future = Timestamp::from_secs(entry.at) > now().after(CLOCK_SKEW);
             let too_large = entry.l > self.bundles.reception.config.get().limits.message_size;
-            let letter = letters::read(entry, &self.manifest.site).filter(|_| !is_of_the_future && !too_large);
+            let letter =
+                letters::read(entry, &self.manifest.site.clone().into()).filter(|_| !is_of_the_future && !too_large);
             let Some(letter) = letter else {
                 self.imported.refused += 1;
                 continue;

@@ -292,8 +292,8 @@ Exit status: 0 all of it was read, 1 a file ended too early or something in it w
 /// `bundle export`
 #[derive(Debug, Clone, Args)]
 pub struct BundleExportArgs {
-    /// The site's domain, at both ends
-    #[arg(value_name = "SITE")]
+    /// The site's domain, at both ends; the mail of one user of a domain goes over links only
+    #[arg(value_name = "SITE", value_parser = parse_site)]
     pub site: Domain,
     /// At a site with several custodians: the repository host of the one that it is for
     #[arg(long, value_name = "HOST")]
@@ -318,6 +318,13 @@ pub struct BundleImportArgs {
 }
 
 /// Reads a size as people write it on a command line: `100M` is `100 MB`.
+fn parse_site(text: &str) -> Result<Domain, String> {
+    if text.contains('@') {
+        return Err("bundles are for whole domains: what waits for one user is fetched over a link".to_owned());
+    }
+    text.parse().map_err(|error: mail::DomainError| error.to_string())
+}
+
 fn parse_limit(text: &str) -> Result<u64, String> {
     let short = text.ends_with(['k', 'M', 'G', 'i']);
     parse_size(&if short { format!("{text}B") } else { text.to_owned() })
@@ -533,6 +540,9 @@ pub struct GenerateArgs {
     /// Host from where the domain's messages are fetched, if not `tbr.<domain>`
     #[arg(long, value_name = "HOST")]
     pub repository: Option<Domain>,
+    /// The key of this user's own device, for the custodian of his mail: nothing of it is published
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["repository", "subdomains", "days", "dkim"])]
+    pub user: Option<String>,
     /// It signs for subdomains too (`sub=y`)
     #[arg(long)]
     pub subdomains: bool,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mail::{Domain, DomainError};
+use mail::{Domain, DomainError, Holder};
 use net::authentication::signer;
 use reference::keys::default_host;
 use reference::{DomainRecord, KeyRecord, Selector, SigningKey};
@@ -103,6 +103,9 @@ fn generate(args: &GenerateArgs, output: Output) -> Outcome {
         return generate_dkim(args, kind, output);
     }
     let file = args.out.clone().unwrap_or_else(|| keys::file_name(&args.domain, &args.selector));
+    if let Some(user) = &args.user {
+        return generate_for_user(user, args, file, output);
+    }
     let repository = repository(args.repository.as_ref(), &args.domain)?;
     let key = SigningKey::generate().map_err(|error| Failure::new(error.to_string()))?;
     // The records first: names that are too long should not leave a key behind.
@@ -114,6 +117,47 @@ fn generate(args: &GenerateArgs, output: Output) -> Outcome {
     published.file = published.file.canonicalize().unwrap_or(published.file);
     output.print(&published, || generated_text(&published, args.subdomains));
     Ok(Exit::Done)
+}
+
+/// A key that only its user's custodian is told of.
+#[derive(Debug, Serialize)]
+struct OfUser {
+    user: Holder,
+    selector: Selector,
+    file: PathBuf,
+    public_key: String,
+    repository: Domain,
+}
+
+fn generate_for_user(user: &str, args: &GenerateArgs, file: PathBuf, output: Output) -> Outcome {
+    let user = Holder::user(&user.to_lowercase(), args.domain.clone())
+        .map_err(|_| Failure::usage(format!("`{user}` is no user's name: write what stands before the @")))?;
+    let repository = repository(None, &args.domain)?;
+    let key = SigningKey::generate().map_err(|error| Failure::new(error.to_string()))?;
+    keys::write(&file, &key).map_err(|error| key_failure(&error))?;
+    let file = file.canonicalize().unwrap_or(file);
+    let public_key = key.verifying_key().to_string();
+    let made = OfUser { user, selector: args.selector.clone(), file, public_key, repository };
+    output.print(&made, || made.text());
+    Ok(Exit::Done)
+}
+
+impl OfUser {
+    fn text(&self) -> String {
+        let Self { user, selector, file, public_key, repository } = self;
+        let (domain, name, file) = (user.domain(), user.user_name().unwrap_or_default(), file.display());
+        format!(
+            "The key is in {file}. It speaks for {user} alone: publish nothing of it.\n\n\
+             In the configuration of this device:\n\n\
+             smart_host = \"custodian\"        # at the top of the file\n\n\
+             [[domain]]\nname = \"{domain}\"\nrecipients = {{ list = [\"{name}\"] }}\nothers = \"relay:custodian\"\n\n\
+             [domain.tbr]\nselector = \"{selector}\"\nkey = \"{file}\"\noffers = false\n\n\
+             [[custodian]]\nhost = \"{repository}\"\n\n\
+             [[relay]]\nname = \"custodian\"\ncustodian = \"{repository}\"\n\n\
+             In the configuration of its custodian, below [[domain]] name = \"{domain}\":\n\n\
+             [[domain.user]]\nname = \"{name}\"\nkeys = {{ {selector} = \"{public_key}\" }}\n"
+        )
+    }
 }
 
 fn repository(given: Option<&Domain>, domain: &Domain) -> Result<Domain, Failure> {
@@ -191,7 +235,9 @@ fn show_file(file: PathBuf, domain: &Domain, selector: &Selector) -> Result<Publ
 
 fn configured(global: &Global, only: Option<&Domain>) -> Result<Vec<Shown>, Failure> {
     let config = Config::load(&global.config).map_err(|errors| Failure::config(&errors))?;
-    let wanted = config.domains.values().filter(|domain| only.is_none_or(|only| *only == domain.name));
+    let chosen = |domain: &&LocalDomain| only.is_none_or(|only| *only == domain.name);
+    // What is one user's is published nowhere.
+    let wanted = config.domains.values().filter(chosen).filter(|domain| !domain.is_of_one_user());
     let all = wanted.map(of_domain).collect::<Result<Vec<_>, Failure>>()?.into_iter().flatten().collect::<Vec<_>>();
     if all.is_empty() {
         let help = "make a key with `restante keys generate --domain …`, and name it in [domain.tbr]";

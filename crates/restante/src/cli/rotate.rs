@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::args::{Global, RotateArgs};
 use super::humane::{date, now};
 use super::output::{Exit, Failure, Outcome, Output};
-use crate::config::{Config, DomainTbr, NextKey};
+use crate::config::{Config, DomainTbr, LocalDomain, NextKey};
 use crate::keys::{self, KeyFileError, KeyFileReason, TxtRecord};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -42,7 +42,14 @@ struct Rotation {
 /// Carries the command out.
 pub(super) fn run(args: &RotateArgs, global: &Global, output: Output) -> Outcome {
     let config = Config::load(&global.config).map_err(|errors| Failure::config(&errors))?;
-    let tbr = config.domain(&args.domain).and_then(|domain| domain.tbr.as_ref());
+    let domain = config.domain(&args.domain);
+    if domain.is_some_and(LocalDomain::is_of_one_user) {
+        let failure = Failure::usage("the key of one user is published nowhere: there is nothing to wait for");
+        return Err(failure.help(
+            "make another with `restante keys generate --user`, and have its custodian add it beside the old one",
+        ));
+    }
+    let tbr = domain.and_then(|domain| domain.tbr.as_ref());
     let Some(tbr) = tbr else {
         let failure = Failure::usage(format!("{} has no key in the configuration", args.domain));
         return Err(failure.help("make its first one with `restante keys generate`"));

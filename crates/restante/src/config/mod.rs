@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use ::reference::{Selector, VerifyingKey};
 use mail::ledger::Route;
-use mail::{Address, Domain, Timestamp, mta_sts};
+use mail::{Address, Domain, Holder, Timestamp, mta_sts};
 use net::dns::{Dnssec, Source};
 use policy::allowance::Allowance;
 use policy::budget::Budgets;
@@ -235,6 +235,8 @@ pub struct LocalDomain {
     pub alias_file: Option<PathBuf>,
     /// Who gets what nobody else gets.
     pub catch_all: Option<Address>,
+    /// Where mail for names goes that nobody has here; a key of [`Config::relays`] or [`Config::uploads`].
+    pub others: Option<String>,
     /// Local part, lower case, that takes reports of others.
     pub report_address: Option<String>,
     /// `alice+list` is for alice; `None`: no such thing.
@@ -253,6 +255,26 @@ pub struct LocalDomain {
     pub etrn: MayAsk,
     /// Present exactly where it is a site whose custodian this server is ([`Deliver::Site`]).
     pub site: Option<DomainSite>,
+    /// Users whose mail waits here for a device of their own, wherever that of the others goes.
+    pub users: Vec<DomainUser>,
+}
+
+impl LocalDomain {
+    /// Is this the device of one user, whose key his custodian knows and his domain does not publish? The others of the domain are
+    /// elsewhere, and so is whoever sends in its name.
+    pub fn is_of_one_user(&self) -> bool {
+        self.others.is_some() && self.tbr.as_ref().is_some_and(|tbr| !tbr.offers)
+    }
+
+    /// The user of this name whose mail waits for him.
+    pub fn user(&self, name: &str) -> Option<&DomainUser> {
+        self.users.iter().find(|user| user.holder.user_name() == Some(name))
+    }
+
+    /// The user that has a key of this name, and the key.
+    pub fn user_of_key(&self, selector: &Selector) -> Option<(&DomainUser, &VerifyingKey)> {
+        self.users.iter().find_map(|user| Some((user, user.site.keys.get(selector)?)))
+    }
 }
 
 /// Where the mail of a local domain goes.
@@ -336,6 +358,15 @@ pub struct DomainTbr {
     /// What the domain's users send goes by reference from here. If not, the key only signs requests, and the repository
     /// is another server's.
     pub offers: bool,
+}
+
+/// `[[domain.user]]`: this server is the custodian of one user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainUser {
+    /// Who.
+    pub holder: Holder,
+    /// His keys, none of them his domain's, and how much he may upload.
+    pub site: DomainSite,
 }
 
 /// `[domain.site]`: this server is the domain's custodian.
@@ -802,6 +833,15 @@ impl Config {
     /// The local domain of this name.
     pub fn domain(&self, name: &Domain) -> Option<&LocalDomain> {
         self.domains.get(name)
+    }
+
+    /// The site, if this server is its custodian.
+    pub fn site(&self, holder: &Holder) -> Option<&DomainSite> {
+        let domain = self.domain(holder.domain())?;
+        match holder.user_name() {
+            None => domain.site.as_ref(),
+            Some(name) => domain.user(name).map(|user| &user.site),
+        }
     }
 
     /// Is the mail of this domain ours?

@@ -153,6 +153,13 @@ pub(super) const SECTIONS: &[Section] = &[
         DOMAIN_SITE,
     ),
     section_of(
+        "domain.user",
+        true,
+        "One user of the domain above whose mail waits here until his own device asks for it; that of the others is delivered as `deliver` \
+              says. He is a recipient, whatever `recipients` says. Needs [domain.tbr]. See docs/offline.md.",
+        DOMAIN_USER,
+    ),
+    section_of(
         "domain.mta_sts",
         false,
         "Publishes an MTA-STS policy (RFC 8461) for the domain above: senders then insist on TLS with a good certificate. It is \
@@ -472,6 +479,13 @@ const DOMAIN: &[Field] = &[
     ),
     field("catch_all", "address", Optional("\"alice@a.example\""), "Who gets mail for names that nobody has."),
     field(
+        "others",
+        "word",
+        Or("\"relay:custodian\""),
+        "Instead of `catch_all`, `relay:<name>`: where mail for names goes that nobody has here, a [[relay]] that has the rest of the domain. For a device of one user of a \
+         domain that others use too: `recipients` names him, and what he writes to the others leaves as to anybody else.",
+    ),
+    field(
         "report_address",
         "name",
         Optional("\"reports\""),
@@ -565,6 +579,25 @@ const DOMAIN_SITE: &[Field] = &[
         Default("5000"),
         "Most messages that are taken of its uploads within a day, if not 0: what somebody with a stolen key of the site could send. \
          The others wait at the site.",
+    ),
+    field("recipients_per_day", "number", Default("25000"), "Most recipients of them."),
+];
+
+const DOMAIN_USER: &[Field] = &[
+    field("name", "name", Required("\"alice\""), "What stands before the @ in his address; sub-addresses are his too."),
+    field(
+        "keys",
+        "table of keys",
+        Required("{ laptop = \"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\" }"),
+        "The public keys of his devices by selector: `restante keys generate --user` prints them there. They are nobody else's, are not published, and \
+         speak for him alone: requests signed by one of them learn and fetch what waits for him, or hand over what he sends.",
+    ),
+    field(
+        "messages_per_day",
+        "number",
+        Default("5000"),
+        "Most messages that are taken of his uploads within a day, if not 0: what somebody with a stolen key of his could send. The \
+         others wait on his device.",
     ),
     field("recipients_per_day", "number", Default("25000"), "Most recipients of them."),
 ];

@@ -359,3 +359,51 @@ fn what_is_to_be_fetched_from_here_is_coded_on_its_way_to_a_next_hop_too() {
     assert!(!is_coded("alice@a.example", "by-value"));
     assert!(!is_coded("alice@b.example", "by-reference"), "nobody signs it here");
 }
+
+#[test]
+fn users_have_keys_of_their_own_and_others_are_somewhere() {
+    const KEY: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    let with = |domain: &str, users: &str| {
+        format!(
+            "hostname = \"mx.a.example\"\n[[listener]]\nkind = \"repository\"\naddress = \"127.0.0.1:0\"\n\
+             [[certificate]]\ncert = \"c\"\nkey = \"k\"\n[[relay]]\nname = \"r\"\nhost = \"mx.b.example\"\n\
+             [[domain]]\nname = \"a.example\"\n{domain}\n{users}"
+        )
+    };
+    let tbr = "[domain.tbr]\nselector = \"k1\"\nkey = \"k.pem\"\nrevoked = [\"k0\"]\n";
+    let user = |name: &str, selector: &str| {
+        format!("[[domain.user]]\nname = \"{name}\"\nkeys = {{ {selector} = \"{KEY}\" }}\n")
+    };
+    let config = parse(&with(tbr, &(user("alice", "laptop") + &user("Bob", "desk")))).unwrap();
+    let domain = &config.domains[&Domain::parse("a.example").unwrap()];
+    let of = |selector: &str| domain.user_of_key(&selector.parse().unwrap()).map(|(user, _)| user.holder.to_string());
+    assert_eq!((of("laptop"), of("desk")), (Some("alice@a.example".into()), Some("bob@a.example".into())));
+    assert_eq!((of("k1"), of("other")), (None, None));
+    assert!(config.site(&"alice@a.example".parse().unwrap()).is_some());
+    assert!(config.site(&"a.example".parse().unwrap()).is_none(), "its domain is no site");
+
+    let wrong = |domain: &str, users: &str| messages(&with(domain, users));
+    let taken = |name: &str| vec![format!("`{name}` is the name of another's key")];
+    assert_eq!(wrong(tbr, &user("alice", "k1")), taken("k1"));
+    assert_eq!(wrong(tbr, &user("alice", "k0")), taken("k0"));
+    assert_eq!(wrong(tbr, &(user("alice", "laptop") + &user("bob", "laptop"))), taken("laptop"));
+    assert_eq!(wrong(tbr, &(user("alice", "x") + &user("ALICE", "y"))), ["`alice@a.example` is configured twice"]);
+    assert_eq!(wrong(tbr, &user("a b", "x")), ["`a b` is no user's name"]);
+    assert_eq!(
+        wrong(tbr, "[[domain.user]]\nname = \"alice\"\nkeys = {}\n"),
+        ["nobody could ask for what waits for this user"]
+    );
+    assert_eq!(wrong("", &user("alice", "x")), ["a custodian signs in the name of its user's domain"]);
+    let odmr = format!("deliver = \"odmr\"\nrecipients = \"any\"\n{tbr}");
+    assert_eq!(wrong(&odmr, &user("alice", "x")), ["all mail of this domain waits for its site already"]);
+
+    parse(&with("others = \"relay:r\"\nrecipients = { list = [\"alice\"] }", "")).unwrap();
+    assert_eq!(wrong("others = \"r\"", ""), ["`r` is no way for others; write \"relay:<name>\""]);
+    assert_eq!(wrong("others = \"relay:x\"", ""), ["there is no [[relay]] named `x`"]);
+    assert_eq!(wrong("others = \"relay:r\"\nrecipients = \"any\"", ""), ["everybody of the domain is here already"]);
+    assert_eq!(
+        wrong("others = \"relay:r\"\ncatch_all = \"x@a.example\"", ""),
+        ["`catch_all` gets all other mail already"]
+    );
+    assert_eq!(wrong("others = \"relay:r\"\ndeliver = \"relay:r\"", ""), ["all mail of the domain goes there already"]);
+}

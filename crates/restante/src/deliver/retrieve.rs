@@ -35,7 +35,7 @@ struct StoreSink<'a> {
 impl<'a> StoreSink<'a> {
     async fn open(store: &'a Store, retrieval: &Retrieval) -> Result<Self, StoreError> {
         let Retrieval { d, xuid, size, expires, .. } = retrieval;
-        let wanted = Wanted { origin: d.clone(), xuid: *xuid, size: *size, until: *expires, now: now() };
+        let wanted = Wanted { origin: d.clone().into(), xuid: *xuid, size: *size, until: *expires, now: now() };
         Ok(Self { store, intake: store.intake(wanted).await?, finished: None })
     }
 

@@ -3,15 +3,15 @@
 //! Nobody is connected to. The queue is told what it would learn from a session, and issues for it; that the reference is
 //! durable before it can be asked for is the queue's doing.
 
-use mail::{Assurance, Domain, EnhancedStatus};
+use mail::{Assurance, EnhancedStatus, Holder};
 use queue::port::{DeliveryEnd, JobEvent, Peer, Proceed, RecipientEnd};
 
 use crate::runtime::JobLine;
 
 /// Lets the queue issue, and answers in the site's stead.
-pub(super) async fn keep(site: &Domain, mut line: JobLine) -> DeliveryEnd {
-    // The site's keys stand in the configuration: grants are bound to its domain.
-    let keys = vec![(site.clone(), Assurance::Webpki)];
+pub(super) async fn keep(site: &Holder, mut line: JobLine) -> DeliveryEnd {
+    // The site's keys stand in the configuration: grants are bound to its domain, or to its user.
+    let keys = vec![(site.domain().clone(), Assurance::Webpki)];
     let peer = Peer { name: site.to_string(), tbr: true, keys, ..Peer::default() };
     match line.ask(JobEvent::Connected(peer)).await {
         Some(Proceed::Offer { positions, .. }) => ended(site, true, &positions),
@@ -23,7 +23,7 @@ pub(super) async fn keep(site: &Domain, mut line: JobLine) -> DeliveryEnd {
     }
 }
 
-fn ended(site: &Domain, offer: bool, positions: &[u16]) -> DeliveryEnd {
+fn ended(site: &Holder, offer: bool, positions: &[u16]) -> DeliveryEnd {
     let kept = || RecipientEnd::Accepted { final_delivery: false, text: format!("waits for {site}") };
     let outcomes = positions.iter().map(|position| (*position, kept())).collect();
     DeliveryEnd::Transaction { offer, outcomes, peer: format!("{site}, when it asks"), octets: 0 }

@@ -184,6 +184,9 @@ fn of_domain(config: &Config, domain: &LocalDomain, now: Timestamp) -> Result<Ve
     let name = &domain.name;
     if let Some(tbr) = domain.tbr.as_ref().filter(|tbr| !tbr.offers) {
         // Everything else leads to its custodian, who prints it.
+        if domain.is_of_one_user() {
+            return of_dkim(domain);
+        }
         return Ok([of_dkim(domain)?, of_keys(name, tbr, now)?].concat());
     }
     let reports = domain.report_address.as_deref().unwrap_or("postmaster");

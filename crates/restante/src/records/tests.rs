@@ -194,6 +194,33 @@ fn a_site_prints_all_of_its_keys_and_leaves_the_rest_to_its_custodian() {
 }
 
 #[test]
+fn a_user_s_key_is_published_by_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["k1.pem", "laptop.pem"] {
+        crate::keys::write(&directory.path().join(name), &reference::SigningKey::generate().unwrap()).unwrap();
+    }
+    let laptop = crate::keys::read(&directory.path().join("laptop.pem")).unwrap().verifying_key().to_string();
+    let parse = |text: &str| Config::parse(text, &directory.path().join("restante.toml")).unwrap();
+    let custodian = parse(&format!(
+        "hostname = \"mx.b.example\"\n[[listener]]\nkind = \"repository\"\naddress = \"127.0.0.1:0\"\n\
+         [[certificate]]\ncert = \"c\"\nkey = \"k\"\n[[domain]]\nname = \"b.example\"\n\
+         [domain.tbr]\nselector = \"k1\"\nkey = \"k1.pem\"\n[[domain.user]]\nname = \"alice\"\nkeys = {{ laptop = \"{laptop}\" }}\n"
+    ));
+    // Nor has the document of the domain.
+    let facts = crate::settings::facts(&custodian, now()).unwrap();
+    let names: Vec<_> = facts[&d("b.example")].keys.iter().map(|key| key.selector.as_str()).collect();
+    assert_eq!(names, ["k1"]);
+    let of_key = parse(
+        "hostname = \"laptop\"\nsmart_host = \"custodian\"\n[[domain]]\nname = \"b.example\"\nrecipients = { list = [\"alice\"] }\n\
+         others = \"relay:custodian\"\n[domain.tbr]\nselector = \"laptop\"\nkey = \"laptop.pem\"\noffers = false\n\
+         [[custodian]]\nhost = \"tbr.b.example\"\n[[relay]]\nname = \"custodian\"\ncustodian = \"tbr.b.example\"\n",
+    );
+    assert!(crate::settings::facts(&of_key, now()).unwrap().is_empty());
+    let records = wanted(&of_key, Some(&d("b.example")), now()).unwrap();
+    assert!(records.iter().all(|record| !record.name.is_within(&d("b.example"))), "{records:#?}");
+}
+
+#[test]
 fn certificates_by_acme_have_tlsa_records_from_their_first_key_on() {
     let directory = tempfile::tempdir().unwrap();
     let mut config = config(directory.path(), "tbr.a.example");

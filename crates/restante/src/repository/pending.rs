@@ -3,7 +3,7 @@
 //! Read from what is committed. Whether the site itself asks was verified before; the site judges every offer anew.
 
 use mail::ledger::{Leg, RowBody, by_pending};
-use mail::{Domain, Timestamp};
+use mail::{Holder, Timestamp};
 use queue::pending::{Waiting, waiting};
 use reference::pending::{Cursor, MAX_TRACE, PAGE_OF_A_LINK, Page, PendingList, PendingOffer};
 use smtp::command::{Command, Mail, Rcpt};
@@ -20,7 +20,7 @@ const SMALL: u64 = 64 * 1024;
 /// The page that begins there: first all that is small or urgent, then the rest.
 pub(super) async fn page(
     store: &Store,
-    site: &Domain,
+    site: &Holder,
     after: Option<Cursor>,
     now: Timestamp,
 ) -> Result<PendingList, StoreError> {

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use mail::ledger::{Route, Target};
-use mail::{Address, Domain};
+use mail::{Address, Domain, Holder};
 
 use crate::accounts::{Account, Accounts};
 use crate::config::{Config, Deliver, LocalDomain, Recipients};
@@ -182,6 +182,15 @@ impl Router {
         account.may_send_as(address, table.and_then(|table| table.domain.subaddress_separator))
     }
 
+    /// Is this an address of a site: of its domain or one below it, or of its one user, sub-addresses included?
+    pub fn is_of_site(&self, address: &Address, site: &Holder) -> bool {
+        let Some(domain) = address.domain() else { return false };
+        let Some(user) = site.user_name() else { return domain.is_within(site.domain()) };
+        let separator = self.domains.get(&domain).and_then(|table| table.domain.subaddress_separator);
+        let base = without_subaddress(address, separator);
+        domain == *site.domain() && local_key(base.as_ref().unwrap_or(address)) == user
+    }
+
     /// Aliases in local domains that lead nowhere or in a circle: for `restante check config`.
     pub fn dangling(&self) -> Vec<Address> {
         let names = |table: &Table| {
@@ -272,11 +281,12 @@ impl Router {
     }
 
     fn is_known(&self, table: &Table, address: &Address) -> bool {
-        match &table.known {
+        let is_known = match &table.known {
             Known::Accounts => self.owner(address).is_some(),
             Known::Names(names) => names.contains(&local_key(address)),
             Known::Probe | Known::Any => true,
-        }
+        };
+        is_known || table.domain.user(&local_key(address)).is_some()
     }
 
     /// Is it known to be somebody's own name?
@@ -304,7 +314,8 @@ impl Router {
             }
             _ => {
                 let target = mailbox(table, address, known);
-                if matches!(table.known, Known::Probe) && !address.is_postmaster() {
+                let is_elsewhere = matches!(table.known, Known::Probe) && !matches!(target.route, Route::Site(_));
+                if is_elsewhere && !address.is_postmaster() {
                     found.ask.push(target.clone());
                 }
                 found.add(target);
@@ -312,7 +323,7 @@ impl Router {
         }
     }
 
-    /// Nobody has the name: postmaster and catch-all. RFC 5321 §4.5.1: postmaster is never refused.
+    /// Nobody has the name: postmaster, catch-all, and where the others are. RFC 5321 §4.5.1: postmaster is never refused.
     fn nobody(
         &self,
         table: &Table,
@@ -325,6 +336,10 @@ impl Router {
         let visited = path.iter().any(|seen| seen == address);
         if let Some(fallback) = fallback.filter(|fallback| *fallback != address && !visited) {
             return self.follow(address, std::slice::from_ref(fallback), path, found);
+        }
+        if let Some(name) = &table.domain.others {
+            found.add(Target { route: Route::Relay(name.clone()), address: address.clone() });
+            return Ok(());
         }
         if address.is_postmaster() {
             let first = self.accounts.iter().filter_map(Account::primary).find(|a| a.host() == address.host());
@@ -342,16 +357,17 @@ fn takes_reports(table: &Table, address: &Address) -> bool {
 
 /// The destination of mail for a recipient of a local domain.
 fn mailbox(table: &Table, address: &Address, known: &Address) -> Target {
+    let base = without_subaddress(known, table.domain.subaddress_separator);
+    let base = base.filter(|_| matches!(table.known, Known::Any | Known::Probe));
+    let owner = base.as_ref().unwrap_or(known);
+    if let Some(user) = table.domain.user(&local_key(owner)) {
+        return Target { route: Route::Site(user.holder.clone()), address: address.clone() };
+    }
     let route = match &table.domain.deliver {
-        Deliver::Maildir(_) => {
-            let base = without_subaddress(known, table.domain.subaddress_separator)
-                .filter(|_| matches!(table.known, Known::Any));
-            let owner = base.as_ref().unwrap_or(known);
-            Route::Maildir(format!("{}@{}", local_key(owner), owner.host()))
-        }
+        Deliver::Maildir(_) => Route::Maildir(format!("{}@{}", local_key(owner), owner.host())),
         Deliver::Lmtp(name) => Route::Lmtp(name.clone()),
         Deliver::Relay(name) => Route::Relay(name.clone()),
-        Deliver::Site => Route::Site(table.domain.name.clone()),
+        Deliver::Site => Route::Site(table.domain.name.clone().into()),
         Deliver::OnDemand => Route::OnDemand(table.domain.name.clone()),
         Deliver::Discard => Route::Discard,
     };

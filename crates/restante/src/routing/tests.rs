@@ -206,3 +206,69 @@ fn fallbacks_that_name_nobody_are_found() {
     assert_eq!(nobody.len(), 2, "{nobody:?}");
     assert!(router(&text("alice@a.example", "alice@a.example"), &accounts).nobody_at().is_empty());
 }
+
+const USERS: &str = "[[domain]]\nname = \"a.example\"\naliases = { info = [\"alice\", \"bob\"] }\n\
+    [domain.tbr]\nselector = \"k1\"\nkey = \"k.pem\"\n\
+    [[domain.user]]\nname = \"Alice\"\nkeys = { laptop = \"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\" }\n\
+    [[listener]]\nkind = \"repository\"\naddress = \"127.0.0.1:0\"\n[[certificate]]\ncert = \"c\"\nkey = \"k\"\n";
+
+#[test]
+fn mail_of_a_user_with_a_device_waits_for_it_and_that_of_the_others_does_not() {
+    for (recipients, accounts) in [
+        ("\"accounts\"", &[("alice", "alice@a.example al@a.example"), ("bob", "bob@a.example")][..]),
+        ("\"accounts\"", &[("bob", "bob@a.example")]),
+        ("{ list = [\"bob\"] }", &[]),
+        ("\"any\"", &[]),
+    ] {
+        let text = USERS.replacen("aliases", &format!("recipients = {recipients}\naliases"), 1);
+        let router = router(&text, accounts);
+        for address in ["alice@a.example", "ALICE@a.example", "alice+lists@a.example"] {
+            let target = format!("site:alice@a.example {}", a(address));
+            assert_eq!(to(&router, address), [target], "{recipients} {accounts:?}");
+        }
+        assert_eq!(to(&router, "bob@a.example"), ["maildir:bob@a.example bob@a.example"]);
+        let both = ["site:alice@a.example alice@a.example", "maildir:bob@a.example bob@a.example"];
+        assert_eq!(to(&router, "info@a.example"), both);
+    }
+    let router = router(USERS, &[("alice", "alice@a.example al@a.example")]);
+    assert_eq!(to(&router, "al@a.example"), ["site:alice@a.example alice@a.example"], "another name of hers");
+    let text = USERS.replacen("{ info", "{ alice = [\"alice\", \"archive\"], info", 1);
+    let both = to(&self::router(&text, &[("archive", "archive@a.example")]), "alice@a.example");
+    assert_eq!(both, ["site:alice@a.example alice@a.example", "maildir:archive@a.example archive@a.example"]);
+}
+
+#[test]
+fn a_server_is_not_asked_for_a_user_with_a_device() {
+    let text = USERS.replacen("aliases", "deliver = \"lmtp:l\"\nrecipients = \"probe\"\naliases", 1);
+    let router = router(&format!("{text}[[lmtp]]\nname = \"l\"\nsocket = \"/l\"\n"), &[]);
+    assert_eq!(to(&router, "alice+x@a.example"), ["site:alice@a.example alice+x@a.example"]);
+    assert!(matches!(router.resolve(&a("bob@a.example")), Resolution::Probe { .. }));
+}
+
+#[test]
+fn a_user_is_his_own_addresses_and_no_others() {
+    let router = router(USERS, &[]);
+    let alice: Holder = "alice@a.example".parse().unwrap();
+    for own in ["alice@a.example", "Alice@a.example", "alice+x@a.example"] {
+        assert!(router.is_of_site(&a(own), &alice), "{own}");
+    }
+    for other in ["bob@a.example", "bob+alice@a.example", "alice@sub.a.example", "alice@b.example", "alice@[127.0.0.1]"]
+    {
+        assert!(!router.is_of_site(&a(other), &alice), "{other}");
+    }
+    let all: Holder = "a.example".parse().unwrap();
+    assert!(router.is_of_site(&a("bob@sub.a.example"), &all) && !router.is_of_site(&a("bob@b.example"), &all));
+}
+
+#[test]
+fn whoever_is_elsewhere_goes_there() {
+    let text = "[[domain]]\nname = \"a.example\"\nrecipients = { list = [\"alice\"] }\nothers = \"relay:rest\"\n\
+        [[relay]]\nname = \"rest\"\nhost = \"mx.a.example\"\n";
+    let device = router(text, &[]);
+    assert_eq!(to(&device, "alice+x@a.example"), ["maildir:alice@a.example alice+x@a.example"]);
+    assert_eq!(to(&device, "bob@a.example"), ["relay:rest bob@a.example"]);
+    assert_eq!(to(&device, "postmaster@a.example"), ["relay:rest postmaster@a.example"]);
+    assert_eq!(device.resolve(&a("bob@b.example")), Resolution::NotOurs);
+    let with = router(&format!("postmaster = \"alice@a.example\"\n{text}"), &[]);
+    assert_eq!(to(&with, "postmaster@a.example"), ["maildir:alice@a.example alice@a.example"]);
+}

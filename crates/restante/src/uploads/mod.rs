@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use mail::ledger::ObjectRef;
 use mail::object::Checked;
-use mail::{Domain, Timestamp};
+use mail::{Holder, Timestamp};
 use net::repository::{Busy, NotTaken, Part, Uploaded};
 use queue::letters::{Answering, Letter, Octets, Step, Whole};
 use reference::bundle::{MailEntry, MailList};
@@ -51,7 +51,7 @@ impl Uploads {
 
     /// Takes of a list what is here, and says how much is of the rest. Entries that make no sense are left out, and so are those
     /// that there is no room for beside the others.
-    pub(crate) async fn list(&self, site: &Domain, list: MailList) -> Result<MailAnswer, NotTaken> {
+    pub(crate) async fn list(&self, site: &Holder, list: MailList) -> Result<MailAnswer, NotTaken> {
         let letters = list.mail.into_iter().filter_map(|entry| read(entry, site));
         let mut answering = Answering::new(letters, self.config.get().limits.message_size, MOST);
         let mut in_hand = None;
@@ -105,8 +105,7 @@ impl Uploads {
     /// Counts a message of a site against what it may send. What comes to nothing is given back.
     fn book(&self, letter: &Letter) -> Result<Booked, NotTaken> {
         let (config, site) = (self.config.get(), &letter.site);
-        let keys = config.domain(site).and_then(|domain| domain.site.as_ref());
-        let allowance = keys.map(|site| site.allowance).unwrap_or_default();
+        let allowance = config.site(site).map(|site| site.allowance).unwrap_or_default();
         let booked = self.sending.begin(&format!("@{site}"), allowance).and_then(|mut booked| {
             for _ in &letter.recipients {
                 booked.recipient()?;
@@ -117,7 +116,7 @@ impl Uploads {
     }
 
     /// Takes a part of an object that a list has named. What comes is kept, also where the connection breaks.
-    pub(crate) async fn part(&self, site: &Domain, part: Part) -> Uploaded {
+    pub(crate) async fn part(&self, site: &Holder, part: Part) -> Uploaded {
         self.parts.part(site, part).await
     }
 }
@@ -132,7 +131,7 @@ fn unfit(letter: &Letter, object: &ObjectRef, checked: &Checked) -> Option<Whole
 }
 
 /// An entry that can be read, and is not of a time to come.
-fn read(entry: MailEntry, site: &Domain) -> Option<Letter> {
+fn read(entry: MailEntry, site: &Holder) -> Option<Letter> {
     let is_of_the_future = Timestamp::from_secs(entry.at) > now().after(CLOCK_SKEW);
     if is_of_the_future { None } else { letters::read(entry, site) }
 }

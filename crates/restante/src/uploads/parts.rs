@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use mail::ledger::{Owner, Representation};
-use mail::{Domain, Timestamp, Xuid};
+use mail::{Holder, Timestamp, Xuid};
 use net::repository::{Busy, Chunks, NotTaken, Part, Uploaded};
 use store::{Intake, IntakeError, Purpose, Reservation, Store, Wanted};
 use tokio::sync::OwnedMutexGuard;
@@ -63,7 +63,7 @@ impl Parts {
     }
 
     /// A list has named an object: what is here of it. Whoever writes to it keeps what it has, and ends.
-    pub(super) async fn look(&self, site: &Domain, xuid: Xuid, size: u64) -> Result<Looked, NotTaken> {
+    pub(super) async fn look(&self, site: &Holder, xuid: Xuid, size: u64) -> Result<Looked, NotTaken> {
         let room = self.reserve(site, size)?;
         let place = self.named.name(site, xuid, size);
         let turn = place.turn.lock_owned().await;
@@ -72,16 +72,16 @@ impl Parts {
     }
 
     /// It is whole, and taken.
-    pub(super) fn forget(&self, site: &Domain, xuid: &Xuid) {
+    pub(super) fn forget(&self, site: &Holder, xuid: &Xuid) {
         self.named.forget(site, xuid);
     }
 
     /// Takes a part of an object that a list has named. What comes is kept, also where the connection breaks.
-    pub(super) async fn part(&self, site: &Domain, part: Part) -> Uploaded {
+    pub(super) async fn part(&self, site: &Holder, part: Part) -> Uploaded {
         self.take_part(site, part).await.unwrap_or_else(Uploaded::NotTaken)
     }
 
-    async fn take_part(&self, site: &Domain, part: Part) -> Result<Uploaded, NotTaken> {
+    async fn take_part(&self, site: &Holder, part: Part) -> Result<Uploaded, NotTaken> {
         let Some(place) = self.named.take_over(site, &part.xuid) else { return Ok(Uploaded::Unknown) };
         if part.length > place.size.saturating_sub(part.offset) {
             return Ok(Uploaded::TooLong);
@@ -107,7 +107,7 @@ impl Parts {
     /// Keeps what has come of a part, unless it is known to be wrong.
     async fn end_part(
         &self,
-        site: &Domain,
+        site: &Holder,
         xuid: &Xuid,
         place: &Place,
         mut intake: Intake,
@@ -133,8 +133,8 @@ impl Parts {
         }
     }
 
-    fn reserve(&self, site: &Domain, octets: u64) -> Result<Reservation, NotTaken> {
-        let owner = Owner { account: None, domain: Some(site.clone()) };
+    fn reserve(&self, site: &Holder, octets: u64) -> Result<Reservation, NotTaken> {
+        let owner = Owner { account: None, domain: Some(site.domain().clone()) };
         self.store.reserve(owner, Purpose::New, octets).map_err(|full| {
             info!(%site, %full, "no room for what a site sends");
             NotTaken::Full(Busy { retry_after: COME_LATER })
@@ -142,7 +142,7 @@ impl Parts {
     }
 
     /// What is here of an object, to be gone on with. Its place is the caller's: nobody else has it now.
-    async fn intake(&self, site: &Domain, xuid: Xuid, size: u64) -> Result<Intake, NotTaken> {
+    async fn intake(&self, site: &Holder, xuid: Xuid, size: u64) -> Result<Intake, NotTaken> {
         let now = now();
         let wanted = Wanted { origin: site.clone(), xuid, size, until: now.after(KEPT), now };
         let mut intake = self.store.intake(wanted).await.map_err(|error| broken(&error.into()))?;
@@ -203,7 +203,7 @@ pub(super) fn broken(error: &IntakeError) -> NotTaken {
 
 /// The objects that lists have named, by site.
 #[derive(Debug, Clone, Default)]
-struct Named(Arc<Mutex<HashMap<Domain, HashMap<Xuid, Entry>>>>);
+struct Named(Arc<Mutex<HashMap<Holder, HashMap<Xuid, Entry>>>>);
 
 #[derive(Debug)]
 struct Entry {
@@ -224,7 +224,7 @@ struct Place {
 
 impl Named {
     /// A list has named it. Whoever writes to it ends: the connection that the list came over is the newest.
-    fn name(&self, site: &Domain, xuid: Xuid, size: u64) -> Place {
+    fn name(&self, site: &Holder, xuid: Xuid, size: u64) -> Place {
         let mut sites = self.lock();
         let objects = sites.entry(site.clone()).or_default();
         let at = now();
@@ -243,11 +243,11 @@ impl Named {
     }
 
     /// Somebody is about to write to it; `None` where no list has named it.
-    fn take_over(&self, site: &Domain, xuid: &Xuid) -> Option<Place> {
+    fn take_over(&self, site: &Holder, xuid: &Xuid) -> Option<Place> {
         Some(self.lock().get_mut(site)?.get_mut(xuid)?.take_over())
     }
 
-    fn forget(&self, site: &Domain, xuid: &Xuid) {
+    fn forget(&self, site: &Holder, xuid: &Xuid) {
         let mut sites = self.lock();
         if let Some(objects) = sites.get_mut(site) {
             objects.remove(xuid);
@@ -257,7 +257,7 @@ impl Named {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Domain, HashMap<Xuid, Entry>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Holder, HashMap<Xuid, Entry>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -280,8 +280,8 @@ mod tests {
 
     const OBJECT: &[u8] = b"From: bob@site.example\r\n\r\nSome octets, and then some more.\r\n";
 
-    fn site() -> Domain {
-        Domain::parse("site.example").unwrap()
+    fn site() -> Holder {
+        "site.example".parse().unwrap()
     }
 
     fn parts() -> Parts {
@@ -324,7 +324,7 @@ mod tests {
         let parts = parts();
         assert_eq!(send(&parts, 0, OBJECT).await, Uploaded::Unknown);
         assert_eq!(look(&parts, OBJECT).await, 0);
-        let other = Domain::parse("other.example").unwrap();
+        let other: Holder = "bob@site.example".parse().unwrap();
         let theirs = part(Xuid::of(OBJECT), 0, OBJECT.len(), OBJECT);
         assert_eq!(parts.part(&other, theirs).await, Uploaded::Unknown);
         // What one site has sent is nothing to another.

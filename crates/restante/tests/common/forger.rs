@@ -10,7 +10,8 @@ use reference::{RecipientsHash, SigningKey, Statement, Uri};
 use testbed::peers::Restante;
 use testbed::{Host, Record, Sandbox};
 
-use super::talk::{now, rand, say};
+use super::now::{now, rand};
+use super::talk::say;
 
 /// Somebody who has nothing to do with any of it, and counts who knocks.
 pub(crate) struct Innocent {

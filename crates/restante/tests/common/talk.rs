@@ -1,9 +1,7 @@
 //! What whoever talks to servers by hand needs.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use mail::Timestamp;
 use testbed::Host;
 use testbed::peers::Restante;
 
@@ -23,16 +21,4 @@ pub(crate) fn say(from: &Host, server: &Restante, commands: &[&str]) -> String {
         said = reply();
     }
     said
-}
-
-/// The time.
-pub(crate) fn now() -> Timestamp {
-    Timestamp::from_secs(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs())
-}
-
-/// Sixteen octets by chance.
-pub(crate) fn rand() -> [u8; 16] {
-    let mut octets = [0; 16];
-    aws_lc_rs::rand::fill(&mut octets).unwrap();
-    octets
 }

@@ -3,9 +3,8 @@
 use reference::Uri;
 use reference::message_signature::{self, Nonce, Request, Signer};
 use testbed::Host;
-use testbed::peers::Restante;
 
-use super::talk::{now, rand, say};
+use super::now::{now, rand};
 
 /// Who saw an offer in clear, and has a domain of his own.
 pub(crate) struct Thief {
@@ -17,7 +16,8 @@ pub(crate) struct Thief {
 }
 
 impl Thief {
-    fn ask(&self, path: &str, body: Option<&str>, signer: Option<&Signer>) -> String {
+    /// Asks for this, signed by whom it may be; the answer.
+    pub(crate) fn ask(&self, path: &str, body: Option<&str>, signer: Option<&Signer>) -> String {
         let digest = body.map(|body| message_signature::content_digest(body.as_bytes()));
         let request = Request {
             method: if body.is_some() { "POST" } else { "GET" },
@@ -77,14 +77,4 @@ impl Thief {
             }
         }
     }
-}
-
-/// Says the captured lines again, to this recipient; the last reply.
-pub(crate) fn replay(host: &Host, server: &Restante, captured: &str, recipient: &str) -> String {
-    let from = captured.find("MAIL FROM").unwrap();
-    let (mail, rest) = captured[from..].split_once("\r\n").unwrap();
-    let (_, block) = rest.split_once("\r\n").unwrap();
-    let block = &block[..block.find("\r\n.\r\n").unwrap() + 5];
-    let (mail, rcpt) = (format!("{mail}\r\n"), format!("RCPT TO:<{recipient}>\r\n"));
-    say(host, server, &["EHLO mx.x.example\r\n", &mail, &rcpt, block])
 }

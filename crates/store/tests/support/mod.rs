@@ -53,7 +53,7 @@ pub(crate) fn with_reference(mut row: Row, id: u8) -> Row {
 }
 
 /// The row on its way to a site, its first recipient offered.
-pub(crate) fn waiting_for(site: &mail::Domain, mut row: Row) -> Row {
+pub(crate) fn waiting_for(site: &mail::Holder, mut row: Row) -> Row {
     let leg = leg_of(&mut row);
     leg.route = Route::Site(site.clone());
     let reference = leg.issued[0].id;

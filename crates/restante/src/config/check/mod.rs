@@ -337,23 +337,12 @@ fn domain(table: &Cursor<'_>, data_dir: Option<&Path>, hostname: Option<&Domain>
     let mta_sts = table.optional_child("mta_sts").map(|table| domain_mta_sts(table, hostname));
     let dkim = table.optional_child("dkim").map(domain_dkim);
     let site = sites::of_domain(table, deliver.as_ref(), recipients.as_ref(), tbr.is_some());
+    let own_key = tbr.as_ref().and_then(Option::as_ref);
+    let users = sites::users(table, name.as_ref(), deliver.as_ref(), own_key);
+    let others = sites::others(table, deliver.as_ref(), recipients.as_ref());
     let name = name?;
     let (deliver, recipients) = (deliver?, recipients?);
-    if recipients == RawRecipients::Probe && !matches!(deliver, RawDeliver::Lmtp(_) | RawDeliver::Relay(_)) {
-        let help = "probing asks an LMTP server or a next hop; here use \"accounts\", a list, a file, or \"any\"";
-        table.mistake("recipients", "there is nobody to ask", help);
-    }
-    if etrn.as_ref().is_some_and(|etrn| etrn.0 != MayAsk::Anyone) && !matches!(deliver, RawDeliver::Relay(_)) {
-        let help = "leave it out, or set deliver = \"relay:<name>\"";
-        table.mistake("etrn", "nothing waits here for a next hop of this domain", help);
-    }
-    if table.has("maildir") && deliver != RawDeliver::Maildir {
-        table.mistake(
-            "maildir",
-            "this domain is not delivered into Maildirs",
-            "leave it out, or set deliver = \"maildir\"",
-        );
-    }
+    check_ways(table, &deliver, &recipients, etrn.as_ref());
     Some(LocalDomain {
         dkim: match dkim {
             Some(dkim) => Some(dkim?),
@@ -369,6 +358,8 @@ fn domain(table: &Cursor<'_>, data_dir: Option<&Path>, hostname: Option<&Domain>
         },
         recipients: known_recipients(table, recipients, &name),
         site: site?,
+        users,
+        others,
         aliases: complete_aliases(table, aliases?, &name),
         alias_file,
         catch_all,
@@ -427,6 +418,25 @@ fn separator(table: &Cursor<'_>) -> Option<Option<char>> {
             );
             None
         }
+    }
+}
+
+/// What goes with one way to deliver only.
+fn check_ways(table: &Cursor<'_>, deliver: &RawDeliver, recipients: &RawRecipients, etrn: Option<&RawMayAsk>) {
+    if *recipients == RawRecipients::Probe && !matches!(deliver, RawDeliver::Lmtp(_) | RawDeliver::Relay(_)) {
+        let help = "probing asks an LMTP server or a next hop; here use \"accounts\", a list, a file, or \"any\"";
+        table.mistake("recipients", "there is nobody to ask", help);
+    }
+    if etrn.is_some_and(|etrn| etrn.0 != MayAsk::Anyone) && !matches!(deliver, RawDeliver::Relay(_)) {
+        let help = "leave it out, or set deliver = \"relay:<name>\"";
+        table.mistake("etrn", "nothing waits here for a next hop of this domain", help);
+    }
+    if table.has("maildir") && *deliver != RawDeliver::Maildir {
+        table.mistake(
+            "maildir",
+            "this domain is not delivered into Maildirs",
+            "leave it out, or set deliver = \"maildir\"",
+        );
     }
 }
 
@@ -555,6 +565,9 @@ fn check_routes(
         if let Some((kind, name, help)) = missing {
             table.mistake("deliver", format!("there is no [[{kind}]] named `{name}`"), &help);
         }
+        if let Some(name) = domain.others.as_ref().filter(|name| !hops.contains(name)) {
+            table.mistake("others", format!("there is no [[relay]] named `{name}`"), &names_of(hops));
+        }
         if let (Deliver::Relay(name), Recipients::Probe) = (&domain.deliver, &domain.recipients)
             && hops.contains(name)
             && !relays.contains_key(name)
@@ -590,7 +603,8 @@ fn check_postmaster(domains: &Read<'_, LocalDomain>, fallback: bool) {
         };
         let on_demand =
             matches!(domain.deliver, Deliver::Maildir(_) | Deliver::Site | Deliver::OnDemand | Deliver::Discard);
-        let aliased = domain.aliases.contains_key("postmaster") || domain.catch_all.is_some();
+        let aliased =
+            domain.aliases.contains_key("postmaster") || domain.catch_all.is_some() || domain.others.is_some();
         let by_file = domain.alias_file.is_some();
         if !(listed || on_demand || aliased || by_file || fallback) {
             let message = format!("mail for postmaster@{} has nowhere to go", domain.name);

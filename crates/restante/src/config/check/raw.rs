@@ -38,6 +38,17 @@ impl FromToml for RawDeliver {
     }
 }
 
+/// `others`
+pub(super) struct RawOthers(pub(super) String);
+
+impl FromToml for RawOthers {
+    fn from_toml(value: &DeValue<'_>, base: &Path) -> Result<Self, Vec<Wrong>> {
+        let text = String::from_toml(value, base)?;
+        let wrong = || vec![Wrong::new(format!("`{text}` is no way for others; write \"relay:<name>\""))];
+        text.strip_prefix("relay:").map(|name| Self(name.to_owned())).ok_or_else(wrong)
+    }
+}
+
 /// `recipients`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum RawRecipients {

@@ -5,16 +5,18 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
-use mail::Domain;
+use mail::{Domain, Holder};
 use policy::allowance::Allowance;
 use reference::{Selector, VerifyingKey};
 use toml::de::DeValue;
 
 use super::Read;
 use super::peers;
-use super::raw::{RawDeliver, RawRecipients};
+use super::raw::{RawDeliver, RawOthers, RawRecipients};
 use crate::config::read::{Cursor, FromToml, Wrong};
-use crate::config::{Custodian, Deliver, DomainSite, LocalDomain, Network, Schedule, TimeOfDay, Way};
+use crate::config::{
+    Custodian, Deliver, DomainSite, DomainTbr, DomainUser, LocalDomain, Network, Schedule, TimeOfDay, Way,
+};
 
 /// Shortest time between two questions.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -61,14 +63,105 @@ pub(super) fn of_domain(
     site.map(Some)
 }
 
+/// `[[domain.user]]`: users of a domain that wait for their own, whatever becomes of the others' mail.
+pub(super) fn users(
+    table: &Cursor<'_>,
+    name: Option<&Domain>,
+    deliver: Option<&RawDeliver>,
+    tbr: Option<&DomainTbr>,
+) -> Vec<DomainUser> {
+    let tables = table.children("user");
+    let is_elsewhere = matches!(deliver, Some(RawDeliver::Site | RawDeliver::OnDemand));
+    if let Some(first) = tables.first() {
+        if is_elsewhere {
+            let help = "leave [[domain.user]] out, or deliver the others' mail in another way";
+            first.mistake("name", "all mail of this domain waits for its site already", help);
+        }
+        if !tbr.is_some_and(|tbr| tbr.offers) {
+            let help = "add [domain.tbr] with a key of this server's own, which the domain publishes";
+            first.mistake("name", "a custodian signs in the name of its user's domain", help);
+        }
+    }
+    let mut users: Vec<DomainUser> = Vec::new();
+    for table in tables {
+        users.extend(user(&table, name, &users, tbr));
+        table.finish();
+    }
+    users
+}
+
+fn user(
+    table: &Cursor<'_>,
+    domain: Option<&Domain>,
+    others: &[DomainUser],
+    tbr: Option<&DomainTbr>,
+) -> Option<DomainUser> {
+    let name: Option<String> = table.get("name");
+    let site = keys_of(table, "this user");
+    let (holder, site) = (holder(table, &name?, domain?)?, site?);
+    if others.iter().any(|other| other.holder == holder) {
+        table.mistake("name", format!("`{holder}` is configured twice"), "put all of his keys into one table");
+    }
+    if let Some(taken) = site.keys.keys().find(|key| is_taken(key, others, tbr)) {
+        let help = "every key of a domain and its users has a name of its own";
+        table.mistake("keys", format!("`{taken}` is the name of another's key"), help);
+    }
+    Some(DomainUser { holder, site })
+}
+
+fn holder(table: &Cursor<'_>, user: &str, domain: &Domain) -> Option<Holder> {
+    let holder = Holder::user(&user.to_lowercase(), domain.clone());
+    if holder.is_err() {
+        table.mistake(
+            "name",
+            format!("`{user}` is no user's name"),
+            "write what stands before the @, such as \"alice\"",
+        );
+    }
+    holder.ok()
+}
+
+/// Is it the name of a key that is the domain's, or another user's? Nobody could tell then who has signed.
+fn is_taken(key: &Selector, users: &[DomainUser], tbr: Option<&DomainTbr>) -> bool {
+    let of_domain = tbr.is_some_and(|tbr| tbr.keys().any(|(own, ..)| own == key) || tbr.revoked.contains(key));
+    of_domain || users.iter().any(|user| user.site.keys.contains_key(key))
+}
+
+/// `others`: the next hop for whoever is not in the domain here.
+pub(super) fn others(
+    table: &Cursor<'_>,
+    deliver: Option<&RawDeliver>,
+    recipients: Option<&RawRecipients>,
+) -> Option<String> {
+    let RawOthers(name) = table.get("others")?;
+    if let Some(RawRecipients::Any | RawRecipients::Probe) = recipients {
+        let help = "name by `recipients` who is here: accounts, a list or a file; or leave `others` out";
+        table.mistake("others", "everybody of the domain is here already", help);
+    }
+    if table.has("catch_all") {
+        table.mistake("others", "`catch_all` gets all other mail already", "leave one of the two out");
+    }
+    if deliver == Some(&RawDeliver::Relay(name.clone())) {
+        let help = "leave `others` out, and write recipients = \"any\"";
+        table.mistake("others", "all mail of the domain goes there already", help);
+    }
+    Some(name)
+}
+
 fn site_keys(table: Cursor<'_>) -> Option<DomainSite> {
-    let keys = keys(&table);
+    let site = keys_of(&table, "this site");
+    table.finish();
+    site
+}
+
+/// The keys of a site or a user, and how much may be uploaded with them.
+fn keys_of(table: &Cursor<'_>, whose: &str) -> Option<DomainSite> {
+    let keys = keys(table);
     if keys.as_ref().is_some_and(BTreeMap::is_empty) {
-        table.mistake("keys", "nobody could ask for what waits for this site", "give at least one key of the site");
+        table.mistake("keys", format!("nobody could ask for what waits for {whose}"), "give at least one key");
     }
     let messages_per_day: Option<u32> = table.get("messages_per_day");
     let recipients_per_day: Option<u32> = table.get("recipients_per_day");
-    table.finish();
     let allowance = Allowance {
         messages_per_day: NonZeroU32::new(messages_per_day?),
         recipients_per_day: NonZeroU32::new(recipients_per_day?),
@@ -162,7 +255,10 @@ fn way(table: &Cursor<'_>, host: Option<&Domain>) -> Option<Way> {
 /// The domains that a custodian by reference is asked for: each signs its request.
 fn by_reference(table: &Cursor<'_>, named: Option<Vec<Domain>>, domains: &Read<'_, LocalDomain>) -> Vec<Domain> {
     let has_key = |name: &Domain| domains.iter().any(|(_, domain)| domain.name == *name && domain.tbr.is_some());
-    let all = domains.iter().map(|(_, domain)| domain).filter(|domain| domain.tbr.is_some() && domain.site.is_none());
+    let all = domains
+        .iter()
+        .map(|(_, domain)| domain)
+        .filter(|domain| domain.tbr.is_some() && domain.site.is_none() && domain.users.is_empty());
     let chosen = named.unwrap_or_else(|| all.map(|domain| domain.name.clone()).collect());
     if let Some(without) = chosen.iter().find(|domain| !has_key(domain)) {
         let help = "the request is signed by the domain's key: add [domain.tbr] to that [[domain]]";
