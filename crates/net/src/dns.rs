@@ -30,7 +30,7 @@ use mail::Domain;
 
 use crate::lookup::{Lookup, LookupError, Txt};
 use exchange::Flags;
-use servers::Servers;
+use servers::{Lane, Servers};
 use validate::Validator;
 use zone::{Zone, ZoneError};
 
@@ -87,6 +87,7 @@ pub enum Anchors {
 #[derive(Clone)]
 pub struct Resolver {
     backend: Backend,
+    lane: Lane,
 }
 
 #[derive(Clone)]
@@ -223,7 +224,7 @@ impl Resolver {
             Source::NameServers(addresses) => Servers::given(addresses.clone(), flags(dnssec))?,
             Source::ZoneFile(path) => {
                 let zone = Arc::new(RwLock::new(Arc::new(Zone::load(path)?)));
-                return Ok(Self { backend: Backend::Zone { path: Arc::new(path.clone()), zone } });
+                return Ok(Self { backend: Backend::Zone { path: Arc::new(path.clone()), zone }, lane: Lane::Ours });
             }
         };
         let backend = match dnssec {
@@ -231,7 +232,14 @@ impl Resolver {
             Dnssec::Trust => Backend::Servers { servers: Arc::new(all_here(servers)?), trusted: true },
             Dnssec::Off => Backend::Servers { servers: Arc::new(servers), trusted: false },
         };
-        Ok(Self { backend })
+        Ok(Self { backend, lane: Lane::Ours })
+    }
+
+    /// The same for what is looked up because somebody has connected: however many names nobody answers for, questions of this
+    /// server's own do not wait for them.
+    #[must_use]
+    pub fn for_strangers(&self) -> Self {
+        Self { backend: self.backend.clone(), lane: Lane::Strangers }
     }
 
     /// Reads the zone file again, or forgets what is cached.
@@ -260,7 +268,7 @@ impl Resolver {
     pub async fn check_anchors(&self) -> Result<(), DnsError> {
         match &self.backend {
             Backend::Validating(validator) if validator.starts_at_root() => {
-                validator.find(&Name::root(), RecordType::DNSKEY).await.map(|_| ())
+                validator.find(&Name::root(), RecordType::DNSKEY, self.lane).await.map(|_| ())
             }
             _ => Ok(()),
         }
@@ -338,11 +346,11 @@ impl Resolver {
         match &self.backend {
             Backend::Validating(validator) => match validator.servers().at_home(&name, kind) {
                 Some(found) => Ok(found),
-                None => validator.find(&name, kind).await,
+                None => validator.find(&name, kind, self.lane).await,
             },
             Backend::Servers { servers, trusted } => match servers.at_home(&name, kind) {
                 Some(found) => Ok(found),
-                None => servers.plain(&name, kind, *trusted).await,
+                None => servers.plain(&name, kind, *trusted, self.lane).await,
             },
             Backend::Zone { zone, .. } => {
                 let zone = Arc::clone(&zone.read().unwrap_or_else(PoisonError::into_inner));

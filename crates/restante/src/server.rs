@@ -560,7 +560,7 @@ fn gate(config: &Config, resolver: &Resolver, reputation: Reputation, journals: 
         patience: policy.patience,
     };
     Ok(Gate {
-        authenticator: Authenticator::new(settings, resolver.clone())?,
+        authenticator: Authenticator::new(settings, resolver.for_strangers())?,
         rules: Arc::new(policy.rules.clone()),
         hostname: config.hostname.clone(),
         enabled: policy.enabled,

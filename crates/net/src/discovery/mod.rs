@@ -5,6 +5,7 @@
 //! contact a third party. What a key is good for is `reference`'s to judge.
 
 mod ask;
+mod crowd;
 mod flights;
 mod memory;
 mod plan;
@@ -19,21 +20,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mail::{Domain, Timestamp};
+use policy::budget::Prefix;
 use reference::keys::MAX_MAX_AGE;
 use reference::{Assurance, DomainFacts, Selector};
 use tokio::time::timeout;
 
 use crate::lookup::Lookup;
 use crate::retrieval::Client;
+use crowd::{Asker, Crowd};
 use flights::Flights;
 use memory::Memory;
 use plan::Step;
 use shelf::Shelf;
 
-/// Finds facts of domains. Clones share one set of caches.
+/// Finds facts of domains. Clones share one set of caches. It asks for this server itself; for others that is
+/// [`Discovery::for_stranger`].
 #[derive(Clone)]
 pub struct Discovery {
     shared: Arc<Shared>,
+    asker: Asker,
 }
 
 /// What is known of a domain.
@@ -90,7 +95,7 @@ pub struct Config {
     pub session_budget: Duration,
     /// How long each step of a look-up may take in the background: a question to DNS, a document.
     pub step_time: Duration,
-    /// Domains looked up at a time.
+    /// Domains looked up at a time for strangers, and for others.
     pub concurrent: usize,
     /// Domains, keys, and consents that are remembered, of each so many.
     pub capacity: u64,
@@ -164,9 +169,18 @@ impl Discovery {
 
     fn with(lookup: Arc<dyn Lookup>, client: Client, config: Config, shelf: Option<Shelf>) -> Self {
         let memory = Memory::new(&config);
-        let (domains, consents) = (Flights::new(config.concurrent), Flights::new(config.concurrent));
-        let publishing = Flights::new(config.concurrent);
-        Self { shared: Arc::new(Shared { lookup, client, config, memory, shelf, domains, consents, publishing }) }
+        let crowd = Arc::new(Crowd::new(config.concurrent, config.session_budget));
+        let (domains, consents) = (Flights::new(&crowd, config.concurrent), Flights::new(&crowd, config.concurrent));
+        let publishing = Flights::new(&crowd, config.concurrent);
+        let shared = Shared { lookup, client, config, memory, shelf, domains, consents, publishing };
+        Self { shared: Arc::new(shared), asker: Asker::Ours }
+    }
+
+    /// The same for somebody who is not known here, from this network: such look-ups wait behind those of other strangers only, and
+    /// have their limits. What is known already is known to everybody.
+    #[must_use]
+    pub fn for_stranger(&self, network: Option<Prefix>) -> Self {
+        Self { shared: Arc::clone(&self.shared), asker: Asker::Stranger(network) }
     }
 
     /// The facts of a signing domain, with the key of this name where it has one. Answers within
@@ -200,7 +214,8 @@ impl Discovery {
             return answer;
         }
         let (shared, asked) = (Arc::clone(&self.shared), name.clone());
-        let flight = self.shared.consents.join(name, async move { shared.ask_consent(&asked, now).await });
+        let flight =
+            self.shared.consents.join(self.asker, name, name, async move { shared.ask_consent(&asked, now).await });
         match timeout(self.shared.config.session_budget, flight).await {
             Ok(Some(answer)) => answer,
             Ok(None) => Err(busy(name)),
@@ -214,7 +229,7 @@ impl Discovery {
                 return result;
             }
             let (shared, asked) = (Arc::clone(&self.shared), (domain.clone(), selector.clone()));
-            let flight = self.shared.domains.join(domain, async move {
+            let flight = self.shared.domains.join(self.asker, domain, domain, async move {
                 let result = shared.look_up(&asked.0, &asked.1, now).await;
                 (asked.1, result)
             });

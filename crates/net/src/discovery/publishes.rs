@@ -33,7 +33,10 @@ impl Discovery {
             return answer;
         }
         let (shared, asked) = (Arc::clone(&self.shared), domain.clone());
-        let flight = self.shared.publishing.join(domain, async move { shared.ask_publishes(&asked, now).await });
+        let flight = self
+            .shared
+            .publishing
+            .join(self.asker, domain, domain, async move { shared.ask_publishes(&asked, now).await });
         match timeout(patience, flight).await {
             Ok(Some(answer)) => answer,
             Ok(None) => Err(busy(domain)),

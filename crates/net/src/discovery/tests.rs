@@ -1,11 +1,14 @@
 //! Discovery against domains that are slow, absent, broken, forged, or asked for too often.
 
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mail::{Domain, Timestamp};
+use policy::budget::Prefix;
 use reference::{Assurance, DomainFacts, KeyRecord, Selector, SigningKey};
+use tokio::task::JoinSet;
 
 use super::{Config, Discovery, Failure, Found};
 use crate::lookup::LookupError;
@@ -355,6 +358,113 @@ async fn look_ups_under_way_are_bounded() {
     let first = futures_util::StreamExt::next(&mut all).await.unwrap();
     assert_temporary(&first, "too many look-ups");
     assert!(world.table.all_asked() <= 1);
+}
+
+/// The network of this number.
+fn network(number: u8) -> Option<Prefix> {
+    Some(Prefix::of(Ipv4Addr::new(198, 18, number, 1).into()))
+}
+
+/// Begins so many look-ups from this network, of names that nobody answers for: each below a domain of its own.
+fn flood(
+    world: &World,
+    network: Option<Prefix>,
+    names: impl IntoIterator<Item = String>,
+) -> JoinSet<Result<Found, Failure>> {
+    let mut all = JoinSet::new();
+    for name in names {
+        let (discovery, domain) = (world.discovery.for_stranger(network), domain(&name));
+        all.spawn(async move { discovery.find(&domain, &selector("k1"), start()).await });
+    }
+    all
+}
+
+/// So many names are asked for, and no more.
+async fn asked_for(world: &World, names: usize) {
+    let asked = async {
+        while world.table.all_asked() < names {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(MINUTE / 3, asked).await;
+    assert!(in_time.is_ok(), "{} of {names}", world.table.all_asked());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(world.table.all_asked(), names);
+}
+
+fn slow(of: &str) -> Vec<String> {
+    (0..100).map(|number| format!("slow{number}{of}.example")).collect()
+}
+
+#[tokio::test]
+async fn slow_names_of_strangers_stop_neither_what_is_known_nor_what_this_server_wants() {
+    let world = World::new().await;
+    (0..20).flat_map(|number| slow(&format!("-{number}"))).for_each(|name| world.table.never_answers(&name));
+    let mut floods: Vec<_> = (0..20).map(|n| flood(&world, network(n), slow(&format!("-{n}")))).collect();
+    // They have all places of strangers.
+    asked_for(&world, 64).await;
+    let _waits = flood(&world, network(50), ["a.example".to_owned()]);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let ours =
+        tokio::time::timeout(MINUTE / 6, world.find("k1", Duration::ZERO)).await.expect("it waits for strangers");
+    assert!(is_known(&ours.unwrap(), "k1"));
+    // And what is known now is known to strangers too.
+    let theirs = world.discovery.for_stranger(network(99));
+    assert!(theirs.find(&domain("a.example"), &selector("k1"), start()).await.is_ok());
+    let refused = floods[0].join_next().await.unwrap().unwrap();
+    assert_temporary(&refused, "too many look-ups");
+}
+
+#[tokio::test]
+async fn slow_names_of_one_network_or_of_one_domain_leave_places_to_other_strangers() {
+    let world = World::new().await;
+    slow("").iter().for_each(|name| world.table.never_answers(name));
+    world.table.never_answers("example.net");
+    let _of_a_network = flood(&world, network(1), slow(""));
+    let subdomains = |from: u8| (0..10).map(move |number| format!("{from}-{number}.example.net"));
+    let _of_a_domain: Vec<_> = (2..20).map(|from| flood(&world, network(from), subdomains(from))).collect();
+    asked_for(&world, 8 + 8).await;
+    let other = world.discovery.for_stranger(network(99));
+    let found = tokio::time::timeout(MINUTE / 6, other.find(&domain("a.example"), &selector("k1"), start())).await;
+    assert!(is_known(&found.expect("it waits for others").unwrap(), "k1"));
+}
+
+fn impatient(config: &mut Config) {
+    (config.session_budget, config.step_time) = (Duration::from_millis(200), Duration::from_millis(300));
+}
+
+#[tokio::test]
+async fn who_has_slow_names_looked_up_again_and_again_is_told_only_what_is_known() {
+    let world = World::with(&[], impatient).await;
+    world.table.never_answers("example");
+    let asks = |network: Option<Prefix>, name: String| {
+        let discovery = world.discovery.for_stranger(network);
+        async move { discovery.find(&domain(&name), &selector("k1"), start()).await }
+    };
+    let turned_away = |result: &Result<Found, Failure>| matches!(result, Err(Failure::Temporary { .. }));
+    for number in 0..18 {
+        // Others are answered meanwhile: it is not our name servers.
+        let quick = asks(network(2), format!("q{number}.test"));
+        let (slow, quick) = tokio::join!(asks(network(1), format!("slow{number}.example")), quick);
+        assert_eq!(quick.unwrap_err(), Failure::NotPublished(domain(&format!("q{number}.test"))));
+        assert_eq!(turned_away(&slow), number >= 16, "{number}: {slow:?}");
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    assert!(turned_away(&asks(network(1), "quick.test".to_owned()).await));
+    let known = asks(network(1), "q0.test".to_owned()).await;
+    assert_eq!(known.unwrap_err(), Failure::NotPublished(domain("q0.test")));
+}
+
+#[tokio::test]
+async fn name_servers_of_ours_that_are_slow_are_nobodys_fault() {
+    let world = World::with(&[], impatient).await;
+    world.table.never_answers("example");
+    for number in 0..18 {
+        let name = domain(&format!("slow{number}.example"));
+        let slow = world.discovery.for_stranger(network(1)).find(&name, &selector("k1"), start()).await;
+        assert_eq!(slow.unwrap_err(), Failure::StillLooking(name));
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use hickory_resolver::proto::rr::{LowerName, Name, RData, Record, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
 use moka::Expiry;
 use moka::future::Cache;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::exchange::{self, Flags};
 use super::{DnsError, Found, MAX_ALIASES, SourceError, alias};
@@ -25,8 +25,17 @@ const CAPACITY: u64 = 32 << 20;
 const LONGEST: (Duration, Duration) = (Duration::from_secs(86_400), Duration::from_secs(3_600));
 /// How long a server has to answer, in the first round and in the second.
 const ROUNDS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(5)];
-/// Questions under way at a time.
+/// Questions under way at a time for each of [`Lane`].
 const QUESTIONS: usize = 256;
+
+/// Who has places of its own for questions: names of strangers that nobody answers for keep no mail of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// What this server wants to know: where mail goes, and what it has accepted.
+    Ours,
+    /// What is looked up because somebody has connected.
+    Strangers,
+}
 
 /// A question, as answers are kept.
 pub(super) type Key = (LowerName, RecordType);
@@ -38,7 +47,7 @@ pub(super) struct Servers {
     hosts: Hosts,
     /// The one that answered last is asked first.
     good: AtomicUsize,
-    places: Semaphore,
+    places: [Semaphore; 2],
     kept: Cache<Key, Arc<Kept>>,
 }
 
@@ -81,7 +90,7 @@ impl Servers {
             .weigher(|_, kept: &Arc<Kept>| kept.octets)
             .expire_after(Lifetime)
             .build();
-        let (good, places) = (AtomicUsize::new(0), Semaphore::new(QUESTIONS));
+        let (good, places) = (AtomicUsize::new(0), [(); 2].map(|()| Semaphore::new(QUESTIONS)));
         Ok(Self { addresses, flags, hosts: Hosts::default(), good, places, kept })
     }
 
@@ -106,8 +115,13 @@ impl Servers {
         }
     }
 
-    /// The answer to a question, kept or fresh.
-    pub(super) async fn answer(&self, name: &Name, kind: RecordType) -> Result<Arc<Kept>, Silence> {
+    /// The answer to a question, kept or fresh. A question that is under way has its place: whoever joins it waits for the name
+    /// servers only.
+    pub(super) async fn answer(&self, name: &Name, kind: RecordType, lane: Lane) -> Result<Arc<Kept>, Silence> {
+        if let Some(kept) = self.kept.get(&key(name, kind)).await {
+            return Ok(kept);
+        }
+        let _place = self.place(lane).await?;
         let answer = self.kept.try_get_with(key(name, kind), async {
             let (message, octets) = self.ask(&Query::query(name.clone(), kind), self.flags).await?;
             Ok(Arc::new(Kept::new(message, octets)))
@@ -116,7 +130,8 @@ impl Servers {
     }
 
     /// Would there be an answer if nobody validated?
-    pub(super) async fn answers_unchecked(&self, name: &Name, kind: RecordType) -> bool {
+    pub(super) async fn answers_unchecked(&self, name: &Name, kind: RecordType, lane: Lane) -> bool {
+        let Ok(_place) = self.place(lane).await else { return false };
         let flags = Flags { checking_disabled: true, ..self.flags };
         self.ask(&Query::query(name.clone(), kind), flags).await.is_ok()
     }
@@ -129,9 +144,12 @@ impl Servers {
         self.kept.invalidate_all();
     }
 
-    /// Asks one server after the other until one has an answer; those that were silent are asked once more.
+    async fn place(&self, lane: Lane) -> Result<SemaphorePermit<'_>, Silence> {
+        self.places[lane as usize].acquire().await.map_err(|_| Silence::Nobody("closed".to_owned()))
+    }
+
+    /// Asks one server after the other until one has an answer; those that were silent are asked once more. In a place.
     async fn ask(&self, query: &Query, flags: Flags) -> Result<(Message, usize), Silence> {
-        let _place = self.places.acquire().await.map_err(|_| Silence::Nobody("closed".to_owned()))?;
         let mut failure = None;
         for patience in ROUNDS {
             let mut silent = false;
@@ -161,12 +179,18 @@ impl Servers {
 
     /// The records of one type, CNAMEs followed, as the servers say. With `trusted` a server's word counts that it
     /// validated them (the AD bit).
-    pub(super) async fn plain(&self, name: &Name, kind: RecordType, trusted: bool) -> Result<Found, DnsError> {
+    pub(super) async fn plain(
+        &self,
+        name: &Name,
+        kind: RecordType,
+        trusted: bool,
+        lane: Lane,
+    ) -> Result<Found, DnsError> {
         let (mut name, mut secure, mut ttl) = (name.clone(), trusted, Duration::MAX);
         for _ in 0..MAX_ALIASES {
-            let kept = match self.answer(&name, kind).await {
+            let kept = match self.answer(&name, kind, lane).await {
                 Ok(kept) => kept,
-                Err(silence) => return Err(self.meaning(silence, &name, kind, trusted).await),
+                Err(silence) => return Err(self.meaning(silence, &name, kind, trusted, lane).await),
             };
             secure &= kept.message.metadata.authentic_data;
             ttl = ttl.min(kept.left());
@@ -180,9 +204,9 @@ impl Servers {
     }
 
     /// A validating server keeps a forged answer to itself, but hands it out to whoever validates.
-    async fn meaning(&self, silence: Silence, name: &Name, kind: RecordType, trusted: bool) -> DnsError {
+    async fn meaning(&self, silence: Silence, name: &Name, kind: RecordType, trusted: bool, lane: Lane) -> DnsError {
         let refused = matches!(silence, Silence::Code(ResponseCode::ServFail));
-        if trusted && refused && self.answers_unchecked(name, kind).await {
+        if trusted && refused && self.answers_unchecked(name, kind, lane).await {
             return DnsError::Bogus(format!("the local name server does not vouch for {name} {kind}"));
         }
         DnsError::Temporary(silence.to_string())

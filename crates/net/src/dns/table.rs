@@ -7,6 +7,7 @@ use std::sync::Arc;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use mail::Domain;
 
+use super::servers::Lane;
 use super::zone::Zone;
 use super::{Backend, DnsError, Found, MAX_ALIASES, Resolver, from_zone};
 
@@ -37,7 +38,7 @@ impl Table {
     }
 
     pub(crate) fn resolver(self) -> Resolver {
-        Resolver { backend: Backend::Table(Arc::new(self)) }
+        Resolver { backend: Backend::Table(Arc::new(self)), lane: Lane::Ours }
     }
 
     pub(super) fn lookup(&self, name: &Name, kind: RecordType) -> Result<Found, DnsError> {

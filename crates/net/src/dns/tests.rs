@@ -2,6 +2,12 @@
 
 use std::path::PathBuf;
 
+use hickory_resolver::proto::op::{Message, MessageType};
+use hickory_resolver::proto::rr::rdata::TXT;
+use tokio::net::UdpSocket;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
 use super::*;
 
 const ZONE: &str = "
@@ -210,4 +216,41 @@ async fn a_failing_look_up_is_no_absence() {
         assert!(fail(failing).tlsa(&d(host), 25).await.is_err(), "{host} without {failing}");
     }
     assert!(table().resolver().tlsa(&d("round.signed.example"), 25).await.is_err());
+}
+
+/// A name server at a port of this machine that answers about names that begin with `quick`, and about no others.
+async fn silent_server() -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut octets = [0; 4096];
+        while let Ok((length, from)) = socket.recv_from(&mut octets).await {
+            let mut message = Message::from_vec(&octets[..length]).unwrap();
+            let name = message.queries[0].name().clone();
+            if name.to_ascii().starts_with("quick") {
+                message.metadata.message_type = MessageType::Response;
+                message.answers.push(Record::from_rdata(name, 60, RData::TXT(TXT::new(vec!["here".to_owned()]))));
+                socket.send_to(&message.to_vec().unwrap(), from).await.unwrap();
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn questions_of_strangers_that_nobody_answers_keep_none_of_ours_waiting() {
+    let resolver = Resolver::new(&Source::NameServers(vec![silent_server().await]), &Dnssec::Off).unwrap();
+    let mut flood = JoinSet::new();
+    for name in (0..400).map(|number| format!("slow{number}.example")).chain(["quick1.example".to_owned()]) {
+        let strangers = resolver.for_strangers();
+        flood.spawn(async move { strangers.txt(&d(&name)).await.map(|answer| answer.value) });
+    }
+    sleep(Duration::from_millis(300)).await;
+    for name in ["quick1.example", "quick2.example"] {
+        let ours = timeout(Duration::from_secs(1), resolver.txt(&d(name))).await.expect("it waits for strangers");
+        assert_eq!(ours.unwrap().value, ["here"]);
+        let known = timeout(Duration::from_secs(1), resolver.for_strangers().txt(&d(name))).await;
+        assert!(known.expect("it is known").is_ok());
+    }
+    assert!(timeout(Duration::from_millis(500), resolver.for_strangers().txt(&d("quick3.example"))).await.is_err());
 }

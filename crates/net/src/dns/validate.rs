@@ -28,7 +28,7 @@ use moka::future::Cache;
 use tokio::time::timeout;
 
 use super::judge::{Proven, Verdict, judge};
-use super::servers::{Kept, Key, Servers, key};
+use super::servers::{Kept, Key, Lane, Servers, key};
 use super::{DnsError, Found, MAX_ALIASES, alias, dname};
 
 /// Outcomes that are kept.
@@ -46,7 +46,8 @@ const NSEC3_ITERATIONS: u16 = 150;
 pub(super) struct Validator {
     servers: Arc<Servers>,
     anchors: Arc<TrustAnchors>,
-    found: Cache<Key, Arc<Outcome>>,
+    /// What was found for anybody, and for ourselves: these do not wait for a look-up that strangers wait for.
+    found: [Cache<Key, Arc<Outcome>>; 2],
 }
 
 /// What was found, and when.
@@ -57,7 +58,7 @@ struct Outcome {
 
 impl Validator {
     pub(super) fn new(servers: Servers, anchors: TrustAnchors) -> Self {
-        let found = Cache::builder().max_capacity(CAPACITY).expire_after(Lifetime).build();
+        let found = [(); 2].map(|()| Cache::builder().max_capacity(CAPACITY).expire_after(Lifetime).build());
         Self { servers: Arc::new(servers), anchors: Arc::new(anchors), found }
     }
 
@@ -72,26 +73,41 @@ impl Validator {
 
     pub(super) fn forget_all(&self) {
         self.servers.forget_all();
-        self.found.invalidate_all();
+        self.found.iter().for_each(Cache::invalidate_all);
     }
 
     /// The records of one type, CNAMEs followed.
-    pub(super) async fn find(&self, name: &Name, kind: RecordType) -> Result<Found, DnsError> {
-        let outcome = self.found.try_get_with(key(name, kind), async {
-            let late = || DnsError::Temporary(format!("looking up {name} {kind} takes too long"));
-            let found = timeout(PATIENCE, self.look_up(name, kind)).await.unwrap_or_else(|_| Err(late()))?;
-            Ok(Arc::new(Outcome { found, at: Instant::now() }))
-        });
-        let outcome = outcome.await.map_err(|error: Arc<DnsError>| DnsError::clone(&error))?;
+    pub(super) async fn find(&self, name: &Name, kind: RecordType, lane: Lane) -> Result<Found, DnsError> {
+        let [ours, theirs] = &self.found;
+        let (own, other) = if lane == Lane::Ours { (ours, theirs) } else { (theirs, ours) };
+        let outcome = match other.get(&key(name, kind)).await {
+            Some(known) => known,
+            None => self.found_in(own, name, kind, lane).await?,
+        };
         let ttl = outcome.found.ttl.saturating_sub(outcome.at.elapsed());
         Ok(Found { ttl, ..outcome.found.clone() })
     }
 
+    async fn found_in(
+        &self,
+        cache: &Cache<Key, Arc<Outcome>>,
+        name: &Name,
+        kind: RecordType,
+        lane: Lane,
+    ) -> Result<Arc<Outcome>, DnsError> {
+        let outcome = cache.try_get_with(key(name, kind), async {
+            let late = || DnsError::Temporary(format!("looking up {name} {kind} takes too long"));
+            let found = timeout(PATIENCE, self.look_up(name, kind, lane)).await.unwrap_or_else(|_| Err(late()))?;
+            Ok(Arc::new(Outcome { found, at: Instant::now() }))
+        });
+        outcome.await.map_err(|error: Arc<DnsError>| DnsError::clone(&error))
+    }
+
     /// What looks forged may only be old: signatures end, keys change.
-    async fn look_up(&self, name: &Name, kind: RecordType) -> Result<Found, DnsError> {
+    async fn look_up(&self, name: &Name, kind: RecordType, lane: Lane) -> Result<Found, DnsError> {
         let started = Instant::now();
         for _ in 0..2 {
-            let journal = Journal::default();
+            let journal = Journal::new(lane);
             let result = self.chain(name, kind, &journal).await;
             let Err(DnsError::Bogus(why)) = result else { return result };
             let asked = journal.take();
@@ -111,7 +127,7 @@ impl Validator {
     async fn chain(&self, name: &Name, kind: RecordType, journal: &Journal) -> Result<Found, DnsError> {
         let (mut name, mut secure, mut ttl) = (name.clone(), true, Duration::MAX);
         for _ in 0..MAX_ALIASES {
-            let kept = self.servers.answer(&name, kind).await;
+            let kept = self.servers.answer(&name, kind, journal.lane).await;
             let kept = kept.map_err(|silence| DnsError::Temporary(silence.to_string()))?;
             journal.note(key(&name, kind), kept.at);
             if let Some(owner) = dname::above(&kept.message.answers, &name) {
@@ -158,8 +174,11 @@ impl Validator {
 }
 
 /// What one look-up asked for. Clones share it.
-#[derive(Clone, Default)]
-struct Journal(Arc<Mutex<Asked>>);
+#[derive(Clone)]
+struct Journal {
+    lane: Lane,
+    asked: Arc<Mutex<Asked>>,
+}
 
 #[derive(Default)]
 struct Asked {
@@ -170,6 +189,10 @@ struct Asked {
 }
 
 impl Journal {
+    fn new(lane: Lane) -> Self {
+        Self { lane, asked: Arc::default() }
+    }
+
     fn note(&self, key: Key, at: Instant) {
         self.with(|asked| asked.answers.push((key, at)));
     }
@@ -188,7 +211,7 @@ impl Journal {
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Asked) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.asked.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -211,7 +234,7 @@ impl DnsHandle for Questions {
                 return Err(this.journal.trouble("too many questions".to_owned()));
             }
             let (name, kind) = (query.name(), query.query_type());
-            match this.servers.answer(name, kind).await {
+            match this.servers.answer(name, kind, this.journal.lane).await {
                 Ok(kept) => {
                     this.journal.note(key(name, kind), kept.at);
                     DnsResponse::from_message(relevant(&kept, query)).map_err(NetError::from)

@@ -11,6 +11,7 @@ use mail::{Address, Domain, EnhancedStatus, QueueId, Recipient, Timestamp};
 use net::authentication::content::{Content, ContentFault, ContentReader, OnTop};
 use net::authentication::{Authenticator, ClientEvidence};
 use net::discovery::Discovery;
+use policy::budget::Prefix;
 use policy::evidence::{Dmarc, ListKind, Spf, SpfVerdict, Verdict};
 use policy::reputation::Standing;
 use policy::tbr::{self, ByValue, TbrResult};
@@ -211,35 +212,28 @@ pub(crate) fn unreadable(fault: ContentFault) -> Reply {
 
 impl Memory {
     /// What the origin's signature is, under the hops of a verified offer: whoever delegated only has vouched for it.
-    pub(crate) async fn origin(&self, chain: &Chain, at: Timestamp) -> SignatureVerdict {
+    pub(crate) async fn origin(chain: &Chain, at: Timestamp, discovery: &Discovery) -> SignatureVerdict {
         if chain.only_delegated() {
             return SignatureVerdict::Valid;
         }
-        self.signature(Link::Reference(chain.reference()), at).await.0
-    }
-
-    async fn signature(&self, link: Link<'_>, at: Timestamp) -> (SignatureVerdict, Option<Assurance>) {
-        match self.discovery.find(link.domain(), link.selector(), at).await {
-            Ok(found) => (judge_link(link, found.facts.key(link.selector())), Some(found.assurance)),
-            Err(_) => (SignatureVerdict::Unknown, None),
-        }
+        signature(Link::Reference(chain.reference()), at, discovery).await.0
     }
 
     /// What a reference on top of content says that came by value (TBR §9); and what is to be remembered with the message of this
-    /// name if it is accepted, where it is new.
+    /// name if it is accepted, where it is new. It came from this network.
     pub(crate) async fn by_value(
         &self,
         on_top: &OnTop,
         queue_id: &QueueId,
-        mail_from: Option<&Address>,
-        recipients: &[Address],
+        session: &Session<'_>,
+        network: Prefix,
         trusted: &[Domain],
     ) -> (Vec<TbrResult>, Option<Remembered>) {
         let (chain, at) = (&on_top.chain, now());
         let mut facts = ByValue {
             chain,
             object_intact: on_top.object_intact,
-            matches_session: sent_by_value_to(chain, &Session { mail_from, recipients }, at),
+            matches_session: sent_by_value_to(chain, session, at),
             accepted_before: true,
             topmost: SignatureVerdict::Unknown,
             origin: SignatureVerdict::Unknown,
@@ -247,14 +241,17 @@ impl Memory {
             trusted,
         };
         if on_top.object_intact {
-            facts.origin = self.signature(Link::Reference(chain.reference()), at).await.0;
-            if matches!(chain.topmost().mode(), Some(HopMode::Value(_))) {
-                (facts.topmost, facts.assurance) = self.signature(chain.topmost(), at).await;
+            let discovery = self.discovery.for_stranger(Some(network));
+            facts.origin = signature(Link::Reference(chain.reference()), at, &discovery).await.0;
+            let topmost = chain.topmost();
+            if matches!(topmost.mode(), Some(HopMode::Value(_))) {
+                let discovery = if trusted.contains(topmost.domain()) { &self.discovery } else { &discovery };
+                (facts.topmost, facts.assurance) = signature(topmost, at, discovery).await;
             }
         }
         let mut once = None;
         if facts.matches_session && facts.topmost == SignatureVerdict::Valid {
-            once = self.if_new(memory_of(chain, queue_id, recipients)).await;
+            once = self.if_new(memory_of(chain, queue_id, session.recipients)).await;
             facts.accepted_before = once.is_none();
         }
         (tbr::by_value(&facts), once)
@@ -264,6 +261,13 @@ impl Memory {
     async fn if_new(&self, once: Remembered) -> Option<Remembered> {
         let known = self.store.load(vec![once.key()]).await;
         known.is_ok_and(|rows| rows.is_empty()).then_some(once)
+    }
+}
+
+async fn signature(link: Link<'_>, at: Timestamp, discovery: &Discovery) -> (SignatureVerdict, Option<Assurance>) {
+    match discovery.find(link.domain(), link.selector(), at).await {
+        Ok(found) => (judge_link(link, found.facts.key(link.selector())), Some(found.assurance)),
+        Err(_) => (SignatureVerdict::Unknown, None),
     }
 }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 use mail::ledger::{Inbound, InboundRecipient, IndexState, Key, Owner, Phase, Target, note};
 use mail::trace::Reception;
 use mail::{Address, Domain, EnhancedStatus, MailParams, QueueId, Recipient, Timestamp};
-use net::discovery::{Failure, Found};
-use policy::budget::{Over, Scope};
+use net::discovery::{Discovery, Failure, Found};
+use policy::budget::{Over, Prefix, Scope};
 use policy::tbr::{self, TbrResult};
 use policy::{Evidence, Reason, SessionEvidence};
 use queue::port::{OfferAnswer, Reply, Request};
@@ -163,7 +163,8 @@ impl OfferDesk {
         if !asked.is_own {
             self.gate.welcome(&asked.domain).map_err(|reason| unwelcome(&asked, &reason))?;
         }
-        let verified = self.authorise_host(outcome, transaction.carrier, at, deadline).await?;
+        let discovery = self.discovery(&asked.domain, asked.network);
+        let verified = authorise_host(outcome, transaction.carrier, &discovery, at, deadline).await?;
         Ok(Judged::Verified(Box::new(verified)))
     }
 
@@ -172,9 +173,19 @@ impl OfferDesk {
         Asked {
             key: Key::Inbound(matched.id(), matched.signer().clone()),
             domain: matched.signer().clone(),
-            network: transaction.client.and_then(|client| budgets::network(client, transaction.is_trusted)),
+            network: network(transaction),
             octets: matched.size(),
             is_own: transaction.pending.is_some() || (self.is_ours)(matched.signer()),
+        }
+    }
+
+    /// Whom this domain is looked up for: names of strangers keep those of others waiting as little as may be.
+    fn discovery(&self, domain: &Domain, network: Option<Prefix>) -> Discovery {
+        match network {
+            Some(_) if !(self.is_ours)(domain) && self.gate.is_stranger(domain) => {
+                self.memory.discovery.for_stranger(network)
+            }
+            _ => self.memory.discovery.clone(),
         }
     }
 
@@ -193,7 +204,8 @@ impl OfferDesk {
         };
         let mut verifying = matched.begin();
         while let Some((domain, selector)) = verifying.wants() {
-            let found = deadline.keep(&domain, self.memory.discovery.find(&domain, &selector, at)).await;
+            let found =
+                deadline.keep(&domain, self.discovery(&domain, asked.network).find(&domain, &selector, at)).await;
             if matches!(found, Err(Failure::NotPublished(_) | Failure::Unusable { .. })) {
                 self.budgets.is_forged(asked);
             }
@@ -240,33 +252,10 @@ impl OfferDesk {
         }
     }
 
-    async fn authorise_host(
-        &self,
-        outcome: Outcome,
-        carrier: Option<&Carrier>,
-        at: Timestamp,
-        deadline: Deadline,
-    ) -> Result<Verified, Verdict> {
-        let consent = match outcome {
-            Outcome::Verified(verified) => return Ok(verified),
-            Outcome::NeedsConsent(consent) => consent,
-        };
-        if carrier.is_some() {
-            // It is the only host among the facts: the custodian of the configuration.
-            return consent.answer(true).map_err(refuse);
-        }
-        let consents = match consent.name() {
-            Some(name) => {
-                deadline.keep(&name, self.memory.discovery.consents(&name, at)).await.map_err(look_up_failed)?
-            }
-            None => false,
-        };
-        consent.answer(consents).map_err(refuse)
-    }
-
     async fn commit(&self, transaction: Transaction<'_>, verified: &Verified, deadline: Deadline) -> Verdict {
         let queue_id = transaction.queue_id.clone();
-        let inbound = self.row(transaction, verified, self.results(verified, deadline).await);
+        let results = self.results(verified, network(&transaction), deadline).await;
+        let inbound = self.row(transaction, verified, results);
         match self.memory.custody.ask(Request::Offer(Box::new(inbound))).await {
             Reply::Offer(OfferAnswer::Pending(id) | OfferAnswer::StillPending(id)) => accept(&id, &codes::ACCEPTED),
             Reply::Offer(OfferAnswer::Claimed(id)) => accept(&id, &codes::RETRIEVED),
@@ -279,13 +268,15 @@ impl OfferDesk {
         }
     }
 
-    async fn results(&self, verified: &Verified, deadline: Deadline) -> Vec<TbrResult> {
+    async fn results(&self, verified: &Verified, network: Option<Prefix>, deadline: Deadline) -> Vec<TbrResult> {
         let chain = verified.block().chain();
         if verified.is_by_value_before() {
             return vec![TbrResult::by_value_before(verified.signer())];
         }
         // Its key may not be had in time: the reference is good without it (TBR §7.2).
-        let origin = deadline.within(self.memory.origin(chain, now())).await.unwrap_or(SignatureVerdict::Unknown);
+        let discovery = self.discovery(&chain.reference().statement().domain, network);
+        let origin = deadline.within(Memory::origin(chain, now(), &discovery)).await;
+        let origin = origin.unwrap_or(SignatureVerdict::Unknown);
         tbr::by_reference(chain, verified.assurance(), origin, &self.gate.rules.trusted_sealers)
     }
 
@@ -383,6 +374,11 @@ impl OfferDesk {
     }
 }
 
+/// Where an offer comes from; nothing for clients that may relay, and where a custodian was asked.
+fn network(transaction: &Transaction<'_>) -> Option<Prefix> {
+    transaction.client.and_then(|client| budgets::network(client, transaction.is_trusted))
+}
+
 fn unwelcome(asked: &Asked, reason: &Reason) -> Verdict {
     info!(domain = %asked.domain, reason = reason.name(), "refused by policy");
     (codes::REFUSED.reply, codes::REFUSED.status, reason.to_string())
@@ -406,6 +402,28 @@ fn check_signatures(matched: Matched, known: &[(Domain, Found)]) -> Result<Outco
         let (_, found) = known.iter().find(|(known, _)| known == domain)?;
         Some((&*found.facts, found.assurance))
     })
+}
+
+async fn authorise_host(
+    outcome: Outcome,
+    carrier: Option<&Carrier>,
+    discovery: &Discovery,
+    at: Timestamp,
+    deadline: Deadline,
+) -> Result<Verified, Verdict> {
+    let consent = match outcome {
+        Outcome::Verified(verified) => return Ok(verified),
+        Outcome::NeedsConsent(consent) => consent,
+    };
+    if carrier.is_some() {
+        // It is the only host among the facts: the custodian of the configuration.
+        return consent.answer(true).map_err(refuse);
+    }
+    let consents = match consent.name() {
+        Some(name) => deadline.keep(&name, discovery.consents(&name, at)).await.map_err(look_up_failed)?,
+        None => false,
+    };
+    consent.answer(consents).map_err(refuse)
 }
 
 fn refuse(refusal: Refusal) -> Verdict {

@@ -198,7 +198,9 @@ impl Transactions {
             Some(Err(error)) => (vec![TbrResult::unreadable(error.to_string())], None),
             Some(Ok(on_top)) => {
                 let trusted = &self.reception.gate.rules.trusted_sealers;
-                self.reception.memory.by_value(on_top, queue_id, open.mail_from.as_ref(), &recipients, trusted).await
+                let network = Prefix::of(session.client);
+                let session = reference::Session { mail_from: open.mail_from.as_ref(), recipients: &recipients };
+                self.reception.memory.by_value(on_top, queue_id, &session, network, trusted).await
             }
         };
         let approved = self.reception.gate.judge(Evidence { session, content: None, tbr }, &content).await?;
