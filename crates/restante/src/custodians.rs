@@ -38,6 +38,10 @@ const ATTEMPTS: u32 = 4;
 const PAUSE: Duration = Duration::from_secs(1);
 /// Offers judged at a time: signatures cost little, each commit is shared.
 const JUDGED_AT_ONCE: usize = 16;
+/// Most offers of a list that are remembered while it is read.
+const MAX_HEARD: usize = 100_000;
+/// What is so small, or ends soon, is listed before all else: a site is to fetch it first.
+pub(crate) const SMALL: u64 = 64 * 1024;
 /// What ends this soon is fetched before everything else.
 pub(crate) const URGENT: Duration = Duration::from_secs(24 * 3600);
 /// The answer to ATRN where nothing waits (RFC 2645 §5.2.2).
@@ -86,8 +90,8 @@ pub(crate) struct Custodians {
     reception: Arc<Reception>,
     end: CancellationToken,
     arrivals: Arrivals,
-    /// One round at a time. Where each list was left before its end, when its link broke: what stood before that is the queue's.
-    round: Mutex<HashMap<(Domain, Domain), Cursor>>,
+    /// One round at a time. Lists that were left before their end, when their link broke.
+    round: Mutex<HashMap<(Domain, Domain), Rest>>,
 }
 
 impl Custodians {
@@ -163,7 +167,7 @@ impl Custodians {
 
     /// Asks one custodian for one domain, and has everything judged that it lists, page by page: what is listed is fetched while the
     /// list goes on, and a break costs no more than a page of it.
-    async fn ask(&self, host: &Domain, domain: &Domain, left: &mut HashMap<(Domain, Domain), Cursor>) -> Fetched {
+    async fn ask(&self, host: &Domain, domain: &Domain, left: &mut HashMap<(Domain, Domain), Rest>) -> Fetched {
         let mut fetched = Fetched::nothing(host, domain);
         let Some(signer) = self.keys.of(domain) else {
             fetched.error = Some(format!("{domain} has no key here"));
@@ -171,10 +175,9 @@ impl Custodians {
             return fetched;
         };
         let pair = (host.clone(), domain.clone());
-        let mut after = left.remove(&pair);
+        let Rest { mut after, mut heard } = left.remove(&pair).unwrap_or_default();
         // Behind a kept cursor stands nothing that has come since and is small or urgent: once more from the start, then.
-        let mut is_rest = after.is_some();
-        let mut heard = Heard::default();
+        let (mut is_rest, mut is_again) = (after.is_some(), false);
         fetched.more = true;
         for number in 0..MAX_PAGES {
             // Where nothing came nobody is there; later the page only had to share the link with what is fetched.
@@ -188,15 +191,20 @@ impl Custodians {
                     break;
                 }
             };
-            self.judge(host, heard.first_time(page.pending), &mut fetched).await;
-            let is_over = page.next.is_none() || page.next == after;
+            let is_old = is_again && page.pending.iter().all(|offer| heard.has(offer) && !comes_first(offer));
+            self.judge(host, page.pending, &mut heard, &mut fetched).await;
+            let is_over = page.next.is_none() || page.next == after || is_old;
             after = page.next.filter(|_| !is_over);
-            if is_over && !std::mem::take(&mut is_rest) {
+            if is_over && !is_rest {
                 fetched.more = false;
                 break;
             }
+            is_again |= is_over;
+            is_rest &= !is_over;
         }
-        left.extend(after.map(|after| (pair, after)));
+        if after.is_some() {
+            left.insert(pair, Rest { after, heard });
+        }
         tell(&fetched);
         fetched
     }
@@ -223,24 +231,26 @@ impl Custodians {
 
     /// Has the offers of a page judged, those first that are to be fetched first. What says nothing of its size and its end comes last, to be
     /// refused.
-    async fn judge(&self, host: &Domain, offers: Vec<PendingOffer>, fetched: &mut Fetched) {
+    async fn judge(&self, host: &Domain, offers: Vec<PendingOffer>, heard: &mut Heard, fetched: &mut Fetched) {
         let unknown = (u64::MAX, Timestamp::from_secs(u32::MAX.into()));
         let sized = |offer: PendingOffer| (size_and_end(&offer).unwrap_or(unknown), offer);
-        let mut offers: Vec<_> = offers.into_iter().map(sized).collect();
+        let mut offers: Vec<_> = offers.into_iter().filter(|offer| !heard.has(offer)).map(sized).collect();
         let soon = now().after(URGENT);
         offers.sort_by_key(|((size, end), _)| (*end > soon, *size));
         let judge = |((size, _), offer): ((u64, Timestamp), PendingOffer)| async move {
-            (self.reception.pending(host, &offer).await, size)
+            (self.reception.pending(host, &offer).await, size, offer)
         };
         // The first is fetched at once, so it is the one to begin with; the queue orders the others.
         let mut offers = offers.into_iter();
         if let Some(first) = offers.next() {
-            let (taken, size) = judge(first).await;
+            let (taken, size, offer) = judge(first).await;
             fetched.count(taken, size);
+            heard.note(&offer, taken);
         }
         let mut judged = stream::iter(offers.map(judge)).buffer_unordered(JUDGED_AT_ONCE);
-        while let Some((taken, size)) = judged.next().await {
+        while let Some((taken, size, offer)) = judged.next().await {
             fetched.count(taken, size);
+            heard.note(&offer, taken);
         }
     }
 
@@ -374,7 +384,16 @@ impl Drop for Arrival {
     }
 }
 
-/// Offers of a list that was read before in the same round. No more than its pages have room for.
+/// Of a list that was left before its end.
+#[derive(Default)]
+struct Rest {
+    /// Where it goes on.
+    after: Option<Cursor>,
+    /// What stood before that.
+    heard: Heard,
+}
+
+/// Offers that have had their judgement since a list was begun: what is listed again is not judged again.
 #[derive(Default)]
 struct Heard {
     offers: HashSet<u64>,
@@ -382,11 +401,28 @@ struct Heard {
 }
 
 impl Heard {
-    fn first_time(&mut self, offers: Vec<PendingOffer>) -> Vec<PendingOffer> {
-        let Self { offers: heard, hash } = self;
-        let name = |offer: &PendingOffer| hash.hash_one((&offer.mail, &offer.rcpt, &offer.tbr, &offer.block));
-        offers.into_iter().filter(|offer| heard.insert(name(offer))).collect()
+    fn name(&self, offer: &PendingOffer) -> u64 {
+        self.hash.hash_one((&offer.mail, &offer.rcpt, &offer.tbr, &offer.block))
     }
+
+    fn has(&self, offer: &PendingOffer) -> bool {
+        self.offers.contains(&self.name(offer))
+    }
+
+    /// What could not be judged is judged when it is listed again.
+    fn note(&mut self, offer: &PendingOffer, taken: Taken) {
+        if self.offers.len() >= MAX_HEARD {
+            self.offers.clear();
+        }
+        if taken != Taken::Later {
+            self.offers.insert(self.name(offer));
+        }
+    }
+}
+
+/// Would a custodian list it before all else (TBR §7.4)?
+fn comes_first(offer: &PendingOffer) -> bool {
+    size_and_end(offer).is_some_and(|(size, end)| size <= SMALL || end <= now().after(URGENT))
 }
 
 impl Fetched {

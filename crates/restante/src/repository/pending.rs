@@ -9,13 +9,10 @@ use reference::pending::{Cursor, MAX_TRACE, PAGE_OF_A_LINK, Page, PendingList, P
 use smtp::command::{Command, Mail, Rcpt};
 use store::{Store, StoreError};
 
-use crate::custodians::URGENT;
+use crate::custodians::{SMALL, URGENT};
 
 /// Rows read at a time.
 const ROWS: usize = 256;
-
-/// What is so small, or ends soon, is listed before all else: a site is to fetch it first.
-const SMALL: u64 = 64 * 1024;
 
 /// The page that begins there: first all that is small or urgent, then the rest.
 pub(super) async fn page(
