@@ -8,7 +8,7 @@ pub mod content;
 mod line_ends;
 mod lists;
 mod records;
-mod seal;
+pub mod seal;
 mod signatures;
 pub mod signer;
 mod tags;

@@ -6,7 +6,7 @@
 use std::process::Command;
 
 use testbed::peers::{MailServer, Restante, RestanteConfig, Site, clients};
-use testbed::{Record, Sandbox, wait};
+use testbed::{Host, PackageSet, Record, Sandbox, wait};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_restante");
 const REFUSED: &str = "550 5.7.1 neither SPF nor DKIM shows that this is from plain.example";
@@ -154,27 +154,53 @@ fn what_only_spf_vouches_for_is_believed_from_trusted_forwarders_and_from_nobody
     drop(forwarder);
 }
 
+/// What dkimpy says of the chain of a message.
+fn chain(verifier: &Host, message: &str) -> String {
+    let wire = message.replace('\n', "\r\n");
+    let output = verifier.output(&["arcverify"], wire.as_bytes()).unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&said).into_owned()
+}
+
 #[test]
-fn a_seal_is_of_what_goes_on_and_not_of_what_was_converted() {
+fn what_is_converted_is_sealed_as_it_goes_on() {
     let sandbox = Sandbox::new().unwrap();
+    let verifier = sandbox.host("notary.example", &[PackageSet::Dkim]).unwrap();
     let origin = Restante::start(&sandbox, config(&["a.example"])).unwrap();
     let f = config(&["f.example"]).with("domain", "aliases", "{ sales = [\"bob@p.example\"] }");
     let f = f.with("domain", "dkim", &dkim(&sandbox, "f.example")).with("transfer", "convert_8bit", "true");
     let _forwarder = Restante::start(&sandbox, f).unwrap();
+    let g = config(&["g.example"]).with("domain", "aliases", "{ sales = [\"sales@f.example\"] }");
+    let g = g.with("domain", "dkim", &dkim(&sandbox, "g.example"));
+    let _first =
+        Restante::start(&sandbox, g.tables("[[transfer.peer]]\ndomain = \"f.example\"\npolicy = \"never\"")).unwrap();
     let old = Site::new("mx.p.example", &["p.example"]).line("smtpd_discard_ehlo_keywords = 8bitmime");
     let old = MailServer::postfix(&sandbox, &old).unwrap();
-    let copy_of = |encoding: &str, body: &str| {
+    let copy_of = |encoding: &str, subject: &str, to: &str, body: &str| {
         let message = format!(
-            "From: alice@a.example\nSubject: {encoding}\nMIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n\
+            "From: alice@a.example\nSubject: {subject}\nMIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n\
              Content-Transfer-Encoding: {encoding}\n\n{body}\n"
         );
-        origin.send("alice@a.example", &["sales@f.example"], message.as_bytes()).unwrap();
-        let copy = old.maildir("bob").wait_for_text(&format!("Subject: {encoding}"), wait::LONG).unwrap();
-        String::from_utf8(copy).unwrap().replace("\n\t", " ")
+        origin.send("alice@a.example", &[to], message.as_bytes()).unwrap();
+        let copy = old.maildir("bob").wait_for_text(&format!("Subject: {subject}"), wait::LONG).unwrap();
+        String::from_utf8(copy).unwrap()
     };
-    let as_it_was = copy_of("7bit", "Gruss");
+    let as_it_was = copy_of("7bit", "plain", "sales@f.example", "Gruss");
     assert_eq!(as_it_was.matches("\nARC-").count(), 3, "{as_it_was}");
-    let converted = copy_of("8bit", "Gr\u{fc}\u{df}e");
-    assert!(converted.contains("Gr=C3=BC=C3=9Fe") && !converted.contains("\nARC-"), "{converted}");
-    assert!(converted.contains(" (ARC set dropped: it is of the message as it was)"), "{converted}");
+    assert!(chain(&verifier, &as_it_was).contains("cv=b'pass'"), "{}", chain(&verifier, &as_it_was));
+
+    // Once by reference to the forwarder that converts; and once through another, whose own set does not fit what was converted any more.
+    for (subject, to, sets) in [("once", "sales@f.example", 1), ("twice", "sales@g.example", 2)] {
+        let converted = copy_of("8bit", subject, to, "Gr\u{fc}\u{df}e");
+        let shown = converted.replace("\n\t", " ");
+        assert!(converted.contains("Gr=C3=BC=C3=9Fe"), "{converted}");
+        assert_eq!(converted.matches("\nARC-").count(), 3 * sets, "{converted}");
+        let word = if sets == 1 { "none" } else { "pass" };
+        assert!(shown.contains(&format!("\nARC-Seal: i={sets}; a=rsa-sha256; cv={word}; d=f.example;")), "{shown}");
+        assert!(!shown.contains("ARC set dropped"), "{shown}");
+        let said = chain(&verifier, &converted);
+        assert!(said.contains("cv=b'pass'"), "{said}\n{converted}");
+        let damaged = chain(&verifier, &converted.replace("Gr=C3=BC=C3=9Fe", "Gr=C3=BC=C3=9Fe!"));
+        assert!(damaged.contains("cv=b'fail'"), "{damaged}");
+    }
 }

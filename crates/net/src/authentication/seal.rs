@@ -44,6 +44,45 @@ pub(super) struct Sealer {
     pub(super) key: DkimKey,
 }
 
+/// What a set of ours says, so that it can be made again of another form of the same message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// Who sealed.
+    pub domain: Domain,
+    /// The whole Authentication-Results field.
+    pub results: String,
+    /// What was found of the chain below.
+    pub chain: Verdict,
+}
+
+impl Sealed {
+    /// The set that these fields begin with, in the order in which we write it; `None` where they begin otherwise.
+    #[must_use]
+    pub fn on_top_of(fields: &str) -> Option<Self> {
+        let (seal, rest) = first_field(fields.strip_prefix("ARC-Seal:")?);
+        let (_, rest) = first_field(rest.strip_prefix("ARC-Message-Signature:")?);
+        let (results, _) = first_field(rest.strip_prefix("ARC-Authentication-Results:")?);
+        let (_, results) = results.split_once(';')?;
+        let tag = |wanted: &str| {
+            let mut tags = seal.split(';').filter_map(|tag| tag.trim().split_once('='));
+            tags.find_map(|(name, value)| (name == wanted).then_some(value))
+        };
+        let chain = match tag("cv")? {
+            "none" => Verdict::None,
+            "pass" => Verdict::Pass,
+            _ => Verdict::Fail,
+        };
+        Some(Self { domain: tag("d")?.parse().ok()?, results: format!("Authentication-Results:{results}"), chain })
+    }
+}
+
+/// The rest of a field, with its folded lines, and what follows it.
+fn first_field(text: &str) -> (&str, &str) {
+    let ends = text.match_indices("\r\n").map(|(at, end)| at + end.len());
+    let end = ends.into_iter().find(|end| !text[*end..].starts_with([' ', '\t'])).unwrap_or(text.len());
+    text.split_at(end)
+}
+
 /// A field, its name and its value with the line end.
 type Field<'a> = (&'a [u8], &'a [u8]);
 
@@ -197,4 +236,30 @@ fn body_hash(content: &Content) -> Option<&[u8]> {
         *form == Canonicalization::Relaxed && *algorithm == HashAlgorithm::Sha256
     };
     content.hashes.iter().find(relaxed).map(|(_, _, hash)| hash.as_slice())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_set_on_top_is_ours_and_says_what_it_said() {
+        let results = " mx.f.example;\r\n\tspf=pass smtp.mailfrom=a.example\r\n";
+        let set = |cv: &str| {
+            format!(
+                "ARC-Seal: i=2; a=rsa-sha256; cv={cv}; d=f.example; s=s1; t=1;\r\n\tb=AAAA\r\n\t d=x.example\r\n\
+                 ARC-Message-Signature: i=2; d=f.example;\r\n\tb=\r\n\
+                 ARC-Authentication-Results: i=2;{results}"
+            )
+        };
+        for (cv, chain) in [("none", Verdict::None), ("pass", Verdict::Pass), ("fail", Verdict::Fail)] {
+            let domain = "f.example".parse().unwrap();
+            let said = Sealed { domain, results: format!("Authentication-Results:{results}"), chain };
+            assert_eq!(Sealed::on_top_of(&format!("{}Received: x\r\n", set(cv))), Some(said));
+        }
+        for other in ["", "Received: x\r\n", "ARC-Seal: i=1; cv=none; d=f.example\r\n", &set("none")[..60]] {
+            assert_eq!(Sealed::on_top_of(other), None, "{other}");
+        }
+        assert_eq!(Sealed::on_top_of(&format!("Received: x\r\n{}", set("none"))), None);
+    }
 }

@@ -28,6 +28,7 @@ use super::upload::Custodian;
 use crate::config::{Config, HostName, Lmtp, LmtpEndpoint, Relay, RelayTls};
 use crate::live::Live;
 use crate::private;
+use crate::receive::Signers;
 use crate::runtime::{JobLine, now};
 
 /// The reply code that asks for the message by value (TBR §3).
@@ -150,6 +151,8 @@ pub(super) struct SmtpCourier {
     pub(super) hosts: Hosts,
     pub(super) store: Store,
     pub(super) discovery: Discovery,
+    /// Seal again what is converted.
+    pub(super) signers: Signers,
 }
 
 impl SmtpCourier {
@@ -254,7 +257,7 @@ impl SmtpCourier {
         ended(session, transaction, positions, &|fate| value_end(fate, final_delivery), false)
     }
 
-    /// As 7-bit content, which is another message: nothing of TBR stands above it (TBR §8.3).
+    /// As 7-bit content, which is another message: nothing of TBR stands above it (TBR §8.3), and a seal of ours is made again.
     async fn converted(
         &self,
         delivery: &Delivery,
@@ -263,20 +266,26 @@ impl SmtpCourier {
         positions: Vec<u16>,
         object: &ObjectRef,
     ) -> DeliveryEnd {
-        let size = match convert::size(&self.store, object).await {
-            Ok(size) => size,
+        let (sealed, sealing) = self.signers.seals_again(prefix).unzip();
+        let (size, content) = match convert::measure(&self.store, object, sealing).await {
+            Ok(measured) => measured,
             Err(NotConverted::Never(why)) => return cannot_be_7bit(session, &positions, &why.to_string()),
             Err(NotConverted::Store(error)) => {
                 return unreachable(error.to_string(), mail::EnhancedStatus::temporary(3, 0));
             }
+            Err(NotConverted::Busy(fault)) => {
+                return unreachable(fault.to_string(), mail::EnhancedStatus::temporary(3, 0));
+            }
         };
+        let seal = sealed.zip(content).map(|(sealed, content)| self.signers.seal_again(&sealed, &content));
         let reader = match self.store.read(object, 0..object.size).await {
             Ok(reader) => reader,
             Err(error) => return unreachable(error.to_string(), mail::EnhancedStatus::temporary(3, 0)),
         };
         let mut envelope = envelope(&delivery.leg, &positions, prefix);
         envelope.params.body = mail::Body::SevenBit;
-        let prefix = Bytes::from(convert::above(prefix, &self.hosts.hostname(), &delivery.key));
+        let seal = seal.unwrap_or_default();
+        let prefix = Bytes::from(convert::above(prefix, &seal, &self.hosts.hostname(), &delivery.key));
         let transaction = session.by_value(&envelope, prefix, convert::chunks(reader), size).await;
         if let Some(error) = transaction.broken_content {
             return unreachable(format!("cannot read the message: {error}"), mail::EnhancedStatus::temporary(3, 0));

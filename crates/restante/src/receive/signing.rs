@@ -9,8 +9,10 @@ use mail::ledger::{ObjectRef, Route, Target};
 use mail::object::Checked;
 use mail::{Address, Domain};
 use net::authentication::Authenticator;
-use net::authentication::content::{Content, ContentFault, MAX_HEADER, end_of_header};
+use net::authentication::content::{Content, ContentFault, ContentReader, MAX_HEADER, end_of_header};
+use net::authentication::seal::Sealed;
 use net::authentication::signer::{Signer, SigningFault};
+use policy::evidence::Verdict;
 use store::{Store, StoreError};
 use tracing::warn;
 
@@ -118,12 +120,28 @@ impl Signers {
     /// An ARC set (RFC 8617) for what this domain forwards; empty where nobody seals for it or no set may be added. `content` was
     /// read to be sealed.
     pub(crate) fn seal(&self, domain: &Domain, content: &Content, approved: &Approved) -> String {
+        self.seal_with(domain, content, &approved.results, approved.chain)
+    }
+
+    fn seal_with(&self, domain: &Domain, content: &Content, results: &str, chain: Verdict) -> String {
         let signers = self.by_domain.get();
         let Some(signer) = at_or_above(&signers, domain) else { return String::new() };
-        signer.seal(content, &approved.results, approved.chain, now()).unwrap_or_else(|error| {
+        signer.seal(content, results, chain, now()).unwrap_or_else(|error| {
             warn!(%error, "what is forwarded is not sealed");
             String::new()
         })
+    }
+
+    /// The set of ours that these fields begin with, and a reader for what takes the place of the content below; `None` where there
+    /// is no such set, or nobody seals for its domain any more.
+    pub(crate) fn seals_again(&self, above: &str) -> Option<(Sealed, ContentReader)> {
+        let sealed = Sealed::on_top_of(above).filter(|sealed| self.seals(&sealed.domain))?;
+        Some((sealed, self.authenticator.content().to_be_sealed()))
+    }
+
+    /// The same set, of content in another form; empty as in [`Signers::seal`].
+    pub(crate) fn seal_again(&self, sealed: &Sealed, content: &Content) -> String {
+        self.seal_with(&sealed.domain, content, &sealed.results, sealed.chain)
     }
 
     /// Signatures for a message of this server's own, such as a report, to stand on top of it; empty where nobody signs for its
