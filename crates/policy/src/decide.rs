@@ -9,7 +9,7 @@ use std::fmt;
 use mail::{Domain, EnhancedStatus};
 
 use crate::evidence::{
-    ContentEvidence, DmarcPolicy, Evidence, ListKind, SessionEvidence, SpfVerdict, Verdict, are_aligned,
+    ContentEvidence, DmarcPolicy, Evidence, ListKind, NoAuthor, SessionEvidence, SpfVerdict, Verdict, are_aligned,
 };
 use crate::tbr::{TbrResult, TbrVerdict};
 
@@ -20,6 +20,8 @@ pub struct Rules {
     pub spf_fail: Response,
     /// The client has no name that leads back to it.
     pub no_reverse_name: Response,
+    /// Nobody can say who wrote it.
+    pub no_author: Response,
     /// DMARC fails and the domain asks for refusal.
     pub dmarc_reject: Response,
     /// DMARC fails and the domain asks for quarantine.
@@ -35,6 +37,7 @@ impl Default for Rules {
         Self {
             spf_fail: Response::Mark,
             no_reverse_name: Response::Mark,
+            no_author: Response::Refuse,
             dmarc_reject: Response::Refuse,
             dmarc_quarantine: Response::Mark,
             trusted_sealers: Vec::new(),
@@ -98,6 +101,8 @@ pub enum Reason {
     NoReverseName,
     /// Reputation.
     Reputation(i32),
+    /// From is missing, doubled, or cannot be read, so that no domain can be asked about the message.
+    NoAuthor(NoAuthor),
     /// DMARC fails, and the domain of From asks for refusal.
     DmarcReject(String),
     /// DMARC fails, and the domain of From asks for quarantine.
@@ -120,6 +125,7 @@ impl Reason {
             Self::SpfFail(_) => "spf-fail",
             Self::NoReverseName => "no-reverse-name",
             Self::Reputation(_) => "reputation",
+            Self::NoAuthor(_) => "no-author",
             Self::DmarcReject(_) => "dmarc-reject",
             Self::DmarcQuarantine(_) => "dmarc-quarantine",
             Self::TrustedSealer(_) => "trusted-sealer",
@@ -147,6 +153,7 @@ impl fmt::Display for Reason {
             Self::SpfFail(domain) => write!(f, "{domain} does not let this server send its mail (SPF)"),
             Self::NoReverseName => f.write_str("this server's address has no name that leads back to it"),
             Self::Reputation(_) => f.write_str("mail of this sender has not been welcome here"),
+            Self::NoAuthor(why) => write!(f, "nobody can say who wrote this: {why}"),
             Self::DmarcReject(domain) => {
                 write!(
                     f,
@@ -199,10 +206,23 @@ fn judge_client(session: &SessionEvidence, rules: &Rules) -> Decision {
     }
 }
 
-/// Only DMARC objects to content. It is judged by its own specification: a `tbr=pass` says who sent the message, and is no
+/// A message without an author is nobody's: the domain that its readers take it for is not asked (RFC 7489 §6.6.1).
+fn judge_content(content: &ContentEvidence, evidence: &Evidence, rules: &Rules) -> Option<Decision> {
+    let Some(why) = content.no_author else { return judge_author(content, evidence, rules) };
+    let reason = Reason::NoAuthor(why);
+    match rules.no_author {
+        Response::Refuse => Some(Decision::new(Disposition::Refuse, reason)),
+        // Of several From one may still be of a domain that objects.
+        Response::Mark => judge_author(content, evidence, rules)
+            .filter(Decision::is_refusal)
+            .or_else(|| Some(Decision::new(Disposition::Mark, reason))),
+    }
+}
+
+/// Of an author only DMARC objects. It is judged by its own specification: a `tbr=pass` says who sent the message, and is no
 /// substitute for SPF or DKIM that the domain of From asks for. Forwarding breaks SPF, so forwarders can be trusted, and are where the
 /// domain of From has let them pass its message on.
-fn judge_content(content: &ContentEvidence, evidence: &Evidence, rules: &Rules) -> Option<Decision> {
+fn judge_author(content: &ContentEvidence, evidence: &Evidence, rules: &Rules) -> Option<Decision> {
     let dmarc = &content.dmarc;
     if dmarc.verdict != Verdict::Fail {
         return None;
@@ -278,6 +298,31 @@ mod tests {
         let content = ContentEvidence { arc, dmarc, ..ContentEvidence::default() };
         let decision = decide(&Evidence { session: session(), content: Some(content), tbr: Vec::new() }, rules);
         (decision.disposition, decision.reason.name())
+    }
+
+    #[test]
+    fn a_message_that_names_no_author_is_refused_unless_the_operator_only_marks_it() {
+        let decide_author = |no_author, dmarc: Dmarc, rules: &Rules| {
+            let content = Some(ContentEvidence { no_author, dmarc, ..ContentEvidence::default() });
+            let decision = decide(&Evidence { session: session(), content, tbr: Vec::new() }, rules);
+            (decision.disposition, decision.reason.name(), decision.reason.to_string())
+        };
+        let marks = Rules { no_author: Response::Mark, ..Rules::default() };
+        for (why, text) in [
+            (NoAuthor::Missing, "it has no From"),
+            (NoAuthor::Doubled, "it has more than one From"),
+            (NoAuthor::Unreadable, "From names no domain that can be read"),
+        ] {
+            let sentence = format!("nobody can say who wrote this: {text}");
+            let found = decide_author(Some(why), Dmarc::default(), &Rules::default());
+            assert_eq!(found, (Disposition::Refuse, "no-author", sentence.clone()));
+            let found = decide_author(Some(why), Dmarc::default(), &marks);
+            assert_eq!(found, (Disposition::Mark, "no-author", sentence));
+        }
+        assert_eq!(decide_author(None, Dmarc::default(), &Rules::default()).1, "clean");
+        let failed = Dmarc { verdict: Verdict::Fail, policy: DmarcPolicy::Reject, ..Dmarc::default() };
+        let found = decide_author(Some(NoAuthor::Doubled), failed, &marks);
+        assert_eq!((found.0, found.1), (Disposition::Refuse, "dmarc-reject"), "one of several that objects");
     }
 
     fn listing(kind: ListKind) -> Listing {

@@ -47,12 +47,37 @@ pub struct SessionEvidence {
 pub struct ContentEvidence {
     /// The domain of From, where there is exactly one.
     pub from: Option<Domain>,
+    /// Why nobody can say who wrote it; none: somebody can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_author: Option<NoAuthor>,
     /// One for each DKIM signature that was looked at, in the order of the header.
     pub dkim: Vec<Dkim>,
     /// The chain of ARC sets.
     pub arc: Arc,
     /// DMARC for the domain of From.
     pub dmarc: Dmarc,
+}
+
+/// Why a message has no author whose domain could be asked (RFC 5322 §3.6 demands one From).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoAuthor {
+    /// There is no From.
+    Missing,
+    /// There are several: readers show one, and not all the same.
+    Doubled,
+    /// From has no address, or one whose domain cannot be read.
+    Unreadable,
+}
+
+impl fmt::Display for NoAuthor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "it has no From",
+            Self::Doubled => "it has more than one From",
+            Self::Unreadable => "From names no domain that can be read",
+        })
+    }
 }
 
 /// The results of RFC 8601 §2.7 that most methods share.

@@ -77,6 +77,10 @@ fn content(results: &mut Vec<String>, content: &ContentEvidence, decision: &Deci
     }
     let dmarc = &content.dmarc;
     let mut text = format!("dmarc={}", dmarc.verdict);
+    if let (Verdict::None, Some(why)) = (dmarc.verdict, content.no_author) {
+        // Of nobody nothing can be said, which is no good word for it.
+        text = format!("dmarc=permerror ({})", comment(&why.to_string()));
+    }
     if matches!(dmarc.verdict, Verdict::Fail) {
         let done = match decision.disposition {
             Disposition::Accept => "none",
@@ -122,7 +126,7 @@ pub fn reply(decision: &Decision) -> (u16, EnhancedStatus, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::{Arc, Dmarc, DmarcPolicy, Listing, Reverse, Spf, SpfVerdict};
+    use crate::evidence::{Arc, Dmarc, DmarcPolicy, Listing, NoAuthor, Reverse, Spf, SpfVerdict};
     use reference::Assurance;
 
     use crate::tbr::TbrVerdict;
@@ -149,6 +153,7 @@ mod tests {
         };
         let content = ContentEvidence {
             from: Some(domain("news.a.example")),
+            no_author: None,
             dkim: vec![dkim(Verdict::Pass, "a.example", ""), dkim(Verdict::Neutral, "c.example", "body changed")],
             arc: Arc { verdict: Verdict::Pass, sealer: Some(domain("list.example")), dmarc_passed: false },
             dmarc: Dmarc {
@@ -184,6 +189,18 @@ mod tests {
              \tarc=pass (sealed by list.example);\r\n\
              \tdmarc=fail (p=quarantine; done: quarantine) header.from=a.example\r\n"
         );
+    }
+
+    #[test]
+    fn of_a_message_without_an_author_dmarc_says_nothing_good() {
+        let mut evidence = full();
+        if let Some(content) = &mut evidence.content {
+            (content.from, content.no_author) = (None, Some(NoAuthor::Unreadable));
+            content.dmarc = Dmarc::default();
+        }
+        let decision = decide(&evidence, &Rules::default());
+        let text = field(&domain("mx.b.example"), &evidence, &decision);
+        assert!(text.ends_with("\tdmarc=permerror (From names no domain that can be read)\r\n"), "{text}");
     }
 
     #[test]

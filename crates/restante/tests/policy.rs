@@ -56,7 +56,12 @@ fn spoofed_mail_is_refused_and_genuine_mail_says_what_it_is() {
         let said = send(&spoofer, envelope, &[from], "pay this");
         assert!(said.contains(&format!("550 5.7.1 {SENTENCE}")), "{said}");
     }
-    // A second From does not help.
+    // A final dot hides no domain, and a domain that nobody can read is nobody's.
+    let said = send(&spoofer, "x@spoofer.example", &["From: The boss <boss@victim.example.>"], "pay this");
+    assert!(said.contains(&format!("550 5.7.1 {SENTENCE}")), "{said}");
+    let said = send(&spoofer, "x@spoofer.example", &["From: The boss <boss@victim..example>"], "pay this");
+    assert!(said.contains("550 5.7.1 nobody can say who wrote this: From names no domain that can be read"), "{said}");
+    // A second author does not help.
     let said = send(&spoofer, "x@spoofer.example", &["From: x@spoofer.example, boss@victim.example"], "pay this");
     assert!(said.contains("550 5.7.1 "), "{said}");
 

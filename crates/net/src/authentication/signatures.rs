@@ -27,7 +27,7 @@ use mail_auth::{
     SpfResult, Txt,
 };
 use policy::ContentEvidence;
-use policy::evidence::{Arc as ArcEvidence, Dkim, Dmarc, DmarcPolicy, Published, Spf, SpfVerdict, Verdict};
+use policy::evidence::{Arc as ArcEvidence, Dkim, Dmarc, DmarcPolicy, NoAuthor, Published, Spf, SpfVerdict, Verdict};
 use policy::spf::{Answer, Question};
 
 use super::Authenticator;
@@ -47,7 +47,9 @@ const MAX_LABELS: usize = 7;
 
 /// Judges content.
 pub(super) async fn judge(authenticator: &Authenticator, content: &Content, spf: Option<&Spf>) -> ContentEvidence {
-    let Some(mut message) = parse(&content.head) else { return ContentEvidence::default() };
+    let Some(mut message) = parse(&content.head) else {
+        return ContentEvidence { no_author: Some(NoAuthor::Missing), ..ContentEvidence::default() };
+    };
     prepare(&mut message, content);
     let mut texts = Texts { authenticator, known: Mutex::default(), until: tokio::time::Instant::now() };
     texts.until += authenticator.settings.patience;
@@ -60,13 +62,19 @@ pub(super) async fn judge(authenticator: &Authenticator, content: &Content, spf:
     // A signature that is not believed counts for nothing.
     let believed = outputs.into_iter().filter(|output| is_believed(output, authors_named));
     let believed: Vec<DkimOutput<'_>> = believed.collect();
-    let authors = authors(&message.from);
+    let (authors, are_readable) = authors(&message.from);
     let dmarc = dmarc(authenticator, &message, &authors, &believed, spf, &texts).await;
     let from = match authors.as_slice() {
         [only] => Some(only.clone()),
         _ => None,
     };
-    ContentEvidence { from, dkim, arc, dmarc }
+    let no_author = match authors_named {
+        0 => Some(NoAuthor::Missing),
+        1 if authors.is_empty() || !are_readable => Some(NoAuthor::Unreadable),
+        1 => None,
+        _ => Some(NoAuthor::Doubled),
+    };
+    ContentEvidence { from, no_author, dkim, arc, dmarc }
 }
 
 /// Reads a header. A field with blanks before its colon (RFC 5322 §4.5.8) is one of its name: readers show it, and a signature that
@@ -188,18 +196,19 @@ fn are_sound(message: &AuthenticatedMessage<'_>) -> bool {
     message.as_headers.iter().all(is_sound_seal) && message.ams_headers.iter().all(is_sound_signature)
 }
 
-/// The domains of From, each once.
-fn authors(from: &[String]) -> Vec<Domain> {
-    let mut domains = Vec::new();
-    for address in from {
-        if let Some((_, domain)) = address.rsplit_once('@')
-            && let Ok(domain) = Domain::parse(domain)
-            && !domains.contains(&domain)
-        {
-            domains.push(domain);
+/// The domains of From, each once, and whether all of them could be read. What has no `@` is no address: names with a comma in them are
+/// common.
+fn authors(from: &[String]) -> (Vec<Domain>, bool) {
+    let (mut domains, mut are_readable) = (Vec::new(), true);
+    for (_, domain) in from.iter().filter_map(|address| address.rsplit_once('@')) {
+        // The final dot of a full name says nothing else (RFC 1034 §3.1), and readers do not see it.
+        match Domain::parse(domain.strip_suffix('.').unwrap_or(domain)) {
+            Ok(domain) if domains.contains(&domain) => {}
+            Ok(domain) => domains.push(domain),
+            Err(_) => are_readable = false,
         }
     }
-    domains
+    (domains, are_readable)
 }
 
 /// DMARC for every domain of From: whoever names several is judged by the strictest (RFC 7489 §6.6.1).

@@ -16,7 +16,7 @@ use super::content::Content;
 use super::line_ends::LineEnds;
 use super::seal::Sealer;
 
-/// The fields that are signed. Those that are missing are signed as missing, so that nobody adds them.
+/// The fields that are signed, as often as they are there and once more: nobody adds another that readers would see (RFC 6376 §8.15).
 const FIELDS: [&str; 12] = [
     "From",
     "To",
@@ -65,7 +65,8 @@ impl Signer {
     pub fn new(domain: &Domain, keys: &[(Selector, Vec<u8>)]) -> Result<Self, KeyFault> {
         let signer = |(selector, pkcs8): &(Selector, Vec<u8>)| {
             let signer = mail_auth::dkim::DkimSigner::from_key(key(pkcs8)?).domain(domain.as_str());
-            let signer = signer.selector(selector.to_string()).headers(FIELDS);
+            // The library takes a name once for all fields of it, and every further time as a field that is missing.
+            let signer = signer.selector(selector.to_string()).headers(FIELDS.iter().chain(&FIELDS).copied());
             let relaxed = Canonicalization::Relaxed;
             Ok(signer.header_canonicalization(relaxed).body_canonicalization(relaxed))
         };

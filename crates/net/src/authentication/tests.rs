@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use mail_auth::common::crypto::{Ed25519Key, RsaKey, Sha256, SigningKey};
 use mail_auth::common::headers::HeaderWriter as _;
 use mail_auth::dkim::{Canonicalization, DkimSigner};
-use policy::evidence::{DmarcPolicy, ListKind, SpfVerdict};
+use policy::evidence::{DmarcPolicy, ListKind, NoAuthor, SpfVerdict};
 use rustls::pki_types::PrivateKeyDer;
 
 use super::*;
@@ -234,6 +234,69 @@ async fn a_from_with_several_domains_is_judged_by_the_strictest() {
     let many: Vec<String> = (0..9).map(|n| format!("x@d{n}.example")).collect();
     let found = world.judge(&format!("From: {}\r\n\r\nx\r\n", many.join(", ")), None).await;
     assert_eq!(found.dmarc.verdict, Verdict::Fail);
+}
+
+/// RFC 7489 §6.6.1: whoever writes his domain so that nobody reads it does not escape its policy.
+#[tokio::test]
+async fn an_author_who_cannot_be_read_is_noticed() {
+    let world = World::new(&txt("_dmarc.bank.example", "v=DMARC1; p=reject"));
+    let judge = async |head: &str| world.judge(&format!("{head}Subject: x\r\n\r\nx\r\n"), None).await;
+    // One final dot is one too many for mail, and still the name.
+    for from in ["<ceo@bank.example.>", "CEO <ceo@BANK.example.>", "ceo@bank.example"] {
+        let found = judge(&format!("From: {from}\r\n")).await;
+        assert_eq!((found.dmarc.verdict, found.dmarc.policy), (Verdict::Fail, DmarcPolicy::Reject), "{from}");
+        assert_eq!((found.no_author, found.from), (None, Some(domain("bank.example"))), "{from}");
+    }
+    for (head, why) in [
+        ("From: <ceo@bank.example..>\r\n", NoAuthor::Unreadable),
+        ("From: <ceo@bank..example>\r\n", NoAuthor::Unreadable),
+        ("From: <ceo@[192.0.2.1]>\r\n", NoAuthor::Unreadable),
+        ("From: x@own.example, <ceo@bank..example>\r\n", NoAuthor::Unreadable),
+        ("From: \"ceo@bank.example\"\r\n", NoAuthor::Unreadable),
+        ("From: Test User\r\n", NoAuthor::Unreadable),
+        ("From:\r\n", NoAuthor::Unreadable),
+        ("From: Group: ;\r\n", NoAuthor::Unreadable),
+        ("", NoAuthor::Missing),
+        ("X-From: x@own.example\r\n", NoAuthor::Missing),
+        ("From: x@own.example\r\nFrom : x@own.example\r\n", NoAuthor::Doubled),
+    ] {
+        assert_eq!(judge(head).await.no_author, Some(why), "{head}");
+    }
+    for from in ["x@own.example, y@other.example", "Test, User <x@own.example>", "x@b\u{fc}cher.example"] {
+        assert_eq!(judge(&format!("From: {from}\r\n")).await.no_author, None, "{from}");
+    }
+    assert_eq!(world.judge("\r\nx\r\n", None).await.no_author, Some(NoAuthor::Missing), "no header at all");
+}
+
+/// RFC 6376 §8.15: a signature of ours covers that there is no other field of the names that readers see.
+#[tokio::test]
+async fn what_is_signed_here_takes_no_second_field() {
+    let keys = keys();
+    let world = World::new(&keys.zone);
+    let signer = signer::Signer::new(&domain("a.example"), &[("e".parse().unwrap(), keys.ed25519.clone())]).unwrap();
+    let mut signing = signer.begin();
+    signing.push(MESSAGE.as_bytes());
+    let signed = format!("{}{MESSAGE}", signing.finish().unwrap());
+    let verdict = async |message: String| world.judge(&message, None).await.dkim[0].verdict;
+    assert_eq!(verdict(signed.clone()).await, Verdict::Pass);
+    for field in [
+        "From",
+        "To",
+        "Cc",
+        "Subject",
+        "Date",
+        "Message-ID",
+        "In-Reply-To",
+        "References",
+        "Reply-To",
+        "MIME-Version",
+        "Content-Type",
+        "Content-Transfer-Encoding",
+    ] {
+        let added = format!("{field}: x@attacker.example\r\n{signed}");
+        assert_eq!(verdict(added).await, Verdict::Fail, "{field}");
+    }
+    assert_eq!(verdict(format!("Received: x\r\n{signed}")).await, Verdict::Pass);
 }
 
 /// RFC 6376 §8.15: whoever adds a From above the one that is signed is not signed by that.

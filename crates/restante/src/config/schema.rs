@@ -859,8 +859,8 @@ const TRANSFER: &[Field] = &[
         "convert_8bit",
         "true or false",
         Default("false"),
-        "For a server that takes no 8-bit content: send it in another encoding, without TBR-Reference, TBR-Hop and our ARC set, since it is another message \
-         then, which its header (X-MIME-Autoconverted) and the trace say. If false, or where that cannot be done, the author is told (5.6.3). Signatures do not survive it.",
+        "For a server that takes no 8-bit content: send it in another encoding, without TBR-Reference and TBR-Hop, since it is another message \
+         then, which its header (X-MIME-Autoconverted) and the trace say; our ARC set is made again, of what is sent. If false, or where that cannot be done, the author is told (5.6.3). Signatures by others do not survive it.",
     ),
     field(
         "fall_back_without_claim",
@@ -1068,6 +1068,13 @@ const POLICY: &[Field] = &[
         Default("true"),
         "Look up SPF, DKIM, DMARC, ARC, reverse DNS and the lists below, act on them, and write them into \
          Authentication-Results. If false, that field only says how a message came by reference.",
+    ),
+    fixed(
+        "no_author",
+        "word",
+        Default("\"refuse\""),
+        "Mail without exactly one From, or whose From names no domain that can be read, so that nobody can be asked about it: `refuse` \
+         or `mark`.",
     ),
     fixed(
         "dmarc_reject",

@@ -247,6 +247,7 @@ pub(super) fn policy(table: Cursor<'_>) -> Option<Policy> {
     const RESPONSES: [(&str, Response); 2] = [("mark", Response::Mark), ("refuse", Response::Refuse)];
     const SMALLEST: u64 = 1024 * 1024;
     let enabled = table.get("enabled");
+    let no_author = table.choice("no_author", &RESPONSES);
     let dmarc_reject = table.choice("dmarc_reject", &RESPONSES);
     let dmarc_quarantine = table.choice("dmarc_quarantine", &RESPONSES);
     let spf_fail = table.choice("spf_fail", &RESPONSES);
@@ -266,6 +267,7 @@ pub(super) fn policy(table: Cursor<'_>) -> Option<Policy> {
     let rules = Rules {
         spf_fail: spf_fail?,
         no_reverse_name: no_reverse_name?,
+        no_author: no_author?,
         dmarc_reject: dmarc_reject?,
         dmarc_quarantine: dmarc_quarantine?,
         trusted_sealers: trusted_sealers?,
