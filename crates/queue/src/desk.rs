@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use mail::ledger::{Key, Leg, Route, Row, Source};
+use mail::ledger::{Inbound, Key, Leg, Route, Row, Source};
 use mail::{Domain, Xuid};
 
 use crate::config::Limits;
@@ -17,6 +17,22 @@ use crate::work::JobKind;
 pub(crate) struct Repository {
     pub(crate) host: Domain,
     pub(crate) d: Domain,
+}
+
+/// What a retrieval fetches, and from where: an object of a domain may be at several hosts, some of which serve something else.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Fetched {
+    d: Domain,
+    host: Domain,
+    xuid: Xuid,
+    size: u64,
+}
+
+impl Fetched {
+    pub(crate) fn of(inbound: &Inbound) -> Self {
+        let Inbound { d, host, xuid, size, .. } = inbound;
+        Self { d: d.clone(), host: host.clone(), xuid: *xuid, size: *size }
+    }
 }
 
 /// Whose mail it is: senders share the places for deliveries.
@@ -55,7 +71,7 @@ pub(crate) struct Desk {
     pub(crate) claims: Lanes<Repository>,
     pub(crate) receipts: Lanes<Repository>,
     /// Which job fetches an object.
-    pub(crate) fetching: HashMap<(Domain, Xuid), JobId>,
+    pub(crate) fetching: HashMap<Fetched, JobId>,
 }
 
 enum Working {

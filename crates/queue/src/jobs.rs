@@ -5,7 +5,7 @@ use std::time::Duration;
 use mail::ledger::{Action as Outcome, Inbound, Key, Leg, RecipientState, Route, Row, RowBody};
 use mail::{EnhancedStatus, ReferenceId};
 
-use crate::desk::{Repository, Sender, Waited};
+use crate::desk::{Fetched, Repository, Sender, Waited};
 use crate::lanes::Rank;
 use crate::node::{Node, companion};
 use crate::origin::{attempt, end, leg};
@@ -107,8 +107,14 @@ impl Node {
         self.desk.retrievals.queue_by(&d, (), rank, key);
     }
 
+    /// Whoever joins has a signature of the same domain over the same octets at the same host. What is its own is not skipped: its grant
+    /// is good or not when it is claimed, which says too whether it was withdrawn. Only a client that is to be looked at again is so
+    /// before a retrieval, and goes alone.
     fn join(&mut self, inbound: &Inbound, row: &Row) -> bool {
-        let Some(job) = self.desk.fetching.get(&(inbound.d.clone(), inbound.xuid)).copied() else { return false };
+        if retrieval::is_looked_at_again(inbound) {
+            return false;
+        }
+        let Some(job) = self.desk.fetching.get(&Fetched::of(inbound)).copied() else { return false };
         let Some(JobKind::Retrieval { keys, .. }) = self.desk.jobs.get_mut(&job) else { return false };
         if keys.len() >= MAX_SHARED {
             return false;
@@ -140,7 +146,8 @@ impl Node {
         if self.join(inbound, &row) {
             return self.desk.retrievals.leave(&inbound.d, &());
         }
-        let (d, xuid) = (inbound.d.clone(), inbound.xuid);
+        let (d, xuid, fetched) = (inbound.d.clone(), inbound.xuid, Fetched::of(inbound));
+        let goes_alone = retrieval::is_looked_at_again(inbound);
         let work = Work::Retrieve(Box::new(Retrieval {
             d: d.clone(),
             to: inbound.to.clone(),
@@ -150,11 +157,13 @@ impl Node {
             size: inbound.size,
             expires: inbound.expires,
             budget: self.config.timers.attempt_budget,
-            recheck: inbound.client.filter(|_| inbound.not_before.is_some()),
+            recheck: inbound.client.filter(|_| goes_alone),
         }));
         let keys = vec![row.key.clone()];
-        let job = self.begin_job(JobKind::Retrieval { d: d.clone(), xuid, keys });
-        self.desk.fetching.insert((d, xuid), job);
+        let job = self.begin_job(JobKind::Retrieval { d, fetched: fetched.clone(), keys });
+        if !goes_alone {
+            self.desk.fetching.insert(fetched, job);
+        }
         self.desk.run(row, job);
         self.actions.push_back(Action::Start { job, work });
     }
@@ -238,7 +247,7 @@ impl Node {
             JobEvent::OfferDeclined { text } => self.decide(job, None, Some(text)),
             ended => {
                 if let Some(kind) = self.desk.jobs.remove(&job) {
-                    self.job_ended(kind, ended);
+                    self.job_ended(job, kind, ended);
                 }
             }
         }
@@ -265,7 +274,7 @@ impl Node {
         }
     }
 
-    fn job_ended(&mut self, kind: JobKind, event: JobEvent) {
+    fn job_ended(&mut self, job: JobId, kind: JobKind, event: JobEvent) {
         match kind {
             JobKind::Delivery { key, place: (route, sender), mode, peer } => {
                 self.desk.deliveries.leave(&route, &sender);
@@ -275,9 +284,12 @@ impl Node {
                 };
                 self.delivered(key, mode, peer, end);
             }
-            JobKind::Retrieval { d, xuid, keys } => {
+            JobKind::Retrieval { d, fetched, keys } => {
                 self.desk.retrievals.leave(&d, &());
-                self.desk.fetching.remove(&(d, xuid));
+                // Another of the same object may run, which more have joined.
+                if self.desk.fetching.get(&fetched) == Some(&job) {
+                    self.desk.fetching.remove(&fetched);
+                }
                 self.retrieved(keys, event);
             }
             JobKind::Judgement { d, key } => {

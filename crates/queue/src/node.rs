@@ -212,6 +212,8 @@ impl Node {
                 self.desk.delegations.queue(&repository, (), key);
             }
             Task::Retrieve if self.desk.retrievals.is_closed() => {}
+            // Whose client is looked at again takes nothing from others before.
+            Task::Retrieve if receiver::retrieval::is_looked_at_again(inbound) => self.want_retrieval(row),
             Task::Retrieve => {
                 let change = receiver::retrieval::Borrow::new(row.key.clone(), inbound);
                 self.desk.settle(&row.key);

@@ -1,9 +1,9 @@
 //! Jobs that run at the edge, as the queue remembers them.
 
 use mail::ledger::{Action, Key, Route};
-use mail::{Domain, EnhancedStatus, ReferenceId, Xuid};
+use mail::{Domain, EnhancedStatus, ReferenceId};
 
-use crate::desk::{Repository, Sender};
+use crate::desk::{Fetched, Repository, Sender};
 use crate::port::Peer;
 
 /// A job under way.
@@ -18,7 +18,7 @@ pub(crate) enum JobKind {
         peer: Option<Peer>,
     },
     /// One retrieval for every row that wants this object.
-    Retrieval { d: Domain, xuid: Xuid, keys: Vec<Key> },
+    Retrieval { d: Domain, fetched: Fetched, keys: Vec<Key> },
     /// The judgement of one reference's content.
     Judgement { d: Domain, key: Key },
     /// The delegation of one hop of one reference.

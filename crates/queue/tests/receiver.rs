@@ -13,7 +13,7 @@ use queue::port::{
     ClaimEntry, HeardEntry, Input, JobEvent, JobId, Judged, OfferAnswer, ReceiptEntry, RecipientEnd, Reply, Request,
     Retrieval, RetrieveFailure, Work,
 };
-use support::{DAY, FACTS, HOUR, MINUTE, Server, done, inbound_of, later, never, object, secs, taken};
+use support::{DAY, FACTS, HOUR, MINUTE, Server, domain, done, inbound_of, later, never, object, secs, taken};
 
 const BOB: &[&str] = &["bob@b.example"];
 const BOB_AND_CAROL: &[&str] = &["bob@b.example", "carol@b.example"];
@@ -327,6 +327,51 @@ fn a_410_ends_the_reference_whose_grant_was_used_and_none_that_shared_its_retrie
     assert_eq!(work.uri, second.uri);
     b.event(job, JobEvent::Retrieved { object: object(CONTENT), facts: FACTS, octets: 12 });
     assert_eq!(claims(&mut b).1[0].id, second.i);
+}
+
+#[test]
+fn one_host_s_wrong_octets_say_nothing_of_another_host_of_the_domain() {
+    let (mut b, first) = offered(BOB);
+    let second = Inbound { host: domain("store.provider.example"), ..reference(3, &["carol@b.example"]) };
+    assert!(matches!(offer(&mut b, &second), OfferAnswer::Pending(_)));
+    let (job, work) = retrieval(&mut b);
+    assert_eq!(work.host, first.host);
+    let (other, work) = retrieval(&mut b);
+    assert_eq!(work.host, second.host, "a retrieval of its own");
+    b.event(job, JobEvent::RetrieveFailed { failure: RetrieveFailure::Corrupt, text: "no".into() });
+    assert!(!claims(&mut b).1[0].failed.is_empty());
+    b.event(other, JobEvent::Retrieved { object: object(CONTENT), facts: FACTS, octets: 12 });
+    let posted = claims(&mut b).1;
+    assert_eq!((posted[0].id, posted[0].failed.len()), (second.i, 0));
+}
+
+/// Whoever came onto a list while he waited is not helped by others who have sent the same: neither by their retrieval nor by what is
+/// here already.
+#[test]
+fn a_client_that_is_looked_at_again_is_so_whoever_else_fetches_the_object() {
+    for is_here_before in [false, true] {
+        let (mut b, waiting) = delayed();
+        b.pass(MINUTE * 29);
+        let trusted = reference(3, &["carol@b.example"]);
+        assert!(matches!(offer(&mut b, &trusted), OfferAnswer::Pending(_)));
+        let (job, work) = retrieval(&mut b);
+        assert_eq!((work.uri, work.recheck), (trusted.uri.clone(), None));
+        let came = || JobEvent::Retrieved { object: object(CONTENT), facts: FACTS, octets: 12 };
+        if is_here_before {
+            b.event(job, came());
+            assert_eq!(claims(&mut b).1[0].id, trusted.i);
+        }
+        b.pass(MINUTE * 2);
+        let (looked, work) = retrieval(&mut b);
+        assert_eq!((work.uri, work.recheck), (waiting.uri.clone(), waiting.client));
+        b.event(looked, JobEvent::RetrieveFailed { failure: RetrieveFailure::Refused, text: "listed".into() });
+        assert_eq!(claims(&mut b).1[0].failed[0].1.status.to_string(), "5.7.1");
+        if !is_here_before {
+            b.event(job, came());
+            let posted = claims(&mut b).1;
+            assert_eq!((posted[0].id, posted[0].failed.len()), (trusted.i, 0));
+        }
+    }
 }
 
 #[test]

@@ -12,6 +12,11 @@ use crate::port::RetrieveFailure;
 use crate::receiver::inbound;
 use crate::stats::Count;
 
+/// Is the client that brought this looked at once more before anything is fetched? It may stand on a list by now.
+pub(crate) fn is_looked_at_again(inbound: &Inbound) -> bool {
+    inbound.client.is_some() && inbound.not_before.is_some()
+}
+
 /// A reference is due for retrieval: is its object here already, from the same origin?
 pub(crate) struct Borrow {
     pub(crate) key: Key,
@@ -173,7 +178,10 @@ impl Change for NotRetrieved {
         note(&mut inbound.steps, context.now, "not-retrieved", self.text.clone(), None);
         match self.failure {
             // 404 says nothing: the origin may be restoring a backup. `e` ends the patience.
-            RetrieveFailure::Temporary | RetrieveFailure::Interrupted | RetrieveFailure::NotFound => {
+            RetrieveFailure::Temporary
+            | RetrieveFailure::Interrupted
+            | RetrieveFailure::NotMade
+            | RetrieveFailure::NotFound => {
                 if self.failure == RetrieveFailure::Interrupted {
                     inbound.attempts = 0;
                 }
