@@ -662,6 +662,8 @@ pub enum RetrieveFailure {
     Temporary,
     /// The same, after it had brought much: it is no failure in a row with others.
     Interrupted,
+    /// Nobody was asked: try again later.
+    NotMade,
     /// 410: withdrawn or expired at the origin.
     Gone,
     /// 404: nothing there for this grant.

@@ -75,7 +75,17 @@ pub(super) struct Connection {
     pub(super) local: Option<IpAddr>,
     /// The network that it leads to, if that is one of those that are bounded.
     pub(super) network: Option<Prefix>,
+    /// Who answered.
+    pub(super) met: Met,
     _driver: AbortOnDropHandle<()>,
+}
+
+/// Who answered, and how.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Met {
+    pub(super) address: IpAddr,
+    pub(super) tls: &'static str,
+    pub(super) by_dane: bool,
 }
 
 /// Why there is no connection. All of it may be better later.
@@ -130,19 +140,22 @@ impl Connector {
         host: &Domain,
         errand: Errand,
     ) -> Result<(Connection, Option<Place>), ConnectError> {
-        let mut last = ConnectError::NoAddress(host.clone());
+        // What failed says more than what was not tried.
+        let (mut last, mut failed) = (ConnectError::NoAddress(host.clone()), false);
         let addresses = self.addresses(host).await?;
         let dane = self.records(host).await?;
         for address in addresses {
             let network = self.bounded(address);
             if errand != Errand::Other && network.is_some_and(|network| self.is_left_alone(network, host)) {
-                last = ConnectError::LeftAlone(host.clone());
+                if !failed {
+                    last = ConnectError::LeftAlone(host.clone());
+                }
                 continue;
             }
             let place = self.place(host, errand, network).await?;
             match self.connect_to(host, address, dane.as_ref()).await {
                 Ok(connection) => return Ok((connection, place)),
-                Err(error) => last = error,
+                Err(error) => (last, failed) = (error, true),
             }
             if let (Some(network), Errand::Fetch | Errand::Post) = (network, errand) {
                 self.suspensions.network_failed(network, host, Instant::now());
@@ -230,10 +243,13 @@ impl Connector {
             let constrained = constrain(records, &stream);
             constrained.map_err(|error| ConnectError::Certificate(host.clone(), format!("{address}: {error}")))?;
         }
-        self.speak_http(stream, self.bounded(address)).await.map_err(failed)
+        let by_dane = dane.is_some_and(|records| !records.needs_web_pki());
+        let met = Met { address, tls: version(&stream), by_dane };
+        self.speak_http(stream, met).await.map_err(failed)
     }
 
-    async fn speak_http(&self, stream: TlsStream<Buffered>, network: Option<Prefix>) -> Result<Connection, String> {
+    async fn speak_http(&self, stream: TlsStream<Buffered>, met: Met) -> Result<Connection, String> {
+        let network = self.bounded(met.address);
         let local = stream.get_ref().0.get_ref().local_addr().ok();
         let (sender, driver) = http1::Builder::new()
             .max_headers(MAX_FIELDS)
@@ -245,7 +261,15 @@ impl Connector {
         let local = local.map(|address| address.ip());
         // Its errors come out at the request that they break.
         let driver = tokio::spawn(async move { drop(driver.await) });
-        Ok(Connection { sender, opened: Instant::now(), local, network, _driver: AbortOnDropHandle::new(driver) })
+        Ok(Connection { sender, opened: Instant::now(), local, network, met, _driver: AbortOnDropHandle::new(driver) })
+    }
+}
+
+fn version(stream: &TlsStream<Buffered>) -> &'static str {
+    match stream.get_ref().1.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_3) => "TLS 1.3",
+        Some(rustls::ProtocolVersion::TLSv1_2) => "TLS 1.2",
+        _ => "TLS",
     }
 }
 

@@ -36,6 +36,8 @@ pub(super) struct Broken {
     pub(super) is_tls: bool,
     /// TLS failed for the host's certificate.
     pub(super) is_certificate: bool,
+    /// Nobody was asked: the network is left alone.
+    pub(super) is_left_alone: bool,
     /// It will be the same within seconds.
     pub(super) is_lasting: bool,
 }
@@ -44,14 +46,15 @@ impl From<ConnectError> for Broken {
     fn from(error: ConnectError) -> Self {
         let is_certificate = matches!(error, ConnectError::Certificate(..));
         let is_tls = is_certificate || matches!(error, ConnectError::Tls(..));
-        let is_lasting = is_certificate || matches!(error, ConnectError::LeftAlone(_));
-        Self { text: error.to_string(), is_tls, is_certificate, is_lasting }
+        let is_left_alone = matches!(error, ConnectError::LeftAlone(_));
+        let is_lasting = is_certificate || is_left_alone;
+        Self { text: error.to_string(), is_tls, is_certificate, is_left_alone, is_lasting }
     }
 }
 
 impl From<String> for Broken {
     fn from(text: String) -> Self {
-        Self { text, is_tls: false, is_certificate: false, is_lasting: false }
+        Self { text, is_tls: false, is_certificate: false, is_left_alone: false, is_lasting: false }
     }
 }
 

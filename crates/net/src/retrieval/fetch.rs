@@ -39,8 +39,8 @@ impl Client {
     pub async fn fetch(&self, fetch: Fetch<'_>, sink: &mut impl Sink) -> Outcome {
         let shared = self.shared();
         let (d, host) = (fetch.domain, &fetch.uri.host);
-        if let Some(left) = shared.suspensions.left(d, host, Instant::now()) {
-            return Outcome::Temporary { text: left_alone(d, host), retry_after: Some(left) };
+        if shared.suspensions.left(d, host, Instant::now()).is_some() {
+            return Outcome::LeftAlone { text: left_alone(d, host) };
         }
         let mut retrieval = Retrieval::new(&shared, fetch);
         let outcome = timeout(fetch.budget, retrieval.run(sink)).await;
@@ -60,6 +60,8 @@ impl Client {
 struct Retrieval<'a> {
     shared: &'a Shared,
     fetch: Fetch<'a>,
+    /// Somebody was asked, or it was tried.
+    is_begun: bool,
     /// TLS failed, or 403.
     is_turned_away: bool,
     /// Where an answer came from last.
@@ -91,6 +93,7 @@ impl<'a> Retrieval<'a> {
         Self {
             shared,
             fetch,
+            is_begun: false,
             is_turned_away: false,
             network: None,
             held: 0,
@@ -182,12 +185,17 @@ impl<'a> Retrieval<'a> {
             Ok(answered) => answered,
             Err(broken) => {
                 (self.is_turned_away, self.network) = (broken.is_tls, None);
+                if broken.is_left_alone && !self.is_begun {
+                    return Attempt::Final(Outcome::LeftAlone { text: broken.text });
+                }
+                self.is_begun = true;
                 if broken.is_lasting {
                     return Attempt::Final(temporary(broken.text));
                 }
                 return Attempt::Broken(broken.text);
             }
         };
+        self.is_begun = true;
         self.is_turned_away = answered.response.status() == StatusCode::FORBIDDEN;
         self.network = answered.connection.network;
         match answered.response.status() {

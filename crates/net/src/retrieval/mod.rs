@@ -14,6 +14,7 @@ mod link;
 mod places;
 mod pool;
 mod post;
+mod reach;
 pub mod represent;
 mod signed;
 mod suspend;
@@ -41,6 +42,7 @@ use pool::Pool;
 use suspend::Suspensions;
 
 pub use address::is_public;
+pub use reach::{Obstacle, Reached, Unreached};
 pub use upload::{HandedOver, Octets, Source, Stopped};
 
 /// Fetches, posts and uploads. Clones share one pool of connections and one set of budgets.
@@ -207,6 +209,11 @@ pub enum Outcome {
         text: String,
         /// The repository's wish, at most a day.
         retry_after: Option<Duration>,
+    },
+    /// Nobody was asked: the host, or its network, has failed too often. Try again later; the sink is as it was.
+    LeftAlone {
+        /// One plain sentence.
+        text: String,
     },
     /// 410: withdrawn or expired.
     Gone,

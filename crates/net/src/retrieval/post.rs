@@ -114,7 +114,7 @@ impl Client {
     }
 
     /// The octets of a domain document, from the host that publishes it.
-    pub(crate) async fn document(&self, host: &Domain) -> Result<Bytes, NoAnswer> {
+    pub async fn document(&self, host: &Domain) -> Result<Bytes, NoAnswer> {
         self.exchange_small(host, Errand::Other, || get(DOCUMENT_PATH), JSON, MAX_DOCUMENT).await
     }
 

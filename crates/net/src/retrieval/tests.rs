@@ -720,8 +720,7 @@ async fn a_network_where_names_of_many_domains_lead_to_somebody_else_is_left_alo
         let fetch = Fetch { uri: &uri, domain: &d, size: 10, budget: Duration::from_secs(10), signer: None };
         outcomes.push(world.client.fetch(fetch, &mut Memory::default()).await);
     }
-    let left_alone =
-        |outcome: &Outcome| matches!(outcome, Outcome::Temporary { text, .. } if text.contains("left alone"));
+    let left_alone = |outcome: &Outcome| matches!(outcome, Outcome::LeftAlone { text } if text.contains("left alone"));
     let asked = outcomes.iter().filter(|outcome| !left_alone(outcome)).count();
     assert_eq!(asked, 8, "{outcomes:?}");
     assert!(outcomes[8..].iter().all(left_alone), "{outcomes:?}");
@@ -756,7 +755,7 @@ async fn posts_leave_alone_what_turns_them_away_again_and_again() {
     }
     assert_eq!(world.server.requests().len(), 8);
     let (outcome, _) = world.fetch().await;
-    assert_temporary(&outcome, "left alone");
+    assert!(matches!(&outcome, Outcome::LeftAlone { text } if text.contains("left alone")), "{outcome:?}");
     assert_eq!(world.server.requests().len(), 8, "retrievals leave the pair alone, too");
 }
 

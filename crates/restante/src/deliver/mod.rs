@@ -88,7 +88,7 @@ impl Couriers {
         let readers = outward.budgets.readers().clone();
         let mailboxes = Mailboxes { store: store.clone(), hostname, started, readers };
         let Outward { smtp, lines, repositories, discovery, keys, gate, signers, budgets } = outward;
-        let smtp = smtp::SmtpCourier { client: smtp, hosts, store: store.clone(), discovery };
+        let smtp = smtp::SmtpCourier { client: smtp, hosts, store: store.clone(), discovery, signers: signers.clone() };
         let upload = upload::UploadCourier {
             client: repositories.clone(),
             keys: keys.clone(),
@@ -179,10 +179,11 @@ impl Courier for Couriers {
     }
 }
 
-/// Has a retrieval cost something and brought nothing? To be told that a reference was withdrawn is no failure.
+/// Has a retrieval cost something and brought nothing? To be told that a reference was withdrawn is no failure, and what nobody was
+/// asked for is none either.
 fn is_failure(event: &JobEvent) -> bool {
-    let JobEvent::RetrieveFailed { failure, .. } = event else { return false };
-    !matches!(failure, RetrieveFailure::Gone | RetrieveFailure::Interrupted)
+    use RetrieveFailure::{Gone, Interrupted, NotMade};
+    matches!(event, JobEvent::RetrieveFailed { failure, .. } if !matches!(failure, Gone | Interrupted | NotMade))
 }
 
 /// A mailbox that the configuration has no place for any more: an operator may mend that.
@@ -191,5 +192,22 @@ fn unreachable_mailbox(name: &str) -> DeliveryEnd {
     DeliveryEnd::Unreachable {
         text: format!("the configuration has no Maildir for {domain} any more"),
         status: EnhancedStatus::temporary(3, 5),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_retrieval_that_was_made_and_brought_nothing_is_a_failure_of_its_domain() {
+        use RetrieveFailure::{Corrupt, Gone, Interrupted, NotFound, NotMade, Refused, Temporary};
+        let counts = |failure| is_failure(&JobEvent::RetrieveFailed { failure, text: String::new() });
+        for failure in [Temporary, NotFound, Corrupt, Refused] {
+            assert!(counts(failure), "{failure:?}");
+        }
+        for failure in [Gone, Interrupted, NotMade] {
+            assert!(!counts(failure), "{failure:?}");
+        }
     }
 }

@@ -101,11 +101,11 @@ pub(super) async fn retrieve(client: &Client, keys: &RequestKeys, store: &Store,
     // It was accepted: new mail has left room for it.
     let _room = match store.reserve(owner, Purpose::Custody, retrieval.size) {
         Ok(room) => room,
-        Err(full) => return failed(RetrieveFailure::Temporary, format!("the object cannot be kept here: {full}")),
+        Err(full) => return failed(RetrieveFailure::NotMade, format!("the object cannot be kept here: {full}")),
     };
     let mut sink = match StoreSink::open(store, retrieval).await {
         Ok(sink) => sink,
-        Err(error) => return failed(RetrieveFailure::Temporary, format!("the object cannot be kept here: {error}")),
+        Err(error) => return failed(RetrieveFailure::NotMade, format!("the object cannot be kept here: {error}")),
     };
     let signer = keys.of(&retrieval.to);
     let Retrieval { d, size, budget, .. } = retrieval;
@@ -118,6 +118,10 @@ pub(super) async fn retrieve(client: &Client, keys: &RequestKeys, store: &Store,
             sink.keep().await;
             let failure = if brought >= WORTHWHILE { RetrieveFailure::Interrupted } else { RetrieveFailure::Temporary };
             return failed(failure, text);
+        }
+        Outcome::LeftAlone { text } => {
+            sink.keep().await;
+            return failed(RetrieveFailure::NotMade, text);
         }
         Outcome::Gone => failed(RetrieveFailure::Gone, "the repository says that it was withdrawn or has expired"),
         Outcome::NotFound => failed(RetrieveFailure::NotFound, "the repository knows no such reference"),
