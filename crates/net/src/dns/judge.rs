@@ -15,6 +15,11 @@ use hickory_resolver::proto::rr::{Name, RData, Record, RecordType, RecordTypeSet
 use super::NO_RECORDS_TTL;
 use super::servers::{absence, of};
 
+/// Most iterations of a hash that are done here; what has more the validator calls insecure, or does not ask.
+const MOST_ITERATIONS: u16 = 100;
+/// Most denials of one answer that are looked at here.
+const MOST_DENIALS: usize = 8;
+
 /// What is known of a name and a type.
 pub enum Verdict {
     /// This is so.
@@ -56,6 +61,10 @@ pub fn of_validated(name: &Name, kind: RecordType, message: &Message, denial: Op
         // The validator knows no wildcard right below a name that exists.
         Some(Proof::Bogus) if is_proven_wildcard(name, kind, message) => of_answer(name, kind, message, true),
         Some(Proof::Bogus) if is_denied_beside_dname(name, kind, message) => of_answer(name, kind, message, true),
+        // Nor that opt-out needs no word on wildcards.
+        Some(Proof::Bogus) if kind == RecordType::DS && is_passed_over(name, message) => {
+            of_answer(name, kind, message, false)
+        }
         Some(_) => Verdict::Bogus,
     }
 }
@@ -145,6 +154,42 @@ fn is_denied_beside_dname(name: &Name, kind: RecordType, message: &Message) -> b
     message.metadata.response_code == ResponseCode::NoError
         && message.answers.iter().all(|record| record.name != *name)
         && (message.authorities.iter().filter(is_proven).any(by_name) || proven_nsec3(message).any(by_hash))
+}
+
+/// Does the zone say by opt-out that nobody signs below this name, so that it has no DS (RFC 5155 §8.6)? For that the nearest name that
+/// exists must be proven, and what is next to it covered by a record that passes unsigned delegations over.
+fn is_passed_over(name: &Name, message: &Message) -> bool {
+    if message.metadata.response_code != ResponseCode::NoError || !message.answers.is_empty() {
+        return false;
+    }
+    let usable = |(_, nsec3): &(&Name, &NSEC3)| nsec3.iterations() <= MOST_ITERATIONS;
+    let proven: Vec<(&Name, &NSEC3)> = proven_nsec3(message).filter(usable).take(MOST_DENIALS).collect();
+    let enclosers = (1..name.iter().count()).rev().map(|labels| (labels, name.trim_to(labels)));
+    let found = enclosers.filter_map(|(labels, above)| {
+        let here =
+            |(owner, nsec3): &&(&Name, &NSEC3)| owner.base_name().zone_of(&above) && is_hash_of(owner, nsec3, &above);
+        proven.iter().find(here).map(|(owner, nsec3)| (labels, owner.base_name(), nsec3.type_set()))
+    });
+    // The nearest one. A record from above another zone, or beside a DNAME, says nothing of what is below (RFC 5155 §8.3).
+    let Some((encloser, zone, types)) = found.into_iter().next() else { return false };
+    let is_cut = types.contains(RecordType::NS) && !types.contains(RecordType::SOA);
+    if is_cut || types.contains(RecordType::DNAME) {
+        return false;
+    }
+    let next_closer = name.trim_to(encloser + 1);
+    let covered = |(owner, nsec3): &(&Name, &NSEC3)| {
+        nsec3.opt_out() && owner.base_name() == zone && covers_hash(owner, nsec3, &next_closer)
+    };
+    !proven.iter().any(|(owner, nsec3)| is_hash_of(owner, nsec3, name)) && proven.iter().any(covered)
+}
+
+/// Does the hash of this name lie between this record's and the next one's (RFC 5155 §8.3)?
+fn covers_hash(owner: &Name, nsec3: &NSEC3, name: &Name) -> bool {
+    let hash = nsec3.hash_algorithm().hash(nsec3.salt(), name, nsec3.iterations());
+    let (Ok(hash), Some(first)) = (hash, owner.iter().next().map(<[u8]>::to_ascii_lowercase)) else { return false };
+    // Digits of base32 with extended hex are in the order of what they stand for.
+    let (hash, next) = (base32_hex(hash.as_ref()), base32_hex(nsec3.next_hashed_owner_name()));
+    if first < next { first < hash && hash < next } else { hash > first || hash < next }
 }
 
 /// NSEC records that this zone signed.
@@ -343,6 +388,47 @@ mod tests {
         let label = String::from_utf8(base32_hex(hash.as_ref())).unwrap();
         let itself = message(ResponseCode::NoError, Vec::new(), vec![opt_out(&format!("{label}.example."))]);
         assert_eq!(judged("a.example.", itself), Some((true, true)), "there, without such records");
+    }
+
+    #[test]
+    fn what_opt_out_passes_over_has_no_ds_whatever_is_said_of_wildcards() {
+        let hash = |of: &str| Nsec3HashAlgorithm::SHA1.hash(&[], &name(of), 0).unwrap().as_ref().to_vec();
+        let nsec3 = |owner: String, opt_out, next: Vec<u8>, types: &[RecordType], proof| {
+            let types = types.iter().copied();
+            let data = NSEC3::new(Nsec3HashAlgorithm::SHA1, opt_out, 0, Vec::new(), next, types);
+            record(&owner, RData::DNSSEC(DNSSECRData::NSEC3(data)), proof)
+        };
+        // The record of a name, which covers nothing but what comes next to its hash.
+        let at = |of: &str, types: &[RecordType]| {
+            let (first, mut next) = (hash(of), hash(of));
+            next[19] = next[19].wrapping_add(1);
+            let owner = String::from_utf8(base32_hex(&first)).unwrap() + ".a.example.";
+            nsec3(owner, true, next, types, Proof::Secure)
+        };
+        let apex = |types: &[RecordType]| at("a.example.", types);
+        let soa = || apex(&[RecordType::SOA, RecordType::NS]);
+        let cover =
+            |opt_out, next: u8, proof| nsec3("0".repeat(32) + ".a.example.", opt_out, vec![next; 20], &[], proof);
+        let all = || cover(true, 0xff, Proof::Secure);
+        let passed_over =
+            |of: &str, code, denials: Vec<Record>| is_passed_over(&name(of), &message(code, Vec::new(), denials));
+        let (sub, ok) = ("sub.a.example.", ResponseCode::NoError);
+        assert!(passed_over(sub, ok, vec![soa(), all()]));
+        assert!(passed_over("*.a.example.", ok, vec![soa(), all()]), "a wildcard is a name");
+        assert!(!passed_over(sub, ResponseCode::NXDomain, vec![soa(), all()]));
+        assert!(!passed_over(sub, ok, vec![soa()]), "nothing covers it");
+        assert!(!passed_over(sub, ok, vec![all()]), "no name above it is proven");
+        assert!(!passed_over(sub, ok, vec![soa(), cover(false, 0xff, Proof::Secure)]), "no opt-out");
+        assert!(!passed_over(sub, ok, vec![soa(), cover(true, 1, Proof::Secure)]), "up to another name");
+        assert!(!passed_over(sub, ok, vec![soa(), cover(true, 0xff, Proof::Bogus)]), "signed by nobody");
+        assert!(!passed_over(sub, ok, vec![apex(&[RecordType::NS]), all()]), "from above another zone");
+        assert!(!passed_over(sub, ok, vec![apex(&[RecordType::SOA, RecordType::DNAME]), all()]), "beside a DNAME");
+        let delegation = at(sub, &[RecordType::NS]);
+        assert!(!passed_over("x.sub.a.example.", ok, vec![soa(), delegation, all()]), "below a delegation");
+        let itself = at(sub, &[RecordType::NS, RecordType::DS]);
+        assert!(!passed_over(sub, ok, vec![soa(), all(), itself]), "it is there");
+        let foreign = at("example.", &[RecordType::SOA]);
+        assert!(!passed_over("b.example.", ok, vec![foreign, all()]), "another zone's word");
     }
 
     #[test]
