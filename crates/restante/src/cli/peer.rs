@@ -1,7 +1,7 @@
 //! `restante check peer`: how mail to a domain would go, and why.
 //!
-//! Asks what a delivery would ask, and connects only where one would: to the mail exchangers, and to the host of the
-//! domain's document. Nothing is handed in.
+//! Asks what a delivery would ask, and connects only where one would: to the mail exchangers, to the host of the domain's document,
+//! and to its repositories where these may be connected to. Nothing is handed in, and nothing fetched.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,15 +12,17 @@ use net::dns::Resolver;
 use net::mta_sts::{Found, MtaSts};
 use net::smtp_client::{self, Examined};
 use net::tls::{Security, Trust};
-use reference::keys::{KeyState, consent_name, record_name};
+use reference::keys::{KeyState, record_name};
 use reference::{Assurance, DomainRecord, KeyRecord, Selector};
 use serde::Serialize;
 use smtp::Capabilities;
+use smtp::capability::Announced;
 
 use super::args::{Global, PeerArgs};
 use super::client;
 use super::humane::{date, now};
 use super::output::{Exit, Failure, Outcome, Output};
+use super::reach::{self, Reach};
 use crate::config::{Config, TransferPolicy};
 use crate::{server, settings};
 
@@ -91,9 +93,21 @@ struct Exchanger {
     tbr: bool,
     /// What else it offers.
     extensions: Vec<&'static str>,
+    /// Most octets of a message (SIZE); 0: no limit; null: it does not say.
+    size: Option<u64>,
+    /// Most transactions, recipients and domains of recipients (LIMITS); null: it does not say.
+    limits: Limits,
     /// Why it cannot be used.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
+}
+
+/// What a server takes in one session.
+#[derive(Debug, Default, Serialize)]
+struct Limits {
+    transactions: Option<u32>,
+    recipients: Option<u32>,
+    domains: Option<u32>,
 }
 
 /// What the domain publishes for TBR.
@@ -103,6 +117,11 @@ struct Tbr {
     published: bool,
     /// From where its own messages are fetched.
     repositories: Vec<Domain>,
+    /// Whether messages could be fetched from each of them.
+    reach: Vec<Reach>,
+    /// Why it cannot be told whether the domain has keys: no grant is issued for it then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys_unknown: Option<String>,
     /// `dnssec` or `webpki`.
     #[serde(skip_serializing_if = "Option::is_none")]
     assurance: Option<Assurance>,
@@ -166,9 +185,18 @@ async fn look(args: &PeerArgs, config: &Config) -> Result<Report, Failure> {
     // As many keys are looked up as the document lists: no stranger chooses them.
     let patient =
         discovery::Config { session_budget: PATIENCE, misses: u32::MAX, ..settings::discovery_config(config) };
-    let discovery = Discovery::new(std::sync::Arc::new(resolver.clone()), repositories, patient);
+    let discovery = Discovery::new(std::sync::Arc::new(resolver.clone()), repositories.clone(), patient);
 
-    let (examined, tbr) = tokio::join!(client.examine(domain), published(args, &resolver, &discovery));
+    let (examined, mut tbr, keys) = tokio::join!(
+        client.examine(domain),
+        published(args, &resolver, &discovery),
+        discovery.publishes(domain, now(), PATIENCE)
+    );
+    tbr.keys_unknown = keys.err().map(|failure| failure.to_string());
+    // What is unknown cannot be relied on to say from where.
+    if tbr.assurance.is_some() {
+        tbr.reach = reach::all(domain, &tbr.repositories, &discovery, &repositories).await;
+    }
     let mta_sts = policy(domain, policies.as_ref()).await;
     let examined = match examined {
         Ok(examined) => examined,
@@ -178,12 +206,12 @@ async fn look(args: &PeerArgs, config: &Config) -> Result<Report, Failure> {
         }
     };
     let exchangers: Vec<Exchanger> = examined.into_iter().map(exchanger).collect();
-    let (way, sentence) = way(domain, &exchangers, config);
+    let (way, sentence) = way(domain, &exchangers, tbr.keys_unknown.as_deref(), config);
     Ok(Report { domain: domain.clone(), way, sentence, exchangers, mta_sts, tbr })
 }
 
 /// What the first exchanger that can be used, and the configuration, make of it.
-fn way(domain: &Domain, exchangers: &[Exchanger], config: &Config) -> (Way, String) {
+fn way(domain: &Domain, exchangers: &[Exchanger], keys_unknown: Option<&str>, config: &Config) -> (Way, String) {
     let Some(first) = exchangers.iter().find(|exchanger| exchanger.problem.is_none()) else {
         return (Way::NotNow, format!("No mail exchanger of {domain} can be used now: mail waits and is tried again."));
     };
@@ -203,9 +231,34 @@ fn way(domain: &Domain, exchangers: &[Exchanger], config: &Config) -> (Way, Stri
             (Way::NotNow, format!("Mail waits: the policy for this domain requires TBR, and {host} does not offer it."))
         }
         _ if !first.tbr => by_value(&format!("{host} does not offer TBR.")),
-        _ if !signs => by_value("It offers TBR, but no [domain.tbr] here signs references."),
-        _ => {
-            let size = crate::config::format_size(config.transfer.by_value_below);
+        policy => by_tbr(host, guarded, (policy, signs, keys_unknown), config.transfer.by_value_below),
+    }
+}
+
+/// Where the exchanger offers TBR: what the policy, our keys, and those of the recipients' domain make of it.
+fn by_tbr(
+    host: &Domain,
+    guarded: &str,
+    (policy, signs, keys_unknown): (TransferPolicy, bool, Option<&str>),
+    by_value_below: u64,
+) -> (Way, String) {
+    let hindrance = match keys_unknown {
+        _ if !signs => Some("no [domain.tbr] here signs references".to_owned()),
+        Some(why) => {
+            Some(format!("whether the domain has keys, to which references are bound, cannot be told now: {why}"))
+        }
+        None => None,
+    };
+    match (policy, hindrance) {
+        (TransferPolicy::Require, Some(why)) => {
+            (Way::NotNow, format!("Mail waits: the policy for this domain requires TBR, and {why}."))
+        }
+        (_, Some(why)) => (Way::ByValue, format!("Mail goes by value to {host}, {guarded}. It offers TBR, but {why}.")),
+        (TransferPolicy::Require, None) => {
+            (Way::ByReference, format!("Mail of domains that sign here goes by reference to {host}, {guarded}."))
+        }
+        (_, None) => {
+            let size = crate::config::format_size(by_value_below);
             let sentence = format!(
                 "Mail of domains that sign here goes by reference to {host}, {guarded}; below {size} by value."
             );
@@ -227,6 +280,8 @@ fn exchanger(examined: Examined) -> Exchanger {
         certificate_problem: None,
         tbr: false,
         extensions: Vec::new(),
+        size: None,
+        limits: Limits::default(),
         problem: None,
     };
     match met {
@@ -237,6 +292,9 @@ fn exchanger(examined: Examined) -> Exchanger {
             exchanger.certificate_problem = met.certificate.and_then(Result::err);
             exchanger.tbr = met.capabilities.tbr;
             exchanger.extensions = extensions(&met.capabilities);
+            exchanger.size = met.capabilities.size;
+            let Announced { transactions, recipients, domains } = met.capabilities.limits;
+            exchanger.limits = Limits { transactions, recipients, domains };
         }
     }
     exchanger
@@ -298,26 +356,12 @@ async fn published(args: &PeerArgs, resolver: &Resolver, discovery: &Discovery) 
     let Some(any) = any else { return tbr };
     match discovery.find(domain, &any, now()).await {
         Ok(found) => {
-            tbr.problem = without_consent(domain, &found.facts.repo, discovery).await;
             (tbr.assurance, tbr.repositories) = (Some(found.assurance), found.facts.repo.clone());
             (tbr.keys, tbr.note) = keys(args, &found, discovery).await;
         }
         Err(failure) => tbr.problem = Some(failure.to_string()),
     }
     tbr
-}
-
-/// The first host outside the domain from which nobody would fetch (TBR §5.4).
-async fn without_consent(domain: &Domain, hosts: &[Domain], discovery: &Discovery) -> Option<String> {
-    for host in hosts.iter().filter(|host| !host.is_within(domain)) {
-        let Ok(name) = consent_name(domain, host) else { continue };
-        match discovery.consents(&name, now()).await {
-            Ok(true) => {}
-            Ok(false) => return Some(format!("{host} does not consent, so nothing is fetched from there: no {name}")),
-            Err(failure) => return Some(failure.to_string()),
-        }
-    }
-    None
 }
 
 /// The keys that the document lists and those asked for, and a sentence about how they were found. In signed zones DNS says what each
@@ -383,6 +427,7 @@ fn text(report: &Report) -> String {
         say("demand", exchanger.demand.to_owned());
         say("DANE", exchanger.dane_sentence());
         say("extensions", exchanger.extensions.join(" "));
+        say("takes", exchanger.most_sentence());
     }
     if !report.exchangers.is_empty() {
         lines.push(String::new());
@@ -393,6 +438,19 @@ fn text(report: &Report) -> String {
 }
 
 impl Exchanger {
+    /// What it says of its limits.
+    fn most_sentence(&self) -> String {
+        let size = match self.size {
+            None => "messages of a size that it does not say".to_owned(),
+            Some(0) => "messages of any size".to_owned(),
+            Some(most) => format!("messages of at most {}", crate::config::format_size(most)),
+        };
+        let Limits { transactions, recipients, domains } = self.limits;
+        let limits = [(recipients, "recipients"), (domains, "domains"), (transactions, "messages in a session")];
+        let said = limits.into_iter().filter_map(|(most, what)| Some(format!("{} {what}", most?)));
+        std::iter::once(size).chain(said).collect::<Vec<_>>().join(", ")
+    }
+
     fn dane_sentence(&self) -> String {
         match (self.tlsa.as_slice(), self.signed, self.demand) {
             ([], false, _) => "no: DNSSEC does not vouch for this host".to_owned(),
@@ -418,7 +476,10 @@ fn tbr_lines(tbr: &Tbr) -> Vec<String> {
         return vec!["TBR          the domain publishes no TBR record: it does not send by reference".to_owned()];
     }
     let hosts: Vec<&str> = tbr.repositories.iter().map(Domain::as_str).collect();
-    let mut lines = vec![format!("repository   {}", hosts.join(", "))];
+    let mut lines = match tbr.reach.as_slice() {
+        [] => vec![format!("repository   {}", hosts.join(", "))],
+        tried => tried.iter().map(|reach| format!("repository   {}", reach.sentence())).collect(),
+    };
     if let Some(assurance) = tbr.assurance {
         let note = tbr.note.iter().map(|note| format!("; {note}")).collect::<String>();
         let keys = if tbr.keys.is_empty() { "none".to_owned() } else { tbr.keys.join(", ") };
