@@ -339,10 +339,25 @@ const SIGNING: &str = "[domain.tbr]\nselector = \"k1\"\nkey = \"k1.pem\"\n[[list
 
 fn with_key_and_certificate(site: &Site) {
     site.json(&["keys", "generate", "--domain", "a.example", "--out", "k1.pem"], "");
-    let certified = rcgen::generate_simple_self_signed(vec!["mx.a.example".to_owned()]).unwrap();
+    let names = ["mx.a.example", "tbr.a.example"].map(str::to_owned);
+    let certified = rcgen::generate_simple_self_signed(names).unwrap();
     fs::write(site.path("c.pem"), certified.cert.pem()).unwrap();
     fs::write(site.path("c.key"), certified.signing_key.serialize_pem()).unwrap();
     fs::set_permissions(site.path("c.key"), PermissionsExt::from_mode(0o600)).unwrap();
+}
+
+/// A port that nobody listens at now.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The repository listens where everybody looks for it, and its certificate is believed.
+fn serve_repository_at(site: &Site, port: u16) {
+    let text = fs::read_to_string(site.path("restante.toml")).unwrap();
+    let listener = "kind = \"repository\"\naddress = \"127.0.0.1:";
+    let text = text.replace(&format!("{listener}0\""), &format!("{listener}{port}\""));
+    let outgoing = format!("smtp_port = 1\nhttps_port = {port}\nca_file = \"c.pem\"\nallow_private_addresses = true\n");
+    fs::write(site.path("restante.toml"), text.replace("smtp_port = 1\n", &outgoing)).unwrap();
 }
 
 #[test]
@@ -379,16 +394,25 @@ fn all_keys_of_the_configuration_are_shown() {
 fn the_printed_records_are_the_ones_that_check_wants() {
     let site = Site::new(SIGNING);
     with_key_and_certificate(&site);
+    serve_repository_at(&site, free_port());
+    let running = site.serve();
     let printed = site.text(&["dns", "print"]);
     assert!(printed.contains("_1._tcp.mx.a.example. IN TLSA 3 1 1 "), "the port of the configuration: {printed}");
-    fs::write(site.path("zone"), format!("{printed}mx.a.example. IN A 192.0.2.25\n")).unwrap();
+    // What there is no setting for is no mistake, and is not passed over in silence.
+    for missing in ["; a.example has no DKIM keys, ", "; a.example has no MTA-STS policy, "] {
+        assert!(printed.contains(missing), "{missing}: {printed}");
+    }
+    let publish =
+        |records: &str| fs::write(site.path("zone"), format!("{records}mx.a.example. IN A 127.0.0.1\n")).unwrap();
+    publish(&printed);
     let good = site.text(&["dns", "check"]);
     assert!(good.contains("as it should be"), "{good}");
+    assert!(good.contains("missing  a.example has no DKIM keys, "), "{good}");
 
     // Without one of them, that one is asked for, and no other.
     let without: String =
         printed.lines().filter(|line| !line.contains("_dmarc")).map(|line| format!("{line}\n")).collect();
-    fs::write(site.path("zone"), format!("{without}mx.a.example. IN A 192.0.2.25\n")).unwrap();
+    publish(&without);
     let bad = site.run(&["dns", "check", "a.example", "--json"], "");
     assert_eq!(bad.status.code(), Some(1));
     let report: Value = serde_json::from_slice(&bad.stdout).unwrap();
@@ -397,6 +421,33 @@ fn the_printed_records_are_the_ones_that_check_wants() {
     assert_eq!((report["verdict"].as_str(), changes.len()), (Some("change"), 1), "{report}");
     assert_eq!(changes[0]["name"], "_dmarc.a.example");
     assert!(changes[0]["advice"].as_str().unwrap().contains("v=DMARC1; p=none"), "{report}");
+    let missing: Vec<_> = report["missing"].as_array().unwrap().iter().map(|missing| &missing["table"]).collect();
+    assert_eq!(missing, [&Value::from("domain.dkim"), &"domain.mta_sts".into()], "{report}");
+
+    // The document that is served is what strangers know the keys by: an old one, and none at all.
+    let changes = || {
+        let output = site.run(&["dns", "check", "--json"], "");
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let records = report["records"].as_array().unwrap().clone();
+        let changes = records.into_iter().filter(|record| record["verdict"] == "change");
+        changes
+            .map(|record| (record["name"].clone(), record["advice"].as_str().unwrap().to_owned()))
+            .collect::<Vec<_>>()
+    };
+    site.json(&["keys", "generate", "--domain", "a.example", "--selector", "k2", "--out", "k2.pem"], "");
+    let text = fs::read_to_string(site.path("restante.toml")).unwrap();
+    let next = text.replace("selector = \"k1\"\nkey = \"k1.pem\"", "selector = \"k2\"\nkey = \"k2.pem\"");
+    fs::write(site.path("restante.toml"), next).unwrap();
+    publish(&site.text(&["dns", "print"]));
+    let found = changes();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].0, "tbr.a.example", "{found:?}");
+    assert!(found[0].1.contains("the document lacks the key k2; "), "{found:?}");
+    running.stop();
+    let found = changes();
+    assert_eq!((found.len(), &found[0].0), (1, &"tbr.a.example".into()), "{found:?}");
+    let words = "https://tbr.a.example/.well-known/tbr/domain cannot be fetched as others would: ";
+    assert!(found[0].1.contains(words), "{found:?}");
 
     let stranger = site.run(&["dns", "print", "b.example"], "");
     assert_eq!(stranger.status.code(), Some(2));

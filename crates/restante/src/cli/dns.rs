@@ -7,11 +7,12 @@ use serde::Serialize;
 
 use super::args::{DnsArgs, DnsCommand, Global};
 use super::client;
+use super::document;
 use super::humane::now;
 use super::output::{Exit, Failure, Outcome, Output};
 use crate::config::{Config, LocalDomain};
 use crate::records::compare::{Finding, Verdict, compare};
-use crate::records::{self, Record, zone};
+use crate::records::{self, Missing, Record, zone};
 
 /// Carries a command out.
 pub(super) fn run(command: &DnsCommand, global: &Global, output: Output) -> Outcome {
@@ -22,8 +23,9 @@ pub(super) fn run(command: &DnsCommand, global: &Global, output: Output) -> Outc
 }
 
 fn print(args: &DnsArgs, global: &Global, output: Output) -> Outcome {
-    let (_, records) = wanted(args, global)?;
-    output.print(&records, || zone::text(&records));
+    let (config, records) = wanted(args, global)?;
+    let missing = records::missing(&config, args.domain.as_ref());
+    output.print(&records, || zone::text(&records, &missing));
     Ok(Exit::Done)
 }
 
@@ -45,6 +47,8 @@ struct Report {
     verdict: Verdict,
     /// Record by record.
     records: Vec<Finding>,
+    /// What there is no setting for, so that no record was looked for.
+    missing: Vec<Missing>,
 }
 
 fn check(args: &DnsArgs, global: &Global, output: Output) -> Outcome {
@@ -56,8 +60,11 @@ fn check(args: &DnsArgs, global: &Global, output: Output) -> Outcome {
         let trust = config.outgoing.ca_file.clone().map_or(Trust::System, Trust::CaFile);
         let policies = crate::server::mta_sts(&config, &trust, &resolver, None);
         let policies = policies.map_err(|error| Failure::usage(format!("{error:#}")))?;
+        let repositories = crate::server::repository_client(&config, &trust, &resolver);
+        let repositories = repositories.map_err(|error| Failure::usage(format!("{error:#}")))?;
         for domain in config.domains.values() {
             policy(domain, &policies, &mut findings).await;
+            document::check(domain, &resolver, &repositories, &mut findings).await;
         }
         Ok::<_, Failure>(findings)
     })?;
@@ -67,7 +74,8 @@ fn check(args: &DnsArgs, global: &Global, output: Output) -> Outcome {
         () if has(Verdict::Unknown) => (Verdict::Unknown, Exit::Later),
         () => (Verdict::Good, Exit::Done),
     };
-    let report = Report { verdict, records: findings };
+    let missing = records::missing(&config, args.domain.as_ref());
+    let report = Report { verdict, records: findings, missing };
     output.print(&report, || text(&report));
     Ok(exit)
 }
@@ -78,7 +86,7 @@ async fn policy(domain: &LocalDomain, policies: &MtaSts, findings: &mut [Finding
     let Some(finding) = findings.iter_mut().find(|finding| finding.record.name == host) else { return };
     let wrong = match policies.find(&domain.name, now()).await {
         Found::Policy(found) if found == *ours => return,
-        Found::Policy(found) => format!("another policy is served there , in mode {}", found.mode),
+        Found::Policy(found) => format!("another policy is served there, in mode {}", found.mode),
         // The record is missing, and asked for by itself.
         Found::None => return,
         Found::Unfetched(why) => format!("the policy cannot be fetched as others would: {why}"),
@@ -88,6 +96,7 @@ async fn policy(domain: &LocalDomain, policies: &MtaSts, findings: &mut [Finding
 
 fn text(report: &Report) -> String {
     let mut lines: Vec<String> = report.records.iter().flat_map(finding_lines).collect();
+    lines.extend(report.missing.iter().map(|missing| format!("missing  {}", missing.advice)));
     let count = |verdict| report.records.iter().filter(|finding| finding.verdict == verdict).count();
     lines.push(match (count(Verdict::Change), count(Verdict::Unknown)) {
         (0, 0) => "Everything is published as it should be.".to_owned(),

@@ -131,7 +131,7 @@ pub fn judge(record: &Record, seen: Seen, now: Timestamp) -> Finding {
 }
 
 /// `Ok`: it serves, perhaps with something to know; `Err`: what to change.
-type Judged = Result<Option<String>, String>;
+pub(crate) type Judged = Result<Option<String>, String>;
 
 fn of_exchanges(record: &Record, exchanges: &Exchanges) -> (Vec<String>, Judged) {
     let Data::Mx { host, .. } = &record.data else { return (Vec::new(), Ok(None)) };
@@ -309,6 +309,11 @@ fn of_key<'a>(
         let why = found.err().map_or_else(|| "there is no key".to_owned(), |error| error.to_string());
         return Err(format!("{why}; {}", publish()));
     };
+    judge_key(found, wanted, now, publish)
+}
+
+/// Is this the key that is to be published, wherever it was found?
+pub(crate) fn judge_key(found: &KeyRecord, wanted: &KeyRecord, now: Timestamp, publish: &dyn Fn() -> String) -> Judged {
     use reference::keys::{KeyState, KeyUse};
     let KeyState::Active { key: ours, not_after, .. } = &wanted.state else {
         return match found.state {

@@ -149,6 +149,44 @@ pub fn wanted(config: &Config, only: Option<&Domain>, now: Timestamp) -> Result<
     Ok(records)
 }
 
+/// What a domain could have published, and has no setting for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Missing {
+    /// Whose.
+    pub domain: Domain,
+    /// The table of the configuration that is not there.
+    pub table: &'static str,
+    /// What it would be good for, and how to get it: a plain sentence.
+    pub advice: String,
+}
+
+/// What [`wanted`] leaves out because nothing is configured.
+pub fn missing(config: &Config, only: Option<&Domain>) -> Vec<Missing> {
+    let domains = config.domains.values().filter(|domain| only.is_none_or(|only| *only == domain.name));
+    domains.flat_map(missing_of).collect()
+}
+
+fn missing_of(domain: &LocalDomain) -> Vec<Missing> {
+    let name = &domain.name;
+    let missing = |table, advice| Missing { domain: name.clone(), table, advice };
+    let mut found = Vec::new();
+    if domain.dkim.is_none() {
+        let how = format!("restante keys generate --domain {name} --dkim rsa --selector s1 --out s1.pem");
+        let advice = format!(
+            "{name} has no DKIM keys, so nothing that its users send is signed. Make one ({how}), and name it in [domain.dkim]."
+        );
+        found.push(missing("domain.dkim", advice));
+    }
+    let is_elsewhere = domain.tbr.as_ref().is_some_and(|tbr| !tbr.offers);
+    if domain.mta_sts.is_none() && !is_elsewhere {
+        let advice = format!(
+            "{name} has no MTA-STS policy, so senders without DANE insist on no certificate. Add [domain.mta_sts], at first with mode = \"testing\"."
+        );
+        found.push(missing("domain.mta_sts", advice));
+    }
+    found
+}
+
 /// The server under its own name.
 fn host(config: &Config) -> Result<Vec<Record>, RecordsError> {
     let name = &config.hostname;

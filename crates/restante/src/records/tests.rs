@@ -43,7 +43,7 @@ fn find<'a>(records: &'a [Record], name: &str, purpose: Purpose) -> &'a Record {
 fn everything_a_domain_needs_is_a_zone_file() {
     let directory = tempfile::tempdir().unwrap();
     let records = wanted(&config(directory.path(), "tbr.a.example"), None, now()).unwrap();
-    let text = zone::text(&records);
+    let text = zone::text(&records, &[]);
     for line in [
         "mx.a.example. IN A 9.9.9.9",
         "mx.a.example. IN TXT \"v=spf1 a -all\"",
@@ -140,7 +140,7 @@ fn long_texts_are_split_and_escaped() {
     let record = Record { name: d("x.example"), data: Data::Txt { text: text.clone() }, purpose: Purpose::Dmarc };
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("zone");
-    fs::write(&file, zone::text(&[record])).unwrap();
+    fs::write(&file, zone::text(&[record], &[])).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let seen = runtime.block_on(async {
         let resolver = net::dns::Resolver::new(&net::dns::Source::ZoneFile(file), &net::dns::Dnssec::Off).unwrap();
@@ -160,7 +160,7 @@ fn dkim_keys_are_printed_and_compared_by_the_key() {
     let records = wanted(&config, None, now()).unwrap();
     let record = find(&records, "s1._domainkey.a.example", Purpose::Dkim);
     let Data::Txt { text } = &record.data else { panic!("{record:?}") };
-    assert!(zone::text(&records).contains(&format!("s1._domainkey.a.example. IN TXT \"{text}\"")));
+    assert!(zone::text(&records, &[]).contains(&format!("s1._domainkey.a.example. IN TXT \"{text}\"")));
     let verdict = |found: &str| judge(record, Seen::Texts(vec![found.to_owned()]), now()).verdict;
     assert_eq!(verdict(text), Verdict::Good);
     assert_eq!(verdict(&text.replace("; p=", "; t=s; n=ours; p= ")), Verdict::Good);

@@ -1,12 +1,12 @@
 //! Records as the text of a zone file (RFC 1035 §5), with a word on each group.
 
-use super::{Data, Purpose, Record};
+use super::{Data, Missing, Purpose, Record};
 
 /// Longest string of a TXT record (RFC 1035 §3.3).
 const STRING: usize = 255;
 
-/// Everything, grouped by purpose.
-pub fn text(records: &[Record]) -> String {
+/// Everything, grouped by purpose, and in comments what there is no setting for.
+pub fn text(records: &[Record], missing: &[Missing]) -> String {
     let mut text = String::new();
     let mut last = None;
     for record in records {
@@ -17,6 +17,10 @@ pub fn text(records: &[Record]) -> String {
         }
         text.push_str(&lines(record));
     }
+    if !missing.is_empty() {
+        text.push_str("\n; Missing:\n");
+    }
+    text.extend(missing.iter().map(|missing| format!("; {}\n", missing.advice)));
     text
 }
 
