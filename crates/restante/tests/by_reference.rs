@@ -7,8 +7,8 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use testbed::peers::restante::{self, object, references, steps};
-use testbed::peers::{MailServer, Middlebox, Restante, RestanteConfig, Site};
+use testbed::peers::restante::{self, PASSWORD, object, references, steps};
+use testbed::peers::{MailServer, Middlebox, Restante, RestanteConfig, Site, clients};
 use testbed::samples::{awkward, crlf, large, lf};
 use testbed::{Sandbox, wait};
 
@@ -204,6 +204,61 @@ fn what_nobody_has_claimed_can_be_recalled() {
     // Too late for the other: the answer tells the truth.
     let late = origin.json(&["queue", "withdraw", &kept], b"").unwrap_err().to_string();
     assert!(late.contains("nothing left to withdraw") && late.contains("delivered: 2.0.0"), "{late}");
+}
+
+/// A stolen password has sent references, which a receiver holds and has not claimed: one command at the origin, and nobody gets them.
+#[test]
+fn what_an_account_has_offered_is_recalled_with_one_command() {
+    let sandbox = Sandbox::new().unwrap();
+    let client = sandbox.host("client.example", &[]).unwrap();
+    let origin = Restante::start(&sandbox, config("mx.a.example", &["a.example"])).unwrap();
+    let paused = config("mx.b.example", &["b.example"]).with("transfer", "pause_retrieval", "true");
+    let mut receiver = Restante::start(&sandbox, paused).unwrap();
+    let message_of = |user: &str, subject: &str| {
+        let text = String::from_utf8(awkward(subject)).unwrap();
+        text.replacen("alice@a.example", &format!("{user}@a.example"), 1).into_bytes()
+    };
+    let submit = |user: &str, subject: &str| {
+        let (login, ca) = (format!("{user}@a.example:{PASSWORD}"), sandbox.ca().certificate());
+        let options = ["--cacert", ca.to_str().unwrap(), "--ssl-reqd", "--user", &login];
+        let (from, url) = (format!("{user}@a.example"), "smtps://mx.a.example:465");
+        let message = crlf(&message_of(user, subject));
+        clients::curl_submit(&client, url, &from, "bob@b.example", &message, &options).unwrap();
+    };
+    (0..3).for_each(|number| submit("alice", &format!("stolen {number}")));
+    submit("bob", "genuine");
+    let offered = wait::until("four offers", wait::LONG, || {
+        let listed = origin.json(&["queue", "list"], b"").ok()?;
+        let ids: Vec<String> =
+            listed["entries"].as_array()?.iter().filter_map(|entry| Some(entry["id"].as_str()?.to_owned())).collect();
+        let traces: Vec<_> = ids.iter().filter_map(|id| origin.trace(id).ok()).collect();
+        let offered: Vec<_> = traces.iter().filter(|trace| steps(trace).iter().any(|step| step == "offered")).collect();
+        (offered.len() == 4).then(|| offered.iter().map(|trace| references(trace).remove(0)).collect::<Vec<_>>())
+    })
+    .unwrap();
+    offered.iter().for_each(|reference| drop(receiver.wait_for_step(reference, "offered", wait::LONG).unwrap()));
+
+    let told = origin.cli(&["accounts", "recall", "alice@a.example", "--json"], b"").unwrap();
+    assert!(told.status.success(), "{told:?}");
+    let told = String::from_utf8(told.stdout).unwrap();
+    let totals: serde_json::Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+    assert_eq!((&totals["withdrawn"], &totals["too_late"]), (&3.into(), &0.into()), "{told}");
+    assert_eq!(totals["suspended"], true, "{told}");
+
+    begin_to_retrieve(&mut receiver);
+    let finished = |trace: &serde_json::Value| trace["entries"][0]["finished"] == true;
+    let traces: Vec<_> = offered
+        .iter()
+        .map(|reference| {
+            let look = || receiver.trace(reference).ok().filter(finished);
+            wait::until("the receiver to have done with it", wait::LONG, look).unwrap()
+        })
+        .collect();
+    let delivered = |trace: &&serde_json::Value| steps(trace).iter().any(|step| step == "delivered");
+    assert_eq!(traces.iter().filter(delivered).count(), 1, "{traces:#?}");
+    let told_gone = |trace: &&serde_json::Value| trace.to_string().contains("withdrawn or has expired");
+    assert_eq!(traces.iter().filter(told_gone).count(), 3, "{traces:#?}");
+    assert_one_copy(&receiver, "bob@b.example", &message_of("bob", "genuine"));
 }
 
 #[test]
