@@ -188,6 +188,29 @@ fn fixed_part(pattern: &str) -> PathBuf {
     PathBuf::from(if end == 0 { "/" } else { &fixed[..end] })
 }
 
+/// Directories of everybody that the process may write to as the configuration stands, each with the setting that opens it.
+pub(crate) fn opened(config: &Config) -> Vec<(&'static str, PathBuf)> {
+    if config.landlock == Landlock::Off {
+        return Vec::new();
+    }
+    let mut places: Vec<(&'static str, PathBuf)> = Vec::new();
+    places.extend(absolute(&config.admin_socket).parent().map(|parent| ("[admin] socket", parent.to_owned())));
+    for domain in config.domains.values() {
+        if let Deliver::Maildir(pattern) = &domain.deliver {
+            places.push(("maildir", fixed_part(pattern.as_str())));
+        }
+    }
+    places.push(("data_dir", absolute(&config.data_dir)));
+    // Mail lives in these; nothing else does.
+    places.retain(|(what, place)| is_shared(place) && !(*what == "maildir" && is_of_mail(place)));
+    places.dedup();
+    places
+}
+
+fn is_of_mail(directory: &Path) -> bool {
+    ["/var/mail", "/var/spool/mail", "/srv"].iter().any(|place| directory == Path::new(place))
+}
+
 /// Is it a directory in which others keep theirs as well? Those at the top, some below, and everybody's home.
 fn is_shared(directory: &Path) -> bool {
     let depth = directory.components().filter(|part| matches!(part, Component::Normal(_))).count();
@@ -223,6 +246,22 @@ mod tests {
             assert!(paths.writable.contains(Path::new(path)), "{path}");
         }
         assert_eq!(paths.writable.len(), 4, "and one for what SQLite throws away: {:?}", paths.writable);
+    }
+
+    #[test]
+    fn directories_of_everybody_that_are_opened_are_named() {
+        let opened = |socket: &str, maildir: &str| {
+            let text = format!(
+                "hostname = \"mx.a.example\"\ndata_dir = \"/srv/restante\"\n[admin]\nsocket = \"{socket}\"\n\
+                 [[domain]]\nname = \"a.example\"\nmaildir = \"{maildir}\"\n"
+            );
+            super::opened(&Config::parse(&text, Path::new("/etc/restante/restante.toml")).unwrap())
+        };
+        let place = |what, path: &str| (what, PathBuf::from(path));
+        assert_eq!(opened("/run/restante/admin.sock", "/var/mail/{domain}/{user}"), []);
+        assert_eq!(opened("/run/x.sock", "/srv/mail/{user}"), [place("[admin] socket", "/run")]);
+        assert_eq!(opened("/run/restante/admin.sock", "/{user}"), [place("maildir", "/")]);
+        assert_eq!(opened("/run/restante/admin.sock", "/home/{user}/Maildir"), [place("maildir", "/home")]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::fs;
 use testbed::peers::restante::object;
 use testbed::peers::{Restante, RestanteConfig, Rspamd};
 use testbed::samples::{body, crlf, large};
-use testbed::{Host, PackageSet, Process, Sandbox, wait};
+use testbed::{Host, PackageSet, Process, Record, Sandbox, wait};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_restante");
 const PORT: u16 = 8890;
@@ -22,7 +22,7 @@ struct World {
     receiver: Restante,
     filter: Option<Process>,
     host: Host,
-    _sandbox: Sandbox,
+    sandbox: Sandbox,
 }
 
 impl World {
@@ -37,7 +37,7 @@ impl World {
         let milter = format!("[[milter]]\naddress = \"{}:{PORT}\"\ntimeout = \"60s\"", host.ipv4());
         let receiver = Restante::start(&sandbox, config("mx.b.example", "b.example").tables(&milter)).unwrap();
         let origin = Restante::start(&sandbox, config("mx.a.example", "a.example")).unwrap();
-        Self { origin, receiver, filter: None, host, _sandbox: sandbox }
+        Self { origin, receiver, filter: None, host, sandbox }
     }
 
     fn start_filter(&mut self) {
@@ -112,6 +112,34 @@ fn without_it_mail_waits() {
     world.start_filter();
     world.origin.wait_for_state(&id, "relayed", wait::LONG).unwrap();
     world.assert_came(&sent);
+}
+
+/// What is judged again because a milter had no verdict is one message to the domain that it came from.
+#[test]
+fn what_is_judged_once_more_is_reported_once() {
+    let mut world = World::new("require");
+    let wish = Record::Txt("_dmarc.a.example".to_owned(), "v=DMARC1; p=none; rua=mailto:reports@a.example".to_owned());
+    world.sandbox.publish(&[wish]).unwrap();
+    world.origin.stop().unwrap();
+    world.origin.set("domain", "report_address", "\"reports\"").unwrap();
+    world.origin.run().unwrap();
+    let (id, sent) = world.send("carol@b.example", "early");
+    let deferred =
+        || (world.receiver.log().matches("deferred for want of a milter's verdict").count() > 2).then_some(());
+    wait::until("deferrals", wait::LONG, deferred).unwrap();
+    world.start_filter();
+    world.origin.wait_for_state(&id, "delivered", wait::LONG).unwrap();
+    world.assert_came(&sent);
+    let told = world.receiver.json(&["reports", "send"], b"").unwrap();
+    let dmarc = told["kinds"].as_array().unwrap().iter().find(|kind| kind["kind"] == "dmarc").unwrap();
+    assert_eq!(dmarc["handed_over"], 1, "{told:#}");
+    let shown = wait::until("the report", wait::LONG, || {
+        let shown = world.origin.json(&["reports", "dmarc"], b"").ok()?;
+        (!shown.as_array()?.is_empty()).then_some(shown)
+    })
+    .unwrap_or_else(|error| panic!("{error}\n{}\n{}", world.receiver.log(), world.origin.log()));
+    let rows = shown[0]["report"]["rows"].as_array().unwrap();
+    assert_eq!((rows.len(), &rows[0]["count"]), (1, &1.into()), "{shown:#}");
 }
 
 /// An origin whose mail a receiver has judged by rspamd.

@@ -16,6 +16,7 @@ use super::output::{Exit, Failure, Outcome, Output};
 use crate::accounts::Accounts;
 use crate::acme::challenge;
 use crate::config::{Config, Deliver, Listener, ListenerKind, NextKey, Way};
+use crate::confinement;
 use crate::keys;
 use crate::private;
 use crate::routing::Router;
@@ -186,6 +187,12 @@ fn sense(config: &Config, findings: &mut Findings) {
     }
     if config.outgoing.allow_private_addresses {
         warn("allow_private_addresses lets strangers' references aim this server at private networks".into());
+    }
+    for (setting, place) in confinement::opened(config) {
+        warn(format!(
+            "{setting} lets this process, should it be taken over, write anywhere in {}: name a directory of its own, such as one below it",
+            place.display()
+        ));
     }
     if let Some(postmaster) = &config.postmaster {
         let ours = postmaster.domain().is_some_and(|domain| config.is_ours(&domain));

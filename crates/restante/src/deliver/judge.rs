@@ -26,8 +26,8 @@ pub(super) async fn judge(
     let (Some(left), Some(object)) = (left, &inbound.object) else {
         return later("what is known of the session cannot be read any more");
     };
-    let mut judged = Judged::default();
-    if let Some(evidence) = left.evidence {
+    let (mut judged, mut found) = (Judged::default(), None);
+    if let Some(mut evidence) = left.evidence {
         let targets = inbound.recipients.iter().map(|one| (&one.recipient.address, &one.targets[..]));
         let forwarder = forwarder(targets).filter(|domain| signers.seals(domain));
         let content = match read(gate, store, object, forwarder.is_some()).await {
@@ -36,17 +36,27 @@ pub(super) async fn judge(
             Ok(Err(fault)) => return refused(&unreadable(fault)),
             Ok(Ok(content)) => content,
         };
-        let approved = match gate.judge(evidence, &content).await {
-            Err(reply) => return refused(&reply),
+        gate.examine(&mut evidence, &content).await;
+        let approved = match gate.conclude(&evidence) {
+            Err(reply) => {
+                gate.report(&evidence);
+                return refused(&reply);
+            }
             Ok(approved) => approved,
         };
+        found = Some(evidence);
         judged.seal = forwarder.map(|domain| signers.seal(&domain, &content, &approved)).unwrap_or_default();
         (judged.results, judged.verdict) = (approved.results, approved.verdict);
     }
-    match left.caller {
+    let event = match left.caller {
         None => JobEvent::Judged(judged),
         Some(caller) => by_filters(filters, store, inbound, object, caller, judged).await,
+    };
+    // What is judged once more is reported once.
+    if let (JobEvent::Judged(_), Some(evidence)) = (&event, found) {
+        gate.report(&evidence);
     }
+    event
 }
 
 async fn read(

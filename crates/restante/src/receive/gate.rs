@@ -137,25 +137,37 @@ impl Gate {
         self.act(&evidence, "session").map(|_| ())
     }
 
-    /// The decision on a message as a whole.
+    /// The decision on a message as a whole, which is reported.
     ///
     /// # Errors
     /// The reply to its content.
     pub(crate) async fn judge(&self, mut evidence: Evidence, content: &Content) -> Result<Approved, Reply> {
-        let found = self.authenticator.judge(content, evidence.session.spf.as_ref()).await;
-        let chain = found.arc.verdict;
-        evidence.content = Some(found);
+        self.examine(&mut evidence, content).await;
         self.report(&evidence);
-        let decision = self.act(&evidence, "content")?;
+        self.conclude(&evidence)
+    }
+
+    /// Adds what is found of the content.
+    pub(crate) async fn examine(&self, evidence: &mut Evidence, content: &Content) {
+        evidence.content = Some(self.authenticator.judge(content, evidence.session.spf.as_ref()).await);
+    }
+
+    /// The decision on a message whose content was examined.
+    ///
+    /// # Errors
+    /// The reply to its content.
+    pub(crate) fn conclude(&self, evidence: &Evidence) -> Result<Approved, Reply> {
+        let decision = self.act(evidence, "content")?;
+        let chain = evidence.content.as_ref().map(|content| content.arc.verdict).unwrap_or_default();
         let dmarc = evidence.content.as_ref().map(|content| &content.dmarc);
         let verdict = verdict(&decision, dmarc);
         let dmarc = dmarc.filter(|dmarc| dmarc.verdict == Verdict::Pass);
         let author = dmarc.and_then(|dmarc| dmarc.domain.parse().ok());
-        Ok(Approved { results: results::field(&self.hostname, &evidence, &decision), chain, verdict, author })
+        Ok(Approved { results: results::field(&self.hostname, evidence, &decision), chain, verdict, author })
     }
 
-    /// Notes for the domain of From what was found, and what becomes of it.
-    fn report(&self, evidence: &Evidence) {
+    /// Notes for the domain of From what was found, and what becomes of it: once for each message.
+    pub(crate) fn report(&self, evidence: &Evidence) {
         let Some(recorder) = &self.found else { return };
         DmarcResult::of(evidence, &decide(evidence, &self.rules))
             .into_iter()
