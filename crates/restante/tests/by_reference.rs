@@ -215,8 +215,9 @@ fn what_an_account_has_offered_is_recalled_with_one_command() {
     let paused = config("mx.b.example", &["b.example"]).with("transfer", "pause_retrieval", "true");
     let mut receiver = Restante::start(&sandbox, paused).unwrap();
     let message_of = |user: &str, subject: &str| {
-        let text = String::from_utf8(awkward(subject)).unwrap();
-        text.replacen("alice@a.example", &format!("{user}@a.example"), 1).into_bytes()
+        let message = awkward(subject);
+        let rest = message.strip_prefix(b"From: Alice <alice@a.example>").unwrap();
+        [format!("From: <{user}@a.example>").as_bytes(), rest].concat()
     };
     let submit = |user: &str, subject: &str| {
         let (login, ca) = (format!("{user}@a.example:{PASSWORD}"), sandbox.ca().certificate());

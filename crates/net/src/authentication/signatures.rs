@@ -81,8 +81,18 @@ pub(super) async fn judge(authenticator: &Authenticator, content: &Content, spf:
 /// covers all fields of the name would otherwise not miss one that was added so.
 pub(super) fn parse(head: &[u8]) -> Option<AuthenticatedMessage<'_>> {
     let mut message = AuthenticatedMessage::parse(head)?;
+    let is_obsolete = |name: &[u8]| name.trim_ascii_end().len() < name.len();
+    let obsolete = message.headers.iter().filter(|(name, _)| is_obsolete(name));
+    let more: Vec<String> = obsolete.filter_map(|(name, value)| addresses(name, value)).flatten().collect();
+    message.from.extend(more);
     message.headers.iter_mut().for_each(|(name, _)| *name = name.trim_ascii_end());
     Some(message)
+}
+
+/// Who stands in a From with blanks before its colon, which the library takes for a field of another name.
+fn addresses(name: &[u8], value: &[u8]) -> Option<Vec<String>> {
+    let field = name.trim_ascii_end().eq_ignore_ascii_case(b"from").then(|| [b"From:", value, b"\r\n"].concat())?;
+    AuthenticatedMessage::parse(&field).map(|message| message.from.clone())
 }
 
 /// Fills in what was hashed, and takes out what is not looked at.

@@ -247,6 +247,11 @@ async fn an_author_who_cannot_be_read_is_noticed() {
         assert_eq!((found.dmarc.verdict, found.dmarc.policy), (Verdict::Fail, DmarcPolicy::Reject), "{from}");
         assert_eq!((found.no_author, found.from), (None, Some(domain("bank.example"))), "{from}");
     }
+    // Obsolete, and the field that readers see (RFC 5322 §4.5.8).
+    for name in ["From ", "from\t"] {
+        let found = judge(&format!("{name}: <ceo@bank.example>\r\n")).await;
+        assert_eq!((found.no_author, found.dmarc.verdict), (None, Verdict::Fail), "{name:?}");
+    }
     for (head, why) in [
         ("From: <ceo@bank.example..>\r\n", NoAuthor::Unreadable),
         ("From: <ceo@bank..example>\r\n", NoAuthor::Unreadable),
