@@ -58,7 +58,7 @@ impl Drop for Seat {
 }
 
 /// An IPv4 address, or the /64 of an IPv6 one: what one customer holds at least.
-fn peer_key(address: IpAddr) -> IpAddr {
+pub(crate) fn peer_key(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
             let [a, b, c, d, ..] = v6.segments();

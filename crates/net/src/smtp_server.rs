@@ -6,6 +6,7 @@
 
 mod accept;
 mod connection;
+mod guesses;
 
 #[cfg(test)]
 mod tests;
@@ -50,6 +51,8 @@ pub struct Limits {
     pub connections_per_peer: usize,
     /// Most failed AUTH attempts of a connection.
     pub auth_failures: u32,
+    /// Most failed AUTH attempts from one address (IPv6: from one /64) within an hour; 0: no limit.
+    pub auth_failures_per_hour: u32,
     /// Longest a connection may last: then it is ended as at a shutdown.
     pub session: Duration,
     /// Longest a TLS handshake may take.
@@ -66,6 +69,7 @@ impl Default for Limits {
             connections: 1000,
             connections_per_peer: 100,
             auth_failures: 3,
+            auth_failures_per_hour: 100,
             session: Duration::from_secs(6 * 3600),
             handshake: Duration::from_secs(60),
             write: Duration::from_secs(60),

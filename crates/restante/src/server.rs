@@ -796,6 +796,7 @@ fn smtp_settings_of(
         connections: listener.max_connections,
         connections_per_peer: listener.max_connections_per_ip,
         auth_failures: u32::try_from(config.limits.auth_failures).unwrap_or(u32::MAX),
+        auth_failures_per_hour: u32::try_from(config.limits.auth_failures_per_hour).unwrap_or(u32::MAX),
         session: config.limits.session_time,
         ..smtp_server::Limits::default()
     };

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use super::guesses::Guesses;
 use super::{Accepted, Connection, Handler, Limits, Session, Settings};
 use crate::sasl::{Exchange, Failure, Step};
 use crate::turned::Turned;
@@ -24,6 +25,7 @@ pub(super) struct Shared<H> {
     tls: Option<TlsAcceptor>,
     implicit_tls: bool,
     limits: Limits,
+    guesses: Guesses,
     handler: Arc<H>,
     shutdown: CancellationToken,
 }
@@ -32,6 +34,7 @@ impl<H> Shared<H> {
     pub(super) fn new(settings: Settings, handler: Arc<H>, shutdown: CancellationToken) -> Self {
         Self {
             smtp: Arc::new(settings.smtp),
+            guesses: Guesses::new(settings.limits.auth_failures_per_hour),
             tls: settings.tls.map(TlsAcceptor::from),
             implicit_tls: settings.implicit_tls,
             limits: settings.limits,
@@ -286,6 +289,11 @@ impl<'a, H: Handler> Driver<'a, H> {
     }
 
     async fn auth(&mut self, step: AuthStep) -> Decision {
+        if self.shared.guesses.are_too_many(self.connection.peer.ip(), Instant::now()) {
+            self.exchange = None;
+            let text = "too many failed logins from your address, try again in an hour";
+            return Decision::Reply(Reply::new(421, EnhancedStatus::temporary(7, 0), text));
+        }
         let message = match step {
             AuthStep::Start { mechanism, initial } => {
                 self.exchange = Exchange::new(&mechanism);
@@ -316,6 +324,9 @@ impl<'a, H: Handler> Driver<'a, H> {
 
     fn auth_failed(&mut self, failure: Failure) -> Reply {
         self.auth_failures += 1;
+        if matches!(failure, Failure::Refused) {
+            self.shared.guesses.failed(self.connection.peer.ip(), Instant::now());
+        }
         tracing::info!(peer = %self.connection.peer, %failure, "AUTH failed");
         if self.auth_failures >= self.shared.limits.auth_failures {
             return Reply::new(421, EnhancedStatus::temporary(7, 0), "too many failed AUTH attempts, closing");

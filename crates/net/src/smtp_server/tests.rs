@@ -124,6 +124,28 @@ async fn every_mechanism_logs_in() {
 }
 
 #[tokio::test]
+async fn who_guesses_passwords_over_many_connections_is_told_to_come_back_later() {
+    let world = World::new();
+    let mut settings = submission(&world.ca);
+    (settings.smtp.auth_in_clear, settings.limits.auth_failures_per_hour) = (true, 4);
+    let server = Server::start(settings).await;
+    let say = async |password: &'static str, times: usize| {
+        let mut talk = server.talk().await;
+        talk.reply().await;
+        talk.say(HELLO).await;
+        let mut reply = String::new();
+        for _ in 0..times {
+            reply = auth(&mut talk, "PLAIN", password).await;
+        }
+        reply
+    };
+    assert!(say("wrong", 3).await.starts_with("421 4.7.0 too many failed AUTH attempts"));
+    assert!(say("secret", 1).await.starts_with("235"), "not too many yet");
+    assert!(say("wrong", 1).await.starts_with("535"));
+    assert!(say("secret", 1).await.starts_with("421 4.7.0 too many failed logins from your address"));
+}
+
+#[tokio::test]
 async fn outside_tls_there_is_no_auth() {
     let world = World::new();
     let server = Server::start(submission(&world.ca)).await;

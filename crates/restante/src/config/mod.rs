@@ -714,6 +714,8 @@ pub struct Limits {
     pub errors: usize,
     /// Most failed AUTH attempts of a connection.
     pub auth_failures: usize,
+    /// Failed logins within an hour after which nobody logs in from that address; 0: no limit.
+    pub auth_failures_per_hour: usize,
     /// Longest a connection may last.
     pub session_time: Duration,
     /// Longest wait for a command; RFC 5321 §4.5.3.2.7 asks for 5 minutes.

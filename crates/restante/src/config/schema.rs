@@ -978,6 +978,12 @@ const LIMITS: &[Field] = &[
     ),
     field("errors", "number", Default("20"), "Errors without a message after which a connection is closed."),
     field("auth_failures", "number", Default("3"), "Failed logins after which a connection is closed."),
+    field(
+        "auth_failures_per_hour",
+        "number",
+        Default("100"),
+        "Failed logins within an hour after which nobody can log in from that address (IPv6: from that /64) at that listener; 0: without end.",
+    ),
     field("session_time", "duration", Default("\"2h\""), "Longest that a connection may last."),
     field("command_timeout", "duration", Default("\"5m\""), "Longest wait for the next command or chunk."),
     field(

@@ -177,6 +177,7 @@ pub(super) fn limits(table: Cursor<'_>) -> Option<Limits> {
     let commands = at_least(&table, "commands", 100);
     let errors = at_least(&table, "errors", 1);
     let auth_failures = at_least(&table, "auth_failures", 1);
+    let auth_failures_per_hour = at_least(&table, "auth_failures_per_hour", 0);
     let session_time = time(&table, "session_time", MINUTE..=DAY);
     let command_timeout = time(&table, "command_timeout", SECOND..=HOUR);
     let hops = number(&table, "hops", 10..=1000);
@@ -191,6 +192,7 @@ pub(super) fn limits(table: Cursor<'_>) -> Option<Limits> {
         commands: commands?,
         errors: errors?,
         auth_failures: auth_failures?,
+        auth_failures_per_hour: auth_failures_per_hour?,
         session_time: session_time?,
         command_timeout: command_timeout?,
         hops: hops?,
