@@ -97,9 +97,23 @@ impl LocalRepository {
     async fn is_signed(&self, hop: &Hop) -> Result<bool, Busy> {
         let stated = hop.statement();
         let id = KeyId { domain: stated.domain.clone(), selector: stated.selector.clone() };
-        let (holder, record) = self.key(&id).await?;
         // A user's key signs requests: nothing in his domain's name.
-        Ok(holder.is_domain(&id.domain) && judge_link(Link::Hop(hop), Some(&record)) == SignatureVerdict::Valid)
+        let record = self.published(&id).await?;
+        Ok(judge_link(Link::Hop(hop), Some(&record)) == SignatureVerdict::Valid)
+    }
+
+    /// A key that its domain publishes.
+    async fn published(&self, id: &KeyId) -> Result<KeyRecord, Busy> {
+        if let Some(known) = self.facts.get().get(&id.domain).and_then(|facts| facts.key(&id.selector)) {
+            return Ok(known.clone());
+        }
+        match self.discovery.find(&id.domain, &id.selector, now()).await {
+            Ok(found) => found.facts.key(&id.selector).cloned().ok_or(LATER),
+            Err(failure) => {
+                info!(key = %id, %failure, "a signed request waits for the key");
+                Err(COME_AGAIN)
+            }
+        }
     }
 }
 
@@ -117,17 +131,7 @@ impl Repository for LocalRepository {
         if let Some(of_user) = user_key(&self.config.get(), id) {
             return Ok(of_user);
         }
-        let holder = Holder::from(id.domain.clone());
-        if let Some(known) = self.facts.get().get(&id.domain).and_then(|facts| facts.key(&id.selector)) {
-            return Ok((holder, known.clone()));
-        }
-        match self.discovery.find(&id.domain, &id.selector, now()).await {
-            Ok(found) => found.facts.key(&id.selector).map(|key| (holder, key.clone())).ok_or(LATER),
-            Err(failure) => {
-                info!(key = %id, %failure, "a signed request waits for the key");
-                Err(COME_AGAIN)
-            }
-        }
+        Ok((id.domain.clone().into(), self.published(id).await?))
     }
 
     async fn locate(&self, xuid: Xuid, grant: &Grant, signed: SignedBy) -> Located<Reading> {

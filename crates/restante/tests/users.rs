@@ -164,6 +164,10 @@ fn her_mail_waits_for_her_laptop_and_his_is_in_his_mailbox() {
 #[test]
 fn what_she_writes_offline_goes_to_bob_too_and_nothing_goes_in_his_name() {
     let world = World::new();
+    for server in [&world.custodian, &world.laptop] {
+        let checked = server.cli(&["check", "config"], b"").unwrap();
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    }
     let written = by(ALICE, &large("written on the airplane", 50_000));
     let id = world.write(ALICE, &[BOB, "alice@a.example", "nobody@b.example"], &written);
     let forged = [by(BOB, &awkward("in his name")), awkward("in a stranger's name")];
@@ -197,6 +201,26 @@ fn what_she_writes_offline_goes_to_bob_too_and_nothing_goes_in_his_name() {
     // She is told on the laptop whom it did not reach.
     laptop.maildir(ALICE).wait_for_text("nobody@b.example", wait::LONG).unwrap();
     assert_eq!(world.origin.maildir("alice@a.example").messages().len(), 1, "a forgery has come");
+    // What is for whole domains says so.
+    let file = world.sandbox.folder().join("hers.tar");
+    for (server, arguments, why) in [
+        (
+            &laptop,
+            vec!["bundle", "export", "b.example", "--out", file.to_str().unwrap()],
+            "bundles are for whole domains",
+        ),
+        (
+            &world.custodian,
+            vec!["bundle", "export", ALICE, "--out", file.to_str().unwrap()],
+            "bundles are for whole domains",
+        ),
+        (&laptop, vec!["keys", "rotate", "--domain", "b.example"], "published nowhere"),
+    ] {
+        let refused = server.cli(&arguments, b"").unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains(why), "{arguments:?}: {said}");
+    }
+    assert!(!file.exists());
     assert_eq!(world.custodian.maildir(BOB).messages().len(), 1);
 }
 

@@ -264,3 +264,38 @@ fn of_domain(domain: &LocalDomain) -> Result<Vec<Shown>, Failure> {
     });
     tbr.chain(dkim).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// Where it is written, it does what it says.
+    #[test]
+    fn what_is_printed_for_a_user_is_good_for_both_configurations() {
+        let domain = Domain::parse("b.example").unwrap();
+        let made = OfUser {
+            user: Holder::user("alice", domain.clone()).unwrap(),
+            selector: "laptop".parse().unwrap(),
+            file: PathBuf::from("/home/alice/laptop.pem"),
+            public_key: "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo".to_owned(),
+            repository: default_host(&domain).unwrap(),
+        };
+        let text = made.text();
+        let (_, rest) = text.split_once("of this device:\n").unwrap();
+        let (device, custodian) = rest.split_once("In the configuration of its custodian").unwrap();
+        let parse = |text: String| Config::parse(&text, Path::new("restante.toml")).map_err(|e| e.to_string()).unwrap();
+        let device = parse(format!("hostname = \"laptop\"\n{device}"));
+        assert!(device.domains[&domain].is_of_one_user());
+        assert_eq!(device.sites_at(&made.repository).collect::<Vec<_>>(), [&domain]);
+        let table = &custodian[custodian.find("[[domain.user]]").unwrap()..];
+        let custodian = parse(format!(
+            "hostname = \"mx.b.example\"\n[[listener]]\nkind = \"repository\"\naddress = \"[::1]:443\"\n\
+             [[certificate]]\ncert = \"c\"\nkey = \"k\"\n[[domain]]\nname = \"b.example\"\n\
+             [domain.tbr]\nselector = \"k1\"\nkey = \"k\"\n{table}"
+        ));
+        let (user, key) = custodian.domains[&domain].user_of_key(&made.selector).unwrap();
+        assert_eq!((&user.holder, key.to_string()), (&made.user, made.public_key.clone()));
+    }
+}
