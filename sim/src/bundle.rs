@@ -16,10 +16,11 @@ use crate::http::{self, FACTS};
 use crate::judge::Violation;
 use crate::mutation::Mutation;
 use crate::scenario::{self, ServerId};
-use crate::server::{At, Caller, Offer, Server};
+use crate::server::{At, Caller, Offer};
 use crate::site::{self, SiteEvent};
 use crate::smtp::By;
 use crate::stick::StickEvent;
+use crate::topology::Link;
 use crate::upload;
 use crate::world::{Event, World};
 
@@ -80,8 +81,9 @@ impl FromSite {
 }
 
 /// The custodian writes: what it has heard and taken, and what waits. All of that stays as it is.
-pub(crate) fn write_for(world: &mut World, site: ServerId, here: ServerId) -> Result<ForSite, Violation> {
-    let (now, domain, instance) = (world.now, world.servers[site].domain.clone(), world.servers[site].instance);
+pub(crate) fn write_for(world: &mut World, link: Link) -> Result<ForSite, Violation> {
+    let (now, here, instance) = (world.now, link.custodian, world.servers[link.site].instance);
+    let domain = scenario::domain(link.domain);
     let (disk, holder) = (&world.servers[here].disk, Holder::from(domain.clone()));
     let taken = disk.rows().filter_map(inbound_of).filter_map(|inbound| told(inbound, &holder)).map(taken_entry);
     let taken = taken.collect();
@@ -116,7 +118,7 @@ fn unseen(leg: &Leg, instance: InstanceId) -> Vec<Recorded> {
     all.collect()
 }
 
-fn inbound_of(row: &Row) -> Option<&Inbound> {
+pub(crate) fn inbound_of(row: &Row) -> Option<&Inbound> {
     match &row.body {
         RowBody::Inbound(inbound) => Some(inbound),
         RowBody::Leg(_) => None,
@@ -145,28 +147,28 @@ fn by_store(recorded: Vec<Recorded>, site: &Domain) -> BTreeMap<InstanceId, Vec<
 }
 
 /// The site writes: what its custodian may not know, and these messages.
-pub(crate) fn write_from(world: &World, site: ServerId, letters: Vec<Letter>) -> FromSite {
-    let (host, server) = (scenario::repository(site), &world.servers[site]);
+pub(crate) fn write_from(world: &World, link: Link, letters: Vec<Letter>) -> FromSite {
+    let (host, domain) = (world.topology().host(link.custodian, link.domain), scenario::domain(link.domain));
+    let server = &world.servers[link.site];
     let ours = server.disk.rows().filter_map(inbound_of);
-    let ours = ours.filter(|inbound| inbound.host == host && inbound.to == server.domain);
+    let ours = ours.filter(|inbound| inbound.host == host && inbound.to == domain);
     let (claims, receipts): (Vec<_>, Vec<_>) = ours.map(owed).unzip();
     FromSite {
-        claims: post(world, site, &host, claims.into_iter().flatten().collect()),
-        receipts: post(world, site, &host, receipts.into_iter().flatten().collect()),
+        claims: post((&host, &domain), server.instance, claims.into_iter().flatten().collect()),
+        receipts: post((&host, &domain), server.instance, receipts.into_iter().flatten().collect()),
         letters,
     }
 }
 
-fn post<T>(world: &World, site: ServerId, host: &Domain, entries: Vec<T>) -> Post<T> {
-    let Server { domain, instance, .. } = &world.servers[site];
-    Post { host: host.clone(), d: domain.clone(), instance: *instance, entries }
+fn post<T>((host, d): (&Domain, &Domain), instance: InstanceId, entries: Vec<T>) -> Post<T> {
+    Post { host: host.clone(), d: d.clone(), instance, entries }
 }
 
 /// The site reads a bundle: the word of its custodian, then what waits, then the objects of that.
-pub(crate) fn read_at_site(world: &mut World, site: ServerId, bundle: ForSite) -> Done {
-    let at = world.here(site);
+pub(crate) fn read_at_site(world: &mut World, link: Link, bundle: ForSite) -> Done {
+    let at = world.here(link.site);
     let ForSite { mut heard, taken, pending } = bundle;
-    if let Some(entries) = heard.remove(&world.servers[site].instance) {
+    if let Some(entries) = heard.remove(&world.servers[link.site].instance) {
         ask(world, at, Request::Heard { entries }, Caller::Bundle)?;
     }
     ask(world, at, Request::Taken { entries: taken }, Caller::Bundle)?;
@@ -176,7 +178,7 @@ pub(crate) fn read_at_site(world: &mut World, site: ServerId, bundle: ForSite) -
         }
         site::judge(world, at, offer, By::Bundle)?;
     }
-    world.after(JUDGED, Event::Site(site, SiteEvent::Stick(StickEvent::Unpacked(at, pending))));
+    world.after(JUDGED, Event::Site(at.server, SiteEvent::Stick(link, StickEvent::Unpacked(at, pending))));
     Ok(())
 }
 
@@ -244,8 +246,8 @@ pub(crate) fn heard_of(world: &mut World, reply: &Reply) {
 }
 
 /// The custodian reads a bundle: claims, receipts once those are answered, and mail.
-pub(crate) fn read_at_custodian(world: &mut World, site: ServerId, here: ServerId, bundle: FromSite) -> Done {
-    let at = world.here(here);
+pub(crate) fn read_at_custodian(world: &mut World, link: Link, bundle: FromSite) -> Done {
+    let (at, site, here) = (world.here(link.custodian), link.site, link.custodian);
     let FromSite { claims, receipts, letters } = bundle;
     let signed = http::signed_by([claims.d.clone()], &claims.host);
     let request = Request::Claims { instance: claims.instance, claims: claims.entries.clone(), signed };

@@ -51,7 +51,7 @@ pub(crate) fn arrives(world: &mut World, here: ServerId, from: At, job: JobId, p
     if world.is_mutated(Mutation::DelegationBeforeCommit) {
         world.answer(here, from, job, Channel::Https, JobEvent::Delegated(ClaimAnswer::Granted));
     }
-    let signed = signed(from.server, &post.host);
+    let signed = signed(world, from.server, &post.host);
     let call = world.servers[here].call(Caller::Delegation { from, job, hop: id });
     let request = Request::Delegate { instance: post.instance, delegation: Box::new(entry), signed };
     world.input(world.here(here), Input::Call { call, request })

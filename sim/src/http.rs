@@ -13,8 +13,7 @@ use reference::message_signature::SignedBy;
 
 use crate::judge::Violation;
 use crate::mutation::Mutation;
-use crate::network;
-use crate::scenario::{self, Channel, Mood, SERVERS, ServerId};
+use crate::scenario::{Channel, Mood, ServerId};
 use crate::server::{At, Caller, Question};
 use crate::site;
 use crate::smtp::issuer;
@@ -26,10 +25,9 @@ type Done = Result<(), Violation>;
 pub(crate) const FACTS: ContentFacts =
     ContentFacts { is_object: true, eight_bit: false, tls_optional: false, received_fields: 0 };
 
-/// Whose repository a host is: a site's objects are where its custodian serves them.
+/// Whose repository a host is.
 pub(crate) fn repository(world: &World, host: &Domain) -> Option<ServerId> {
-    let server = world.servers.iter().position(|server| server.facts.repo.contains(host))?;
-    Some(network::custodian(server).unwrap_or(server))
+    world.scenario.topology.server_at(host)
 }
 
 /// A retrieval begins.
@@ -142,15 +140,15 @@ pub(crate) fn arrives(world: &mut World, here: ServerId, from: At, job: JobId, q
                 let served = Request::Served { grant: grant.clone(), octets: 100 };
                 world.input(world.here(here), Input::Call { call: CallId(0), request: served })?;
             }
-            (Caller::Fetch { from, job }, Request::Locate { xuid, grant, signed: signed(from.server, &host) })
+            (Caller::Fetch { from, job }, Request::Locate { xuid, grant, signed: signed(world, from.server, &host) })
         }
         Question::Claims(post) => {
-            let signed = signed(from.server, &post.host);
+            let signed = signed(world, from.server, &post.host);
             let request = Request::Claims { instance: post.instance, claims: post.entries.clone(), signed };
             (Caller::Claims { from, job, post }, request)
         }
         Question::Receipts(post) => {
-            let signed = signed(from.server, &post.host);
+            let signed = signed(world, from.server, &post.host);
             let request = Request::Receipts { instance: post.instance, receipts: post.entries.clone(), signed };
             let is_late = world.is_mutated(Mutation::LateFailureForgotten) && is_late_failure(world, here, &post);
             if is_late || world.is_mutated(Mutation::ReceiptsBeforeCommit) {
@@ -183,8 +181,8 @@ fn is_late_failure(world: &World, here: ServerId, post: &Post<ReceiptEntry>) -> 
 }
 
 /// A server has the keys of its own domain and of the sites that it keeps mail for, and of no other; what it sends it signs.
-pub(crate) fn signed(server: ServerId, host: &Domain) -> SignedBy {
-    signed_by(network::keys_at(server).map(|of| scenario::domain(SERVERS[of].1)), host)
+pub(crate) fn signed(world: &World, server: ServerId, host: &Domain) -> SignedBy {
+    signed_by(world.scenario.topology.keys_at(server), host)
 }
 
 pub(crate) fn signed_by(domains: impl IntoIterator<Item = Domain>, host: &Domain) -> SignedBy {
@@ -238,7 +236,7 @@ pub(crate) fn located(world: &mut World, here: ServerId, from: At, job: JobId, r
         Reply::Object(Located::Unknown) => failed(RetrieveFailure::NotFound, "not found"),
         _ => no_object("unavailable"),
     };
-    if network::is_site(from.server) && matches!(event, JobEvent::Retrieved { .. }) {
+    if world.scenario.topology.is_site(from.server) && matches!(event, JobEvent::Retrieved { .. }) {
         site::transfer(world, here, from, job, event);
         return Ok(());
     }

@@ -4,15 +4,16 @@
 //! outcomes are judged in the end.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use mail::ledger::{Action, Inbound, IndexState, Key, Leg, Phase, RecipientState, Route, Row, RowBody, Source};
 use mail::{Address, Domain, EnhancedStatus, ReferenceId, Timestamp, Xuid};
 use queue::Timers;
 use queue::letters::told;
 
-use crate::network;
 use crate::scenario::{self, ServerId};
 use crate::server::At;
+use crate::topology::Topology;
 
 /// What must never be, with what was seen instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -63,6 +64,7 @@ type Who = (usize, String);
 /// What the judge has seen.
 #[derive(Debug, Default)]
 pub struct Judge {
+    topology: Arc<Topology>,
     cases: Vec<Case>,
     by_xuid: HashMap<Xuid, usize>,
     /// Files and LMTP deliveries, by mailbox.
@@ -78,7 +80,8 @@ pub struct Judge {
     /// Failures that receivers have told their authors of by mail, because no origin had heard of them.
     mailed: HashSet<(ServerId, ReferenceId, u16)>,
     reports: HashMap<Who, Vec<String>>,
-    recorded: HashMap<Who, RecipientState>,
+    /// What the origin has on disk, for each destination that a list among its own recipients leads to.
+    recorded: HashMap<Who, BTreeMap<(Key, String), RecipientState>>,
     withdrawn: HashSet<Who>,
     /// Taken by a next hop: from which server, leg, for whom.
     handed: HashMap<(ServerId, Key, String), Handed>,
@@ -94,6 +97,11 @@ pub struct Judge {
 }
 
 impl Judge {
+    /// Of a world in which these take mail.
+    pub fn new(topology: Arc<Topology>) -> Self {
+        Self { topology, ..Self::default() }
+    }
+
     /// A message is about to be submitted.
     pub fn open(&mut self, case: Case) {
         self.by_xuid.insert(case.xuid, self.cases.len());
@@ -244,7 +252,9 @@ impl Judge {
         if leg.source == Source::Local {
             for recipient in &leg.recipients {
                 let asked = recipient.original.as_ref().unwrap_or(&recipient.recipient.address);
-                self.recorded.insert((number, asked.to_string()), recipient.state.clone());
+                let states = self.recorded.entry((number, asked.to_string())).or_default();
+                let destination = (key.clone(), recipient.recipient.address.to_string());
+                states.insert(destination, recipient.state.clone());
             }
         }
         Some(number)
@@ -319,9 +329,21 @@ impl Judge {
         Ok(())
     }
 
+    /// What the origin has on disk of a recipient: of several destinations that one which is worst.
+    fn state(&self, who: &Who) -> Option<&RecipientState> {
+        let badness = |state: &&RecipientState| match state {
+            RecipientState::Done { outcome, .. } if outcome.action != Action::Failed => 0,
+            RecipientState::Done { outcome, .. } if outcome.withdrawn => 1,
+            RecipientState::Done { .. } => 2,
+            RecipientState::Claimed(_) => 3,
+            RecipientState::Queued | RecipientState::Offered(_) => 4,
+        };
+        self.recorded.get(who)?.values().max_by_key(badness)
+    }
+
     fn custody_of(&self, number: usize, recipient: &Address, disks: &[Vec<&Row>]) -> Result<(), Violation> {
         let who = (number, recipient.to_string());
-        let state = self.recorded.get(&who);
+        let state = self.state(&who);
         let names = scenario::names(recipient);
         let holders = disks.iter().flatten().filter(|row| holds(row, &names, state)).count();
         let concluded = matches!(state, Some(RecipientState::Done { .. }));
@@ -352,17 +374,19 @@ impl Judge {
             !remembers(inbound)
                 && inbound.recipients.iter().any(|r| r.recipient.address == *recipient && is_granted(&r.state))
         };
-        // A custodian and its site know the recipient by the same address: one may hold after the other.
-        let holders = |at_sites: bool| {
-            let disks = disks.iter().enumerate().filter(|(server, _)| network::is_site(*server) == at_sites);
-            disks.flat_map(|(_, rows)| rows).filter(granted).count()
-        };
-        let (count, at_sites) = (holders(false), holders(true));
+        // A custodian and its site, a backup exchanger and the primary know the recipient by the same address: one may hold after
+        // the other, and two of the same rank may not.
+        let mut holders: BTreeMap<Option<usize>, usize> = BTreeMap::new();
+        for (server, rows) in disks.iter().enumerate() {
+            let rank = self.topology.stations_left(server, recipient.host());
+            *holders.entry(rank).or_default() += rows.iter().filter(granted).count();
+        }
+        let count = holders.into_values().max().unwrap_or_default();
         // What was sent by value before, and its sender does not know, is a message of its own (RFC 1047).
         let most = self.repeats(number, recipient) as usize;
         let unclaimed = matches!(state, Some(RecipientState::Queued | RecipientState::Offered(_)));
         let is_sure = most == 1 && !self.is_doubtful(number, recipient);
-        if count > most || at_sites > most || (count + at_sites > 0 && unclaimed && is_sure) {
+        if count > most || (count > 0 && unclaimed && is_sure) {
             return Err(Violation(format!("custody of m{number} for {recipient} is held twice ({count}): {state:?}")));
         }
         Ok(())
@@ -389,7 +413,7 @@ impl Judge {
         let wrong = self.doubled(number, recipient).or_else(|| self.untruth(number, case, recipient));
         let Some(wrong) = wrong else { return Ok(()) };
         let who = (number, recipient.to_string());
-        let (state, reports) = (self.recorded.get(&who), self.reports.get(&who));
+        let (state, reports) = (self.state(&who), self.reports.get(&who));
         let mailboxes = scenario::mailboxes(recipient).into_iter();
         let copies: Vec<_> = mailboxes.map(|mailbox| (self.copies_in(number, &mailbox), mailbox)).collect();
         Err(Violation(format!(
@@ -420,7 +444,7 @@ impl Judge {
         let told = |action: &str| self.was_told(number, recipient, action);
         let told_good = told("delivered") || told("relayed") || told("expanded");
         let listens = case.author.as_ref().is_some_and(|author| !self.unreachable.contains(author));
-        let Some(RecipientState::Done { outcome, .. }) = self.recorded.get(&who) else {
+        let Some(RecipientState::Done { outcome, .. }) = self.state(&who) else {
             return (!told("failed") || arrived).then_some("never concluded");
         };
         if outcome.action == Action::Failed {

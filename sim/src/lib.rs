@@ -1,4 +1,4 @@
-//! The simulated world: the real queue of five or ten servers over a virtual network, virtual disks and a virtual clock, with
+//! The simulated world: the real queue of five or thirteen servers over a virtual network, virtual disks and a virtual clock, with
 //! everything going wrong that a seed says. It covers the code that could lose mail.
 //!
 //! SMTP and HTTPS are modelled by what they mean: a transaction arrives, its reply is lost, a claim is answered twice, an upload
@@ -21,6 +21,7 @@ mod server;
 mod site;
 mod smtp;
 mod stick;
+pub mod topology;
 mod upload;
 mod world;
 

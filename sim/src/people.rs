@@ -24,9 +24,9 @@ impl World {
         }
         let xuid = self.judge.xuid(number);
         let content = ObjectRef { key: ObjectKey(String::new()), xuid, size: mail.size, coded: None };
-        let (own, success) = (self.servers[server].domain.clone(), mail.success);
+        let (topology, success) = (self.topology(), mail.success);
         let recipients = mail.recipients.iter().filter_map(|to| {
-            let targets = scenario::targets(&own, to)?;
+            let targets = scenario::targets(&topology, server, to)?;
             let notify = if success { ALL_NEWS } else { Notify::Unspecified };
             Some((Recipient { notify, ..Recipient::plain(to.clone()) }, targets))
         });

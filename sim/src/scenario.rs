@@ -1,11 +1,12 @@
 //! What a seed means: who there is, which mail is sent, and what goes wrong when.
 //!
 //! Worlds are [`Shape::Five`] or [`Shape::Network`]. In both, what becomes of a recipient follows from its local part, so that the
-//! judge knows too. In the first there are four domains: `a.example` and `c.example` speak TBR, `b.example` has two servers without shared state, `d.example`
+//! judge knows too. Who takes whose mail is in [`crate::topology`]. In the first there are four domains: `a.example` and `c.example` speak TBR, `b.example` has two servers without shared state, `d.example`
 //! knows nothing of TBR; the server of `c.example` also hosts `e.example`. Each server has a repository of its own, and
 //! recipients whose mail it passes on, some of them along a way drawn by chance through up to four domains: by custody, or in half of the worlds
 //! by delegation at the origin. The second has more servers, and what [`crate::network`] draws of them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +16,14 @@ use queue::{Policy, QueueConfig, ReferenceMode, Signer};
 use reference::SigningKey;
 
 use crate::chance::Chance;
-use crate::network::{self, Network};
+use crate::network::Network;
+use crate::topology::{Duty, Link, PRIMARY, Topology};
 
 /// When every world begins.
 pub const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 
 /// The servers, by place: name, domain, whether it speaks TBR. The first five are a world of their own.
-pub const SERVERS: [(&str, &str, bool); 10] = [
+pub const SERVERS: [(&str, &str, bool); 13] = [
     ("mx.a.example", "a.example", true),
     ("mx1.b.example", "b.example", true),
     ("mx2.b.example", "b.example", true),
@@ -32,10 +34,13 @@ pub const SERVERS: [(&str, &str, bool); 10] = [
     ("mx.h.example", "h.example", true),
     ("site.s.example", "s.example", true),
     ("site.t.example", "t.example", true),
+    ("site.u.example", "u.example", true),
+    ("mx.v.example", "v.example", true),
+    ("backup.f.example", "f.example", true),
 ];
 
 /// Their domains, for ways through several of them.
-pub const DOMAINS: [&str; 10] = [
+pub const DOMAINS: [&str; 12] = [
     "a.example",
     "b.example",
     "c.example",
@@ -46,6 +51,8 @@ pub const DOMAINS: [&str; 10] = [
     "h.example",
     "s.example",
     "t.example",
+    "u.example",
+    "v.example",
 ];
 
 /// How wide a world is. A seed is another world in each.
@@ -54,7 +61,7 @@ pub enum Shape {
     /// Five servers, always connected but for faults.
     #[default]
     Five,
-    /// Ten, two of which are sites that are connected by times; ways between them drawn by chance.
+    /// Thirteen, three or four of which are sites that are connected by times; who takes whose mail, and ways between them, drawn by chance.
     Network,
 }
 
@@ -71,7 +78,7 @@ impl Shape {
     fn authors(self) -> &'static [ServerId] {
         match self {
             Self::Five => &[0, 0, 0, 3, 3, 4],
-            Self::Network => &[0, 0, 0, 3, 4, 5, 6, 8, 9],
+            Self::Network => &[0, 0, 0, 3, 4, 5, 6, 8, 9, 10, 11],
         }
     }
 
@@ -92,10 +99,13 @@ impl Shape {
                 "s.example",
                 "s.example",
                 "t.example",
-                "t.example",
+                "u.example",
+                "v.example",
+                "v.example",
                 "b.example",
                 "c.example",
                 "e.example",
+                "f.example",
                 "f.example",
                 "g.example",
                 "h.example",
@@ -109,7 +119,15 @@ impl Shape {
     fn places(self) -> &'static [ServerId] {
         match self {
             Self::Five => &[0, 0, 1, 1, 2, 2, 3, 4],
-            Self::Network => &[0, 1, 2, 3, 3, 4, 5, 6, 7, 7, 8, 8, 9, 9],
+            Self::Network => &[0, 0, 0, 1, 2, 3, 3, 3, 4, 5, 6, 7, 7, 7, 8, 9, 10, 11, 12],
+        }
+    }
+
+    /// Servers that a message passes at most after that of its recipient.
+    fn longest_way(self) -> u64 {
+        match self {
+            Self::Five => 4,
+            Self::Network => 6,
         }
     }
 
@@ -130,7 +148,9 @@ pub type ServerId = usize;
 pub struct Scenario {
     /// How many servers there are.
     pub shape: Shape,
-    /// What is drawn of a wide world.
+    /// Who takes whose mail.
+    pub topology: Arc<Topology>,
+    /// What else is drawn of a wide world.
     pub network: Option<Network>,
     /// Mail to be sent.
     pub mails: Vec<Mail>,
@@ -249,6 +269,11 @@ const HOUR: Duration = Duration::from_secs(3600);
 impl Scenario {
     /// The scenario of a seed.
     pub fn new(shape: Shape, chance: &mut Chance) -> Self {
+        let topology = Arc::new(match shape {
+            Shape::Five => Topology::plain(shape.servers()),
+            Shape::Network => Topology::draw(chance),
+        });
+        let network = (shape == Shape::Network).then(|| Network::new(&topology, chance));
         let chaos = chance.pick(&[HOUR / 2, 6 * HOUR, 40 * HOUR]);
         let peace = START.after(chaos);
         let mails = 2 + chance.below(9);
@@ -273,7 +298,8 @@ impl Scenario {
             message_lifetime: chance.pick(&[24 * HOUR, 120 * HOUR]),
             required: chance.permille(150).then(|| chance.pick(&[1, 3])).filter(|_| shape == Shape::Five),
             delegation: chance.permille(500),
-            network: (shape == Shape::Network).then(|| Network::new(chance)),
+            topology,
+            network,
         }
     }
 
@@ -287,34 +313,35 @@ impl Scenario {
         let publishes = |server: &ServerId| {
             SERVERS[*server].2 && self.network.as_ref().is_none_or(|network| network.publishes_keys(*server))
         };
-        let mut domains: Vec<Domain> =
-            (0..self.shape.servers()).filter(publishes).map(|server| domain(SERVERS[server].1)).collect();
-        domains.dedup();
-        domains
+        let domains: BTreeSet<&str> =
+            (0..self.shape.servers()).filter(publishes).map(|server| SERVERS[server].1).collect();
+        domains.into_iter().map(domain).collect()
     }
 
     /// Until when the one reaches the other by the calendars of their links, if it does now.
     pub fn linked_until(&self, one: ServerId, other: ServerId, now: Timestamp) -> Option<Timestamp> {
         match &self.network {
-            Some(network) => network.linked_until(one, other, now),
+            Some(network) => network.linked_until(&self.topology, one, other, now),
             None => Some(now.after(1000 * HOUR)),
         }
     }
 
-    /// When links of sites come up.
-    pub fn links(&self) -> Vec<(ServerId, Timestamp)> {
+    /// When links of sites come up, and to which custodian.
+    pub fn links(&self) -> Vec<(ServerId, ServerId, Timestamp)> {
         let calendars = self.network.iter().flat_map(|network| &network.calendars);
-        calendars.flat_map(|calendar| calendar.spans.iter().map(|span| (calendar.site, span.0))).collect()
+        let of_sites = calendars.filter(|calendar| self.topology.is_site(calendar.one));
+        of_sites.flat_map(|one| one.spans.iter().map(|span| (one.one, one.other, span.0))).collect()
     }
 
     /// When sites write bundles with mail of theirs.
-    pub fn sticks(&self) -> impl Iterator<Item = (ServerId, Timestamp)> {
+    pub fn sticks(&self) -> impl Iterator<Item = (Link, Timestamp)> {
         let uploaded = self.mails.iter().filter(|mail| self.uploads(mail.server));
-        uploaded.filter_map(|mail| Some((mail.server, mail.stick?)))
+        let first = |site: ServerId| self.topology.links().find(|link| link.site == site);
+        uploaded.filter_map(move |mail| Some((first(mail.server)?, mail.stick?)))
     }
 
     /// When custodians write bundles for their sites.
-    pub fn bundles(&self) -> Vec<(ServerId, Timestamp)> {
+    pub fn bundles(&self) -> Vec<(Link, Timestamp)> {
         self.network.iter().flat_map(|network| network.bundles.iter().copied()).collect()
     }
 
@@ -323,10 +350,10 @@ impl Scenario {
         self.network.as_ref().is_some_and(|network| network.uploads(site))
     }
 
-    /// How fast the link of a site is, in octets a second.
-    pub fn rate(&self, site: ServerId) -> u64 {
-        let mut calendars = self.network.iter().flat_map(|network| &network.calendars);
-        calendars.find(|calendar| calendar.site == site).map_or(u64::from(u32::MAX), |calendar| calendar.rate)
+    /// How fast the link between two servers is, in octets a second.
+    pub fn rate(&self, one: ServerId, other: ServerId) -> u64 {
+        let calendar = self.network.as_ref().and_then(|network| network.calendar(one, other));
+        calendar.map_or(u64::from(u32::MAX), |calendar| calendar.rate)
     }
 
     /// Is what the one sends to the other lost now?
@@ -344,20 +371,19 @@ impl Scenario {
 
     /// The configuration of a server.
     pub fn config(&self, server: ServerId) -> QueueConfig {
-        let (name, own, _) = SERVERS[server];
-        let own = domain(own);
-        let home = own.clone();
-        let route = move |address: &Address| targets(&home, address).unwrap_or_default();
-        let mut config = QueueConfig::new(domain(name), Arc::new(route));
+        let topology = self.topology.clone();
+        let route = move |address: &Address| targets(&topology, server, address).unwrap_or_default();
+        let mut config = QueueConfig::new(domain(SERVERS[server].0), Arc::new(route));
+        config.relays_by_reference.insert(PRIMARY.into());
         config.timers.reference_lifetime = self.reference_lifetime;
         config.timers.message_lifetime = self.message_lifetime;
         let publishes_keys = self.network.as_ref().is_none_or(|network| network.publishes_keys(server));
-        if self.speaks_tbr(server) && publishes_keys && !network::is_site(server) {
-            let signers = network::keys_at(server).map(signer);
+        if self.speaks_tbr(server) && publishes_keys {
+            let signers = self.topology.keys_at(server).filter_map(|own| self.signer(server, own));
             config.signers.extend(signers.map(|signer| (signer.domain.clone(), signer)));
         }
         if let Some(network) = &self.network {
-            network.configure(server, &mut config);
+            network.configure(server, self.topology.is_site(server), &mut config);
         }
         config.default_policy.may_delegate = self.delegation;
         config.default_policy.delegate_to = self.delegation;
@@ -367,24 +393,19 @@ impl Scenario {
         }
         config
     }
-}
 
-/// The key of a server's domain, as it or its custodian has it.
-fn signer(server: ServerId) -> Signer {
-    let own = domain(SERVERS[server].1);
-    Signer {
-        selector: selector(),
-        key: Arc::new(key(&own)),
-        domain: own,
-        repository: repository(server),
-        subdomains: false,
+    /// The key of a domain for what a server offers in its name: what a site's users send its custodian offers.
+    fn signer(&self, server: ServerId, own: Domain) -> Option<Signer> {
+        let is_sites_own =
+            self.topology.duty(server, own.as_str()) == Some(Duty::Deliver) && self.topology.is_site(server);
+        (!is_sites_own).then(|| Signer {
+            selector: selector(),
+            key: Arc::new(key(&own)),
+            repository: self.topology.host(server, own.as_str()),
+            domain: own,
+            subdomains: false,
+        })
     }
-}
-
-/// The host of a server's repository; that of a site leads to its custodian.
-pub fn repository(server: ServerId) -> Domain {
-    let (name, own, _) = SERVERS[server];
-    domain(&format!("tbr.{}", if network::is_site(server) { own } else { name }))
 }
 
 /// The selector of every key.
@@ -412,31 +433,13 @@ fn parsed<T: std::str::FromStr>(text: &str) -> T {
     text.parse().unwrap_or_else(|_| unreachable!("{text} is valid"))
 }
 
-/// Are the mailboxes of the second domain at the server of the first? `c.example` hosts `e.example` too.
-pub fn serves(own: &Domain, domain: &Domain) -> bool {
-    own == domain || (own.as_str() == "c.example" && domain.as_str() == "e.example")
-}
-
-/// Does the server of the first domain take mail for the second, to deliver or to keep it?
-pub fn takes(own: &Domain, domain: &Domain) -> bool {
-    serves(own, domain) || network::keeps(own, domain)
-}
-
-/// How the server of a domain sends to another domain.
-fn route(own: &Domain, there: Domain) -> Route {
-    match () {
-        () if network::keeps(own, &there) => Route::Site(there.into()),
-        () if network::is_sites(own) => Route::Relay("custodian".into()),
-        () => Route::Mx(there),
-    }
-}
-
-/// Where an address leads at a server of this domain; `None` if there is no such recipient.
-pub fn targets(own: &Domain, to: &Address) -> Option<Vec<Target>> {
+/// Where an address leads at a server; `None` if there is no such recipient.
+pub fn targets(topology: &Topology, server: ServerId, to: &Address) -> Option<Vec<Target>> {
     let at = |route: Route, address: Address| Target { route, address };
     let there = to.domain()?;
-    if !serves(own, &there) {
-        return Some(vec![at(route(own, there), to.clone())]);
+    let route = |there: &str| topology.route(server, domain(there));
+    if topology.duty(server, there.as_str()) != Some(Duty::Deliver) {
+        return Some(vec![at(route(there.as_str()), to.clone())]);
     }
     let local = to.local();
     let mailbox = |name: String| at(Route::Maildir(name.clone()), address(&format!("{name}@{there}")));
@@ -446,11 +449,15 @@ pub fn targets(own: &Domain, to: &Address) -> Option<Vec<Target>> {
         "list" => Some(vec![mailbox(format!("{local}-x")), mailbox(format!("{local}-y"))]),
         "fwd" => {
             let onward = address(&format!("bob-{local}@d.example"));
-            Some(vec![at(route(own, domain("d.example")), onward)])
+            Some(vec![at(route("d.example"), onward)])
         }
         "pass" | "passx" | "via" | "viaf" => {
             let onward = passed_to(to);
-            Some(vec![at(route(own, domain(onward.host())), onward)])
+            Some(vec![at(route(onward.host()), onward)])
+        }
+        "many" => {
+            let all = spread_to(to).into_iter();
+            Some(all.map(|onward| at(route(onward.host()), onward)).collect())
         }
         _ => Some(vec![mailbox(local.to_owned())]),
     }
@@ -464,7 +471,8 @@ fn passed_to(recipient: &Address) -> Address {
     let local = recipient.local();
     if let Some((way, number)) = local.strip_prefix("via").and_then(|rest| rest.split_once('-')) {
         let (way, kind, end) = way.strip_prefix('f').map_or((way, "via", "bob"), |way| (way, "viaf", "full"));
-        let there = way.bytes().next().map_or(there, |digit| DOMAINS[usize::from(digit - b'0') % DOMAINS.len()]);
+        let place = way.chars().next().and_then(|digit| digit.to_ascii_lowercase().to_digit(36));
+        let there = place.and_then(|place| DOMAINS.get(place as usize)).copied().unwrap_or(there);
         return match way.get(1..).filter(|onward| !onward.is_empty()) {
             Some(onward) => address(&format!("{kind}{onward}-{number}@{there}")),
             None => address(&format!("{end}-via-{number}@{there}")),
@@ -474,6 +482,20 @@ fn passed_to(recipient: &Address) -> Address {
         Some(number) => address(&format!("pass{number}@{there}")),
         None => address(&format!("bob-{local}@{there}")),
     }
+}
+
+/// A list with a member in each of two to five other domains.
+fn spread_to(recipient: &Address) -> Vec<Address> {
+    let local = recipient.local();
+    let number = local.bytes().fold(0, |sum, octet| sum + usize::from(octet));
+    let all = (0..DOMAINS.len()).map(|n| DOMAINS[(number + 5 * n) % DOMAINS.len()]);
+    let elsewhere = all.filter(|domain| host_of(domain) != host_of(recipient.host()));
+    elsewhere.take(2 + number % 4).map(|domain| address(&format!("bob-{local}@{domain}"))).collect()
+}
+
+/// `c.example` hosts `e.example` too.
+fn host_of(domain: &str) -> &str {
+    if domain == "e.example" { "c.example" } else { domain }
 }
 
 /// What kind of recipient it is.
@@ -491,6 +513,7 @@ pub fn mailboxes(recipient: &Address) -> Vec<String> {
         "list" => vec![format!("{local}-x@{host}"), format!("{local}-y@{host}")],
         "fwd" => vec![format!("bob-{local}@d.example")],
         "pass" | "passx" | "via" | "viaf" => mailboxes(&passed_to(recipient)),
+        "many" => spread_to(recipient).iter().map(Address::to_string).collect(),
         _ => vec![recipient.to_string()],
     }
 }
@@ -509,7 +532,9 @@ fn mail(shape: Shape, number: u64, chaos: Duration, chance: &mut Chance) -> Mail
     let server = chance.pick(shape.authors());
     let own = SERVERS[server].1;
     let at = START.after(chance.up_to(chaos));
-    let recipients = (0..1 + chance.below(4)).map(|n| recipient(shape, &format!("{number}-{n}"), chance)).collect();
+    let many = shape == Shape::Network && chance.permille(100);
+    let count = if many { 5 + chance.below(20) } else { 1 + chance.below(4) };
+    let recipients = (0..count).map(|n| recipient(shape, &format!("{number}-{n}"), chance)).collect();
     let orders = if chance.permille(250) { orders(at, chance) } else { Vec::new() };
     let stick = (shape == Shape::Network && chance.permille(400)).then(|| at.after(chance.up_to(3 * HOUR)));
     let author = (!chance.permille(80)).then(|| address(&format!("alice@{own}")));
@@ -522,6 +547,9 @@ fn recipient(shape: Shape, suffix: &str, chance: &mut Chance) -> Address {
     if shape == Shape::Network && chance.permille(400) {
         let kind = if chance.permille(200) { "viaf" } else { "via" };
         return address(&format!("{kind}{}-{suffix}@{host}", way(shape, host, chance)));
+    }
+    if shape == Shape::Network && chance.permille(60) {
+        return address(&format!("many{suffix}@{host}"));
     }
     let kind = match chance.below(100) {
         0..50 => "bob",
@@ -541,18 +569,15 @@ fn recipient(shape: Shape, suffix: &str, chance: &mut Chance) -> Address {
     address(&format!("{kind}{suffix}@{host}"))
 }
 
-/// A way through one to four domains, in digits. No server passes on to itself.
-fn way(shape: Shape, from: &str, chance: &mut Chance) -> String {
-    let (mut here, mut digits) = (domain(from), String::new());
-    for _ in 0..1 + chance.below(4) {
-        let is_elsewhere = |place: &usize| {
-            let there = domain(DOMAINS[*place]);
-            !SERVERS.iter().any(|(_, own, _)| serves(&domain(own), &here) && serves(&domain(own), &there))
-        };
-        let elsewhere: Vec<usize> = (0..shape.domains()).filter(is_elsewhere).collect();
+/// A way through several domains, a digit for each. No server passes on to itself.
+fn way(shape: Shape, from: &'static str, chance: &mut Chance) -> String {
+    let (mut here, mut digits) = (from, String::new());
+    for _ in 0..1 + chance.below(shape.longest_way()) {
+        let elsewhere: Vec<usize> =
+            (0..shape.domains()).filter(|place| host_of(DOMAINS[*place]) != host_of(here)).collect();
         let next = chance.pick(&elsewhere);
-        digits.push_str(&next.to_string());
-        here = domain(DOMAINS[next]);
+        digits.extend(char::from_digit(next as u32, 36).map(|digit| digit.to_ascii_uppercase()));
+        here = DOMAINS[next];
     }
     digits
 }

@@ -7,7 +7,6 @@ use mail::{Address, Domain, Grant, InstanceId, MailParams, Recipient, ReferenceI
 use queue::Node;
 use queue::letters::{Answering, Letter};
 use queue::port::{CallId, ClaimEntry, Delegating, Delivery, JobId, Post, ReceiptEntry, RecipientEnd, Work};
-use reference::DomainFacts;
 
 use crate::disk::Disk;
 use crate::scenario::ServerId;
@@ -37,7 +36,6 @@ pub(crate) struct Server {
     pub(crate) actions_done: u64,
     /// Mailbox files, and when they were written.
     pub(crate) files: BTreeMap<(String, String), (Timestamp, Xuid)>,
-    pub(crate) facts: DomainFacts,
     /// What broken retrievals have brought: octets of each object.
     pub(crate) partials: HashMap<Xuid, u64>,
     /// What has been uploaded of objects that are not whole, by site.
@@ -137,7 +135,7 @@ impl Offer {
 }
 
 impl Server {
-    pub(crate) fn new(domain: Domain, tbr: bool, instance: InstanceId, facts: DomainFacts) -> Self {
+    pub(crate) fn new(domain: Domain, tbr: bool, instance: InstanceId) -> Self {
         Self {
             node: None,
             disk: Disk::default(),
@@ -151,7 +149,6 @@ impl Server {
             actions_left: Vec::new(),
             actions_done: 0,
             files: BTreeMap::new(),
-            facts,
             partials: HashMap::new(),
             parts: HashMap::new(),
             told: HashSet::new(),

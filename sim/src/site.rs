@@ -11,11 +11,11 @@ use queue::port::{Command, Input, JobEvent, JobId, Request, Selection};
 use crate::http;
 use crate::judge::Violation;
 use crate::mutation::Mutation;
-use crate::network::custodian;
 use crate::scenario::{self, Channel, SERVERS, ServerId};
 use crate::server::{At, Caller, Offer};
 use crate::smtp::{self, By};
 use crate::stick::{self, StickEvent};
+use crate::topology::Link;
 use crate::upload::{self, UploadEvent};
 use crate::world::{Event, World};
 
@@ -26,34 +26,34 @@ const PAGE: usize = 3;
 
 /// What happens between a site and its custodian.
 pub(crate) enum SiteEvent {
-    /// The link of this site comes up.
-    LinkUp,
+    /// The link of this site to that custodian comes up.
+    LinkUp(ServerId),
     /// Its question what is pending has come to the custodian: what stands behind this row.
-    Asked(At, Option<Key>),
+    Asked(At, Link, Option<Key>),
     /// A page of the answer has come back, and where the next one begins.
-    Listed(At, Vec<Offer>, Option<Key>),
+    Listed(At, Link, Vec<Offer>, Option<Key>),
     /// The link went down in the middle of a retrieval of this job, when so many octets of it were there.
     Broken(At, JobId, ObjectRef, u64),
     /// Something of an upload.
     Upload(UploadEvent),
     /// Something of a bundle.
-    Stick(StickEvent),
+    Stick(Link, StickEvent),
 }
 
 /// Something of that happens.
 pub(crate) fn happens(world: &mut World, site: ServerId, event: SiteEvent) -> Done {
     match event {
-        SiteEvent::LinkUp => link_up(world, site),
-        SiteEvent::Asked(from, after) => asked(world, site, from, after.as_ref()),
-        SiteEvent::Listed(at, offers, next) => listed(world, at, &offers, next),
+        SiteEvent::LinkUp(custodian) => link_up(world, site, custodian),
+        SiteEvent::Asked(from, link, after) => asked(world, link, from, after.as_ref()),
+        SiteEvent::Listed(at, link, offers, next) => listed(world, at, link, &offers, next),
         SiteEvent::Broken(at, job, object, octets) => broken(world, at, job, &object, octets),
         SiteEvent::Upload(event) => upload::happens(world, event),
-        SiteEvent::Stick(event) => stick::happens(world, site, event),
+        SiteEvent::Stick(link, event) => stick::happens(world, link, event),
     }
 }
 
 /// What `restante link up` does: everything is tried again, then the custodian is asked.
-fn link_up(world: &mut World, site: ServerId) -> Done {
+fn link_up(world: &mut World, site: ServerId, custodian: ServerId) -> Done {
     if world.servers[site].node.is_none() {
         return Ok(());
     }
@@ -67,7 +67,9 @@ fn link_up(world: &mut World, site: ServerId) -> Done {
         let call = world.servers[site].call(Caller::Hurry);
         world.input(at, Input::Call { call, request: Request::Command(Command::Retry(selection)) })?;
     }
-    ask(world, at, None);
+    let topology = world.topology();
+    let links = topology.links().filter(|link| (link.site, link.custodian) == (site, custodian));
+    links.for_each(|link| ask(world, at, link, None));
     Ok(())
 }
 
@@ -84,22 +86,26 @@ fn waits(row: &Row, now: Timestamp) -> Option<Selection> {
     }
 }
 
-fn ask(world: &mut World, at: At, after: Option<Key>) {
-    let Some(custodian) = custodian(at.server) else { return };
-    if let Some(delay) = world.cross(at.server, custodian, Channel::Https) {
-        world.after(delay, Event::Site(at.server, SiteEvent::Asked(at, after)));
+fn ask(world: &mut World, at: At, link: Link, after: Option<Key>) {
+    if let Some(delay) = world.cross(at.server, link.custodian, Channel::Https) {
+        world.after(delay, Event::Site(at.server, SiteEvent::Asked(at, link, after)));
     }
 }
 
 /// The custodian answers from what is durable there.
-fn asked(world: &mut World, site: ServerId, from: At, after: Option<&Key>) -> Done {
-    let Some(place) = custodian(site).filter(|place| world.servers[*place].node.is_some()) else { return Ok(()) };
-    let now = world.now;
-    let key = by_pending(&world.servers[site].domain.clone().into());
+fn asked(world: &mut World, link: Link, from: At, after: Option<&Key>) -> Done {
+    let (now, site, place) = (world.now, link.site, link.custodian);
+    if world.servers[place].node.is_none() {
+        return Ok(());
+    }
+    let key = by_pending(&scenario::domain(link.domain).into());
     let rows = world.servers[place].disk.find(&[key], usize::MAX);
     let rows: Vec<Row> = rows.into_iter().filter(|row| after.is_none_or(|after| row.key > *after)).collect();
     let page = &rows[..rows.len().min(PAGE)];
     let mut offers: Vec<Offer> = page.iter().filter_map(leg_of).flat_map(|leg| offers(leg, now)).collect();
+    if world.scenario.topology.is_site(place) {
+        world.summary.behind += offers.len() as u64;
+    }
     forget(world, place, Mutation::PendingForgotten, &mut offers);
     if world.is_mutated(Mutation::WrittenForgotten) {
         offers.retain(|offer| !world.servers[place].told.contains(&offer.uri));
@@ -107,7 +113,7 @@ fn asked(world: &mut World, site: ServerId, from: At, after: Option<&Key>) -> Do
     let next = page.last().map(|row| row.key.clone()).filter(|_| rows.len() > PAGE);
     world.summary.pages += 1;
     if let Some(delay) = world.cross(place, site, Channel::Https) {
-        world.after(delay, Event::Site(site, SiteEvent::Listed(from, offers, next)));
+        world.after(delay, Event::Site(site, SiteEvent::Listed(from, link, offers, next)));
     }
     Ok(())
 }
@@ -140,7 +146,7 @@ pub(crate) fn offers(leg: &Leg, now: Timestamp) -> Vec<Offer> {
 }
 
 /// Every entry is judged as if it had been offered by SMTP; then the next page is asked for.
-fn listed(world: &mut World, at: At, offers: &[Offer], next: Option<Key>) -> Done {
+fn listed(world: &mut World, at: At, link: Link, offers: &[Offer], next: Option<Key>) -> Done {
     for offer in offers {
         if !world.is_alive(at) {
             return Ok(());
@@ -148,7 +154,7 @@ fn listed(world: &mut World, at: At, offers: &[Offer], next: Option<Key>) -> Don
         judge(world, at, offer, By::Pending)?;
     }
     if next.is_some() && world.is_alive(at) {
-        ask(world, at, next);
+        ask(world, at, link, next);
     }
     Ok(())
 }
@@ -162,10 +168,10 @@ pub(crate) fn judge(world: &mut World, at: At, offer: &Offer, by: By) -> Done {
         }
     };
     // A recipient that does not exist is claimed with the others: nobody reads a reply.
-    let own = world.servers[at.server].domain.clone();
+    let topology = world.topology();
     let recipients = offer.recipients.iter().map(|(_, recipient)| InboundRecipient {
         recipient: recipient.clone(),
-        targets: scenario::targets(&own, &recipient.address).unwrap_or_default(),
+        targets: scenario::targets(&topology, at.server, &recipient.address).unwrap_or_default(),
         outcomes: Vec::new(),
         state: IndexState::Open,
     });
@@ -178,7 +184,7 @@ pub(crate) fn judge(world: &mut World, at: At, offer: &Offer, by: By) -> Done {
 /// An object is on its way to a site: the part that is not there yet, as fast as its link is, for as long as that is up.
 pub(crate) fn transfer(world: &mut World, from: ServerId, to: At, job: JobId, event: JobEvent) {
     let JobEvent::Retrieved { object, .. } = &event else { return };
-    let rate = world.scenario.rate(to.server);
+    let rate = world.scenario.rate(from, to.server);
     let had = world.servers[to.server].partials.get(&object.xuid).copied().unwrap_or(0);
     let Some(up) = world.scenario.linked_until(from, to.server, world.now) else { return };
     if let Some(errand) = world.servers[to.server].jobs.get_mut(&job) {

@@ -14,7 +14,6 @@ use reference::verify::{Outcome, Parsed, Receiver, Refusal, Session, Verified};
 
 use crate::delegation;
 use crate::judge::Violation;
-use crate::network;
 use crate::scenario::{self, Channel, Mood, ServerId};
 use crate::server::{At, Caller, Errand, Offer, Question, file_name};
 use crate::upload;
@@ -46,13 +45,11 @@ pub(crate) fn deliver(world: &mut World, at: At, job: JobId, delivery: &Delivery
             world.after(Duration::from_millis(1), Event::Answer(at, job, JobEvent::Connected(peer)));
         }
         Route::Relay(_) => {
-            let exchangers: Vec<ServerId> = network::custodian(at.server).into_iter().collect();
-            return connect(world, at, job, &exchangers);
+            let next = world.scenario.topology.next_hops(at.server, &delivery.leg.route);
+            return connect(world, at, job, &next);
         }
-        Route::Mx(domain) => {
-            let all = (0..world.servers.len()).filter(|s| !network::is_site(*s));
-            let mut exchangers: Vec<ServerId> =
-                all.filter(|s| scenario::takes(&world.servers[*s].domain, domain)).collect();
+        Route::Mx(_) => {
+            let mut exchangers = world.scenario.topology.next_hops(at.server, &delivery.leg.route);
             if exchangers.len() > 1 && world.chance.permille(400) {
                 exchangers.reverse();
             }
@@ -126,6 +123,7 @@ pub(crate) fn proceed(world: &mut World, at: At, job: JobId, how: Proceed) -> Do
                 block,
                 recipients: recipients.collect(),
             };
+            world.summary.backed_up += u64::from(is_relay);
             let key = delivery.key.clone();
             check_issued(world, at, &key, &offer.uri)?;
             world.ask(at, job, peer, Channel::Smtp, Question::Offer(Box::new(offer)));
@@ -169,14 +167,14 @@ fn check_issued(world: &World, at: At, key: &Key, uri: &str) -> Done {
 
 /// What RCPT answers: where it goes, or why not. A site may relay through its custodian.
 fn rcpt(world: &mut World, here: ServerId, from: ServerId, to: &Address) -> Result<Vec<Target>, RecipientEnd> {
-    let own = world.servers[here].domain.clone();
+    let topology = world.topology();
     let busy = scenario::kind(to) == "busy" && world.now < world.scenario.peace && world.chance.permille(500);
     if busy {
         return Err(later("4.2.1", "try again", false));
     }
-    let ours = to.domain().is_some_and(|domain| scenario::takes(&own, &domain));
-    let relays = network::custodian(from) == Some(here);
-    let targets = scenario::targets(&own, to).filter(|_| ours || relays);
+    let ours = to.domain().is_some_and(|domain| topology.takes(here, &domain));
+    let relays = topology.custodians(from).any(|custodian| custodian == here);
+    let targets = scenario::targets(&topology, here, to).filter(|_| ours || relays);
     targets.ok_or_else(|| never("5.1.1", "no such mailbox", false))
 }
 
@@ -317,19 +315,16 @@ pub(crate) fn verify(world: &World, here: ServerId, offer: &Offer, by: By) -> Re
     let parsed = Parsed::new(&offer.line(), offer.block.as_bytes())?;
     let addresses: Vec<Address> = offer.recipients.iter().map(|(_, r)| r.address.clone()).collect();
     let session = Session { mail_from: offer.mail_from.as_ref(), recipients: &addresses };
-    let is_ours = |domain: &Domain| scenario::takes(&world.servers[here].domain, domain);
+    let is_ours = |domain: &Domain| world.scenario.topology.takes(here, domain);
     let receiver = Receiver { now: world.now, max_size: 1 << 30, is_ours: &is_ours };
     let matched = match by {
         By::Smtp => parsed.match_session(&session, &receiver)?,
         By::Pending | By::Bundle => parsed.match_pending(&session, &receiver)?,
     };
-    let host = reference::Uri::parse(&offer.uri).map(|uri| uri.host);
     let facts = |domain: &Domain| {
-        let is_known = by != By::Bundle || *domain == world.servers[here].domain;
-        let of_domain = world.servers.iter().filter(|server| is_known && server.domain == *domain);
-        let serving =
-            of_domain.max_by_key(|server| host.as_ref().is_ok_and(|host| server.facts.repo.contains(host)))?;
-        Some((&serving.facts, Assurance::Dnssec))
+        let is_known = by != By::Bundle || world.scenario.topology.keys_at(here).any(|own| own == *domain);
+        let facts = world.facts.get(domain).filter(|_| is_known)?;
+        Some((facts, Assurance::Dnssec))
     };
     match matched.verify_with(&facts)? {
         Outcome::Verified(verified) => Ok(verified),

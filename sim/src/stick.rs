@@ -9,10 +9,10 @@ use queue::port::{Command, Input, Reply, Request, Selection};
 
 use crate::bundle::{self, Enclosed, ForSite, FromSite};
 use crate::judge::Violation;
-use crate::network::custodian;
-use crate::scenario::ServerId;
+use crate::scenario::{SERVERS, ServerId};
 use crate::server::{At, Caller};
 use crate::site::SiteEvent;
+use crate::topology::Link;
 use crate::upload;
 use crate::world::{Event, World};
 
@@ -43,58 +43,64 @@ pub(crate) enum StickEvent {
 }
 
 /// Something of that happens to a stick of this site.
-pub(crate) fn happens(world: &mut World, site: ServerId, event: StickEvent) -> Done {
-    let Some(to) = custodian(site) else { return Ok(()) };
+pub(crate) fn happens(world: &mut World, link: Link, event: StickEvent) -> Done {
     let is_there = matches!(event, StickEvent::Arrives(_) | StickEvent::Answers);
-    let place = if is_there { to } else { site };
+    let place = if is_there { link.custodian } else { link.site };
     if world.servers[place].node.is_none() {
-        world.after(LATER, Event::Site(site, SiteEvent::Stick(event)));
+        world.after(LATER, Event::Site(link.site, SiteEvent::Stick(link, event)));
         return Ok(());
     }
     match event {
-        StickEvent::Begins(again) => begins(world, site, again),
-        StickEvent::Leaves(again) => leaves(world, site, again),
-        StickEvent::Arrives(bundle) => arrives(world, site, to, bundle),
-        StickEvent::Answers => answers(world, site, to),
-        StickEvent::Answered(bundle) => answered(world, site, bundle),
+        StickEvent::Begins(again) => begins(world, link, again),
+        StickEvent::Leaves(again) => leaves(world, link, again),
+        StickEvent::Arrives(bundle) => arrives(world, link, bundle),
+        StickEvent::Answers => answers(world, link),
+        StickEvent::Answered(bundle) => answered(world, link, bundle),
         StickEvent::Unpacked(at, enclosed) => bundle::unpacked(world, at, enclosed),
-        StickEvent::GivenUp(keys) => keys.iter().try_for_each(|key| command(world, site, key, Command::Retry)),
+        StickEvent::GivenUp(keys) => keys.iter().try_for_each(|key| command(world, link.site, key, Command::Retry)),
     }
 }
 
-fn later(world: &mut World, site: ServerId, after: Duration, event: StickEvent) {
-    world.after(after, Event::Site(site, SiteEvent::Stick(event)));
+fn later(world: &mut World, link: Link, after: Duration, event: StickEvent) {
+    world.after(after, Event::Site(link.site, SiteEvent::Stick(link, event)));
 }
 
-fn begins(world: &mut World, site: ServerId, again: u8) -> Done {
-    let rows = world.servers[site].disk.rows();
+/// What users of a site send goes to its first custodian.
+fn takes_letters(world: &World, link: Link) -> bool {
+    SERVERS[link.site].1 == link.domain && world.scenario.topology.custodian(link.site) == Some(link.custodian)
+}
+
+fn begins(world: &mut World, link: Link, again: u8) -> Done {
+    let (site, takes_letters) = (link.site, takes_letters(world, link));
+    let rows = world.servers[site].disk.rows().filter(|_| takes_letters);
     let keys: Vec<Key> =
         rows.filter_map(|row| upload::waits_for_custodian(world, site, row)).map(|(key, _)| key.clone()).collect();
     keys.iter().try_for_each(|key| command(world, site, key, Command::Carry))?;
-    later(world, site, WRITTEN, StickEvent::Leaves(again));
+    later(world, link, WRITTEN, StickEvent::Leaves(again));
     Ok(())
 }
 
 /// Of what users send, that is written which is marked by now, and nothing else.
-fn leaves(world: &mut World, site: ServerId, again: u8) -> Done {
-    let rows = world.servers[site].disk.rows();
+fn leaves(world: &mut World, link: Link, again: u8) -> Done {
+    let (site, takes_letters) = (link.site, takes_letters(world, link));
+    let rows = world.servers[site].disk.rows().filter(|_| takes_letters);
     let waiting = rows.filter_map(|row| upload::waits_for_custodian(world, site, row));
     let carried = waiting.filter(|(_, leg)| leg.carried.is_some());
     let letters: Vec<Letter> = carried.filter_map(|(key, leg)| upload::letter(world, site, key, leg)).collect();
     if let Some(left) = again.checked_sub(1).filter(|_| letters.is_empty()) {
-        later(world, site, WRITTEN, StickEvent::Begins(left));
+        later(world, link, WRITTEN, StickEvent::Begins(left));
     }
     world.summary.carried += letters.len() as u64;
     let keys: Vec<Key> = letters.iter().map(|letter| letter.id.clone()).collect();
     keys.iter().for_each(|key| upload::keep_content(world, site, key));
-    let bundle = bundle::write_from(world, site, letters);
+    let bundle = bundle::write_from(world, link, letters);
     if bundle.is_empty() {
         return Ok(());
     }
     let patience = DAY + world.chance.up_to(6 * DAY);
-    later(world, site, patience, StickEvent::GivenUp(keys));
+    later(world, link, patience, StickEvent::GivenUp(keys));
     for way in ways(world) {
-        later(world, site, way, StickEvent::Arrives(bundle.clone()));
+        later(world, link, way, StickEvent::Arrives(bundle.clone()));
     }
     Ok(())
 }
@@ -106,16 +112,16 @@ fn ways(world: &mut World) -> Vec<Duration> {
 }
 
 /// The custodian reads a bundle, and perhaps writes one.
-fn arrives(world: &mut World, site: ServerId, here: ServerId, bundle: FromSite) -> Done {
-    bundle::read_at_custodian(world, site, here, bundle)?;
+fn arrives(world: &mut World, link: Link, bundle: FromSite) -> Done {
+    bundle::read_at_custodian(world, link, bundle)?;
     if world.chance.permille(700) {
-        later(world, site, WRITTEN, StickEvent::Answers);
+        later(world, link, WRITTEN, StickEvent::Answers);
     }
     Ok(())
 }
 
-fn answers(world: &mut World, site: ServerId, here: ServerId) -> Done {
-    let bundle = bundle::write_for(world, site, here)?;
+fn answers(world: &mut World, link: Link) -> Done {
+    let bundle = bundle::write_for(world, link)?;
     if bundle.is_empty() {
         return Ok(());
     }
@@ -124,17 +130,17 @@ fn answers(world: &mut World, site: ServerId, here: ServerId) -> Done {
         if world.chance.permille(200) {
             bundle.tear(world.chance.below(bundle.messages() as u64) as usize);
         }
-        later(world, site, way, StickEvent::Answered(bundle));
+        later(world, link, way, StickEvent::Answered(bundle));
     }
     Ok(())
 }
 
 /// The site reads a bundle, and perhaps writes one.
-fn answered(world: &mut World, site: ServerId, bundle: ForSite) -> Done {
-    bundle::read_at_site(world, site, bundle)?;
+fn answered(world: &mut World, link: Link, bundle: ForSite) -> Done {
+    bundle::read_at_site(world, link, bundle)?;
     if world.chance.permille(700) {
         let read = world.chance.up_to(DAY);
-        later(world, site, WRITTEN + read, StickEvent::Begins(0));
+        later(world, link, WRITTEN + read, StickEvent::Begins(0));
     }
     Ok(())
 }

@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use mail::ledger::{Key, Leg, ObjectKey, ObjectRef, RecipientState, Row, RowBody};
 use mail::{Timestamp, Xuid};
-use queue::letters::{Answering, Letter, Octets, Step, Taking, Whole};
+use queue::letters::{Answering, Letter, Octets, Step, Taking, Whole, told};
 use queue::port::{Delivery, DeliveryEnd, Input, JobEvent, JobId, RecipientEnd, Reply, Request, Work};
 use reference::bundle::NotTaken;
 use reference::handover::{Handover, Next, Patience};
 use reference::upload::MailAnswer;
 
+use crate::bundle;
 use crate::http::FACTS;
 use crate::judge::Violation;
 use crate::mutation::Mutation;
-use crate::network::custodian;
 use crate::scenario::{self, Channel, Mood, ServerId};
 use crate::server::{At, Caller, Errand, Question};
 use crate::site::SiteEvent;
@@ -195,7 +195,9 @@ pub(crate) fn hear(world: &mut World, at: At, job: JobId, heard: Heard) -> Done 
 
 fn go_on(world: &mut World, at: At, job: JobId, next: Next) -> Done {
     let Some(errand) = world.servers[at.server].jobs.get(&job) else { return Ok(()) };
-    let (Some(upload), Some(to)) = (&errand.upload, custodian(at.server)) else { return Ok(()) };
+    let (Some(upload), Some(to)) = (&errand.upload, world.scenario.topology.custodian(at.server)) else {
+        return Ok(());
+    };
     let (letter, step) = (upload.letter.clone(), errand.step + 1);
     match next {
         Next::List => world.ask(at, job, to, Channel::Https, Question::List(Box::new(letter), step)),
@@ -276,13 +278,27 @@ fn answer(world: &mut World, here: ServerId, asker: Asker, mut answering: Box<An
         if world.is_mutated(Mutation::TakenBeforeCommit) {
             let entry = reference::bundle::TakenEntry { id: letter.id.clone(), failed: Vec::new() };
             let taken = MailAnswer { taken: vec![entry], ..MailAnswer::default() };
-            tell(world, here, asker, Heard::Answer(taken));
+            say(world, here, asker, taken)?;
         }
         let site = asker.0.server;
         let caller = Caller::Letter { asker: Some((asker, answering)), letter: letter.clone() };
         return take(world, here, site, &letter, caller);
     }
-    tell(world, here, asker, Heard::Answer(answering.finish()));
+    say(world, here, asker, answering.finish())
+}
+
+/// The answer leaves: what it calls taken must be durable by then.
+fn say(world: &mut World, here: ServerId, asker: Asker, answer: MailAnswer) -> Done {
+    let site = &world.servers[asker.0.server].domain.clone().into();
+    let is_durable = |id: &Key| {
+        let rows = world.servers[here].disk.rows();
+        rows.filter_map(bundle::inbound_of).any(|row| told(row, site).is_some_and(|entry| entry.id == *id))
+    };
+    let lie = answer.taken.iter().map(|entry| &entry.id).find(|id| !is_durable(id));
+    if let Some(id) = lie.filter(|_| !world.is_mutated(Mutation::TakenForgotten)) {
+        return Err(Violation(format!("{id} was called taken before that was durable")));
+    }
+    tell(world, here, asker, Heard::Answer(answer));
     Ok(())
 }
 
@@ -293,12 +309,12 @@ pub(crate) fn recall(world: &World, here: ServerId, letter: &Letter) -> Option<R
 
 /// A message is whole: the queue is to take it.
 pub(crate) fn take(world: &mut World, here: ServerId, site: ServerId, letter: &Letter, caller: Caller) -> Done {
-    let own = world.servers[here].domain.clone();
+    let topology = world.topology();
     let content = world.contents.get(&letter.xuid).cloned();
     let object = ObjectRef { key: ObjectKey(String::new()), xuid: letter.xuid, size: letter.size, coded: None };
     let (mut recipients, mut failed) = (Vec::new(), Vec::new());
     for recipient in &letter.recipients {
-        match scenario::targets(&own, &recipient.address) {
+        match scenario::targets(&topology, here, &recipient.address) {
             Some(targets) => recipients.push((recipient.clone(), targets)),
             None => failed.push((recipient.clone(), smtp::parsed("5.1.1"), "no such recipient".to_owned())),
         }
@@ -347,7 +363,7 @@ pub(crate) fn part_arrives(world: &mut World, here: ServerId, asker: Asker, lett
     if !world.is_alive(from) || !is_open {
         return Ok(());
     }
-    let rate = world.scenario.rate(from.server);
+    let rate = world.scenario.rate(here, from.server);
     let part = world.servers[here].parts.entry((from.server, letter.xuid)).or_default();
     if !part.is_named {
         tell(world, here, asker, Heard::Status(404));

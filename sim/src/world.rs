@@ -3,12 +3,13 @@
 //! What a server does with its node's actions is in `edge`, what crosses the network in `smtp` and `http`.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mail::ledger::{Batch, Key, Leg, ObjectRef, Route};
-use mail::{Address, InstanceId, QueueId, Timestamp, Xuid};
+use mail::{Address, Domain, InstanceId, QueueId, Timestamp, Xuid};
 use queue::Node;
 use queue::port::{ClaimAnswer, Input, JobEvent, JobId, Proceed, Token, Work};
 use reference::DomainFacts;
@@ -25,6 +26,7 @@ use crate::server::{At, Errand, Question, Server};
 use crate::site::{self, SiteEvent};
 use crate::smtp;
 use crate::stick::StickEvent;
+use crate::topology::Topology;
 use crate::upload::{self, Heard, Listed};
 
 /// How a world is run.
@@ -69,6 +71,10 @@ pub struct Summary {
     pub uploaded: u64,
     /// Parts of uploads that went on where an earlier one had broken off.
     pub uploads_resumed: u64,
+    /// References that backup exchangers offered to the primary.
+    pub backed_up: u64,
+    /// References that were offered to sites behind sites.
+    pub behind: u64,
     /// Messages that left a site in a bundle.
     pub carried: u64,
     /// References whose object came to a site in a bundle.
@@ -122,6 +128,8 @@ impl std::ops::AddAssign for Summary {
         self.resumed += other.resumed;
         self.uploaded += other.uploaded;
         self.uploads_resumed += other.uploads_resumed;
+        self.backed_up += other.backed_up;
+        self.behind += other.behind;
         self.carried += other.carried;
         self.unpacked += other.unpacked;
         self.heard += other.heard;
@@ -147,7 +155,7 @@ pub fn run(seed: u64, options: Options) -> Result<Summary, Violation> {
 }
 
 /// Nothing is left to do long before.
-const END: Duration = Duration::from_secs(120 * 24 * 3600);
+const END: Duration = Duration::from_secs(200 * 24 * 3600);
 /// So long after the last fault nothing is left that a ledger would not take.
 const QUIET: Duration = Duration::from_secs(24 * 3600);
 /// A world that does more than this runs in circles.
@@ -181,6 +189,8 @@ pub(crate) struct World {
     agenda: BinaryHeap<Reverse<Entry>>,
     number: u64,
     pub(crate) servers: Vec<Server>,
+    /// What domains publish.
+    pub(crate) facts: BTreeMap<Domain, DomainFacts>,
     pub(crate) scenario: Scenario,
     pub(crate) chance: Chance,
     pub(crate) judge: Judge,
@@ -207,14 +217,16 @@ impl World {
     fn new(seed: u64, options: Options) -> Self {
         let mut chance = Chance::new(seed);
         let scenario = Scenario::new(options.shape, &mut chance.fork());
+        let judge = Judge::new(scenario.topology.clone());
         let mut world = Self {
             now: START,
             agenda: BinaryHeap::new(),
             number: 0,
             servers: Vec::new(),
+            facts: BTreeMap::new(),
             scenario,
             chance,
-            judge: Judge::default(),
+            judge,
             options,
             arriving: HashMap::new(),
             letters: HashMap::new(),
@@ -241,12 +253,13 @@ impl World {
         };
         let facts = DomainFacts {
             domain: domain.clone(),
-            repo: vec![scenario::repository(place)],
+            repo: self.scenario.topology.hosts(domain.as_str()),
             sub: false,
             keys: vec![KeyRecord { selector: scenario::selector(), state: key }],
             max_age: Duration::from_secs(3600),
         };
-        let mut server = Server::new(domain, self.scenario.speaks_tbr(place), instance, facts);
+        self.facts.insert(domain.clone(), facts);
+        let mut server = Server::new(domain, self.scenario.speaks_tbr(place), instance);
         let crashes = self.scenario.crashes_at_action.iter().filter(|(who, ..)| *who == place);
         server.actions_left = crashes.map(|(_, actions, down)| (*actions, *down)).collect();
         self.servers.push(server);
@@ -256,14 +269,14 @@ impl World {
         for place in 0..self.servers.len() {
             self.at(START, Event::Restart(place));
         }
-        for (site, at) in self.scenario.links() {
-            self.at(at, Event::Site(site, SiteEvent::LinkUp));
+        for (site, custodian, at) in self.scenario.links() {
+            self.at(at, Event::Site(site, SiteEvent::LinkUp(custodian)));
         }
-        for (site, at) in self.scenario.sticks().collect::<Vec<_>>() {
-            self.at(at, Event::Site(site, SiteEvent::Stick(StickEvent::Begins(60))));
+        for (link, at) in self.scenario.sticks().collect::<Vec<_>>() {
+            self.at(at, Event::Site(link.site, SiteEvent::Stick(link, StickEvent::Begins(60))));
         }
-        for (site, at) in self.scenario.bundles() {
-            self.at(at, Event::Site(site, SiteEvent::Stick(StickEvent::Answers)));
+        for (link, at) in self.scenario.bundles() {
+            self.at(at, Event::Site(link.site, SiteEvent::Stick(link, StickEvent::Answers)));
         }
         for (server, at, down) in self.scenario.crashes.clone() {
             self.at(at, Event::Crash(server, down));
@@ -330,6 +343,10 @@ impl World {
 
     pub(crate) fn is_mutated(&self, mutation: Mutation) -> bool {
         self.options.mutation == Some(mutation)
+    }
+
+    pub(crate) fn topology(&self) -> Arc<Topology> {
+        self.scenario.topology.clone()
     }
 
     pub(crate) fn tell(&self, what: impl FnOnce() -> String) {
