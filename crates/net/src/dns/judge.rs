@@ -14,6 +14,7 @@ use hickory_resolver::proto::rr::{Name, RData, Record, RecordType, RecordTypeSet
 
 use super::NO_RECORDS_TTL;
 use super::servers::{absence, of};
+use super::validate::NSEC3_ITERATIONS;
 
 /// Most iterations of a hash that are done here; what has more the validator calls insecure, or does not ask.
 const MOST_ITERATIONS: u16 = 100;
@@ -240,7 +241,11 @@ fn opts_out(name: &Name, message: &Message) -> bool {
         && !proven_nsec3(message).any(|(owner, nsec3)| is_hash_of(owner, nsec3, name))
 }
 
+/// Whoever signs a zone says how often a name is hashed, up to 65,535 times, and an answer has room for hundreds of such records.
 fn is_hash_of(owner: &Name, nsec3: &NSEC3, name: &Name) -> bool {
+    if nsec3.iterations() > NSEC3_ITERATIONS {
+        return false;
+    }
     let hash = nsec3.hash_algorithm().hash(nsec3.salt(), name, nsec3.iterations());
     let label = hash.map(|hash| base32_hex(hash.as_ref()));
     let first = owner.iter().next().map(<[u8]>::to_ascii_lowercase);
@@ -429,6 +434,22 @@ mod tests {
         assert!(!passed_over(sub, ok, vec![soa(), all(), itself]), "it is there");
         let foreign = at("example.", &[RecordType::SOA]);
         assert!(!passed_over("b.example.", ok, vec![foreign, all()]), "another zone's word");
+    }
+
+    #[test]
+    fn a_name_is_hashed_no_more_often_than_validators_do() {
+        let away = name("away.a.example.");
+        let denied = |iterations: u16| {
+            let hash = Nsec3HashAlgorithm::SHA1.hash(&[], &away, iterations).unwrap();
+            let label = String::from_utf8(base32_hex(hash.as_ref())).unwrap();
+            let types = [RecordType::DNAME, RecordType::A];
+            let data = NSEC3::new(Nsec3HashAlgorithm::SHA1, false, iterations, Vec::new(), vec![0; 20], types);
+            let by = record(&format!("{label}.a.example."), RData::DNSSEC(DNSSECRData::NSEC3(data)), Proof::Secure);
+            is_denied_beside_dname(&away, RecordType::TXT, &message(ResponseCode::NoError, Vec::new(), vec![by]))
+        };
+        assert!(denied(0) && denied(NSEC3_ITERATIONS));
+        assert!(!denied(NSEC3_ITERATIONS + 1));
+        assert!(!denied(u16::MAX), "hundreds of these in one answer would take seconds");
     }
 
     #[test]

@@ -40,7 +40,7 @@ const MAX_QUESTIONS: usize = 96;
 /// Signatures that are remembered within one look-up.
 const SIGNATURES: usize = 256;
 /// More iterations of NSEC3 mean insecure (RFC 9276 §3.2).
-const NSEC3_ITERATIONS: u16 = 150;
+pub(super) const NSEC3_ITERATIONS: u16 = 150;
 
 /// Validates what name servers answer.
 pub(super) struct Validator {
