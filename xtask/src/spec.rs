@@ -41,8 +41,8 @@ mod tests {
         assert!(missing.is_empty(), "{}", missing.join("\n"));
         assert_eq!(
             attacks().count(),
-            10,
-            "forge, replay, strip, downgrade, poison, redirect, impersonate twice, back-date, claim"
+            12,
+            "forge, replay, strip, downgrade, poison, redirect, impersonate twice, back-date, invent, another clock, claim"
         );
         for row in attacks() {
             let untested = row.split('|').skip(3).take(2).any(|cell| !cell.contains('`') && !cell.contains("the same"));
