@@ -16,8 +16,6 @@ use super::NO_RECORDS_TTL;
 use super::servers::{absence, of};
 use super::validate::NSEC3_ITERATIONS;
 
-/// Most iterations of a hash that are done here; what has more the validator calls insecure, or does not ask.
-const MOST_ITERATIONS: u16 = 100;
 /// Most denials of one answer that are looked at here.
 const MOST_DENIALS: usize = 8;
 
@@ -163,7 +161,7 @@ fn is_passed_over(name: &Name, message: &Message) -> bool {
     if message.metadata.response_code != ResponseCode::NoError || !message.answers.is_empty() {
         return false;
     }
-    let usable = |(_, nsec3): &(&Name, &NSEC3)| nsec3.iterations() <= MOST_ITERATIONS;
+    let usable = |(_, nsec3): &(&Name, &NSEC3)| nsec3.iterations() <= NSEC3_ITERATIONS;
     let proven: Vec<(&Name, &NSEC3)> = proven_nsec3(message).filter(usable).take(MOST_DENIALS).collect();
     let enclosers = (1..name.iter().count()).rev().map(|labels| (labels, name.trim_to(labels)));
     let found = enclosers.filter_map(|(labels, above)| {
