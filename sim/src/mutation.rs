@@ -57,6 +57,8 @@ pub enum Mutation {
     TakenBeforeCommit,
     /// A site takes it for the word that its custodian has all octets.
     TakenTooEarly,
+    /// The cursor of a page names the row behind the one where the next page begins.
+    CursorTooFar,
     /// What a custodian has written into a bundle it lists no more, whether the bundle comes or not.
     WrittenForgotten,
     /// A bundle says that claims are recorded which the custodian has never heard of.
@@ -69,7 +71,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::CommittedTooSoon,
         Self::ObjectsNotSynced,
         Self::ObjectsReleasedEarly,
@@ -94,6 +96,7 @@ impl Mutation {
         Self::TakenForgotten,
         Self::TakenBeforeCommit,
         Self::TakenTooEarly,
+        Self::CursorTooFar,
         Self::WrittenForgotten,
         Self::HeardUnseen,
         Self::TornTakenForWhole,
@@ -109,6 +112,7 @@ impl Mutation {
             | Self::TakenForgotten
             | Self::TakenBeforeCommit
             | Self::TakenTooEarly
+            | Self::CursorTooFar
             | Self::WrittenForgotten
             | Self::HeardUnseen
             | Self::TornTakenForWhole

@@ -40,6 +40,8 @@ pub(crate) struct Server {
     pub(crate) partials: HashMap<Xuid, u64>,
     /// What has been uploaded of objects that are not whole, by site.
     pub(crate) parts: HashMap<(ServerId, Xuid), Part>,
+    /// Where lists have broken off, of this custodian's and domain's.
+    pub(crate) left: BTreeMap<(ServerId, &'static str), String>,
     /// What a site was told that waits for it (seeded bugs).
     pub(crate) told: HashSet<String>,
     next_call: u64,
@@ -151,6 +153,7 @@ impl Server {
             files: BTreeMap::new(),
             partials: HashMap::new(),
             parts: HashMap::new(),
+            left: BTreeMap::new(),
             told: HashSet::new(),
             next_call: 0,
             next_object: 0,
@@ -186,6 +189,7 @@ impl Server {
         self.epoch += 1;
         self.jobs.clear();
         self.calls.clear();
+        self.left.clear();
         self.disk.crash();
     }
 }

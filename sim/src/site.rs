@@ -1,12 +1,14 @@
 //! Sites that are connected some of the time (TBR §7.4): the link comes up, whatever waits is tried again, the custodian is asked what is
 //! pending, page by page, and what is fetched goes on where the last link broke off.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mail::ledger::{InboundRecipient, IndexState, Key, Leg, ObjectRef, Row, RowBody, by_pending};
 use mail::{Recipient, Timestamp};
-use queue::pending::waiting;
+use queue::pending::{Place, Taken, URGENT, waiting};
 use queue::port::{Command, Input, JobEvent, JobId, Request, Selection};
+use reference::verify::Parsed;
 
 use crate::http;
 use crate::judge::Violation;
@@ -28,10 +30,10 @@ const PAGE: usize = 3;
 pub(crate) enum SiteEvent {
     /// The link of this site to that custodian comes up.
     LinkUp(ServerId),
-    /// Its question what is pending has come to the custodian: what stands behind this row.
-    Asked(At, Link, Option<Key>),
+    /// Its question what is pending has come to the custodian: the page that begins there.
+    Asked(At, Link, Option<String>),
     /// A page of the answer has come back, and where the next one begins.
-    Listed(At, Link, Vec<Offer>, Option<Key>),
+    Listed(At, Link, Vec<Offer>, Option<String>),
     /// The link went down in the middle of a retrieval of this job, when so many octets of it were there.
     Broken(At, JobId, ObjectRef, u64),
     /// Something of an upload.
@@ -44,8 +46,8 @@ pub(crate) enum SiteEvent {
 pub(crate) fn happens(world: &mut World, site: ServerId, event: SiteEvent) -> Done {
     match event {
         SiteEvent::LinkUp(custodian) => link_up(world, site, custodian),
-        SiteEvent::Asked(from, link, after) => asked(world, link, from, after.as_ref()),
-        SiteEvent::Listed(at, link, offers, next) => listed(world, at, link, &offers, next),
+        SiteEvent::Asked(from, link, after) => asked(world, link, from, after.as_deref()),
+        SiteEvent::Listed(at, link, offers, next) => listed(world, at, link, offers, next),
         SiteEvent::Broken(at, job, object, octets) => broken(world, at, job, &object, octets),
         SiteEvent::Upload(event) => upload::happens(world, event),
         SiteEvent::Stick(link, event) => stick::happens(world, link, event),
@@ -69,7 +71,11 @@ fn link_up(world: &mut World, site: ServerId, custodian: ServerId) -> Done {
     }
     let topology = world.topology();
     let links = topology.links().filter(|link| (link.site, link.custodian) == (site, custodian));
-    links.for_each(|link| ask(world, at, link, None));
+    for link in links {
+        // A list that broke off goes on where it did.
+        let after = world.servers[site].left.get(&(link.custodian, link.domain)).cloned();
+        ask(world, at, link, after);
+    }
     Ok(())
 }
 
@@ -86,23 +92,45 @@ fn waits(row: &Row, now: Timestamp) -> Option<Selection> {
     }
 }
 
-fn ask(world: &mut World, at: At, link: Link, after: Option<Key>) {
+fn ask(world: &mut World, at: At, link: Link, after: Option<String>) {
     if let Some(delay) = world.cross(at.server, link.custodian, Channel::Https) {
         world.after(delay, Event::Site(at.server, SiteEvent::Asked(at, link, after)));
     }
 }
 
 /// The custodian answers from what is durable there.
-fn asked(world: &mut World, link: Link, from: At, after: Option<&Key>) -> Done {
+fn asked(world: &mut World, link: Link, from: At, after: Option<&str>) -> Done {
     let (now, site, place) = (world.now, link.site, link.custodian);
     if world.servers[place].node.is_none() {
         return Ok(());
     }
     let key = by_pending(&scenario::domain(link.domain).into());
-    let rows = world.servers[place].disk.find(&[key], usize::MAX);
-    let rows: Vec<Row> = rows.into_iter().filter(|row| after.is_none_or(|after| row.key > *after)).collect();
-    let page = &rows[..rows.len().min(PAGE)];
-    let mut offers: Vec<Offer> = page.iter().filter_map(leg_of).flat_map(|leg| offers(leg, now)).collect();
+    let mut rows = world.servers[place].disk.find(&[key], usize::MAX);
+    rows.sort_by_key(|row| row.key.to_string());
+    let mut begin = after.map_or_else(|| Place::start(now), |after| Place::parse(after, now));
+    let (mut offers, mut legs) = (Vec::new(), 0);
+    let next = loop {
+        let behind: Vec<Row> =
+            rows.iter().filter(|row| row.key.to_string().as_str() > begin.after()).cloned().collect();
+        let taken = begin.take(&behind, true, |leg| {
+            legs += 1;
+            offers.extend(self::offers(leg, now).into_iter().filter(|_| legs <= PAGE));
+            legs <= PAGE
+        });
+        match taken {
+            Taken::Full if world.is_mutated(Mutation::CursorTooFar) => {
+                let skipped = rows.iter().find(|row| row.key.to_string().as_str() > begin.after());
+                begin.take(skipped.map_or(&[], std::slice::from_ref), false, |_| true);
+                break Some(begin.cursor());
+            }
+            Taken::Full => break Some(begin.cursor()),
+            Taken::More => {}
+            Taken::All => break None,
+        }
+    };
+    let uris = |offers: &[Offer]| -> BTreeSet<String> { offers.iter().map(|offer| offer.uri.clone()).collect() };
+    let all: Vec<Offer> = rows.iter().filter_map(leg_of).flat_map(|leg| self::offers(leg, now)).collect();
+    check_list(world, link, after.is_none(), uris(&all), uris(&offers), next.is_none())?;
     if world.scenario.topology.is_site(place) {
         world.summary.behind += offers.len() as u64;
     }
@@ -110,12 +138,40 @@ fn asked(world: &mut World, link: Link, from: At, after: Option<&Key>) -> Done {
     if world.is_mutated(Mutation::WrittenForgotten) {
         offers.retain(|offer| !world.servers[place].told.contains(&offer.uri));
     }
-    let next = page.last().map(|row| row.key.clone()).filter(|_| rows.len() > PAGE);
     world.summary.pages += 1;
     if let Some(delay) = world.cross(place, site, Channel::Https) {
         world.after(delay, Event::Site(site, SiteEvent::Listed(from, link, offers, next)));
     }
     Ok(())
+}
+
+/// What waited when a list was begun, and still does at its end, must stand in it.
+fn check_list(
+    world: &mut World,
+    link: Link,
+    is_first: bool,
+    waiting: BTreeSet<String>,
+    page: BTreeSet<String>,
+    is_last: bool,
+) -> Done {
+    if is_first {
+        world.lists.insert(link, List { waited: waiting.clone(), listed: BTreeSet::new() });
+    }
+    let Some(list) = world.lists.get_mut(&link) else { return Ok(()) };
+    list.listed.extend(page);
+    let left_out = list.waited.iter().find(|uri| is_last && waiting.contains(*uri) && !list.listed.contains(*uri));
+    match left_out {
+        Some(uri) => Err(Violation(format!("a list for {} has left out {uri}", link.domain))),
+        None => Ok(()),
+    }
+}
+
+/// A list that is under way.
+pub(crate) struct List {
+    /// What waited when it was begun.
+    waited: BTreeSet<String>,
+    /// What its pages have named.
+    listed: BTreeSet<String>,
 }
 
 /// What was listed once is not listed again (seeded bugs).
@@ -146,15 +202,25 @@ pub(crate) fn offers(leg: &Leg, now: Timestamp) -> Vec<Offer> {
 }
 
 /// Every entry is judged as if it had been offered by SMTP; then the next page is asked for.
-fn listed(world: &mut World, at: At, link: Link, offers: &[Offer], next: Option<Key>) -> Done {
-    for offer in offers {
+fn listed(world: &mut World, at: At, link: Link, mut offers: Vec<Offer>, next: Option<String>) -> Done {
+    let now = world.now;
+    let parsed = |offer: &Offer| Parsed::new(&offer.line(), offer.block.as_bytes()).ok();
+    offers.sort_by_key(|offer| parsed(offer).map(|parsed| (parsed.expires() > now.after(URGENT), parsed.size())));
+    for offer in &offers {
         if !world.is_alive(at) {
             return Ok(());
         }
         judge(world, at, offer, By::Pending)?;
     }
-    if next.is_some() && world.is_alive(at) {
-        ask(world, at, link, next);
+    if world.is_alive(at) {
+        let (left, list) = (&mut world.servers[at.server].left, (link.custodian, link.domain));
+        match next {
+            Some(next) => {
+                left.insert(list, next.clone());
+                ask(world, at, link, Some(next));
+            }
+            None => drop(left.remove(&list)),
+        }
     }
     Ok(())
 }

@@ -31,7 +31,7 @@ pub enum Duty {
 }
 
 /// A site's link to a custodian, for the mail of one domain: its own, or that of a site behind it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Link {
     /// Who asks.
     pub site: ServerId,

@@ -23,10 +23,10 @@ use crate::judge::{Case, Judge, Violation};
 use crate::mutation::Mutation;
 use crate::scenario::{self, Channel, Mood, Order, SERVERS, START, Scenario, ServerId, Shape};
 use crate::server::{At, Errand, Question, Server};
-use crate::site::{self, SiteEvent};
+use crate::site::{self, List, SiteEvent};
 use crate::smtp;
 use crate::stick::StickEvent;
-use crate::topology::Topology;
+use crate::topology::{Link, Topology};
 use crate::upload::{self, Heard, Listed};
 
 /// How a world is run.
@@ -199,6 +199,8 @@ pub(crate) struct World {
     pub(crate) arriving: HashMap<QueueId, Arriving>,
     /// Messages that custodians are to take from their sites, by the row that will remember them.
     pub(crate) letters: HashMap<Key, Listed>,
+    /// Lists of what waits that are under way.
+    pub(crate) lists: HashMap<Link, List>,
     /// What was served, where somebody reads it.
     pub(crate) contents: HashMap<Xuid, Rc<[u8]>>,
     pub(crate) queue_ids: Vec<QueueId>,
@@ -230,6 +232,7 @@ impl World {
             options,
             arriving: HashMap::new(),
             letters: HashMap::new(),
+            lists: HashMap::new(),
             contents: HashMap::new(),
             queue_ids: Vec::new(),
             summary: Summary::default(),

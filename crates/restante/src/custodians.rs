@@ -15,6 +15,7 @@ use net::retrieval::NoAnswer;
 use net::smtp_client::Atrn;
 use net::turned::Turned;
 use net::{retrieval, smtp_server};
+use queue::pending::{SMALL, URGENT};
 use reference::message_signature::Signer;
 use reference::pending::{Cursor, PendingList, PendingOffer};
 use serde::{Deserialize, Serialize};
@@ -40,10 +41,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 const JUDGED_AT_ONCE: usize = 16;
 /// Most offers of a list that are remembered while it is read.
 const MAX_HEARD: usize = 100_000;
-/// What is so small, or ends soon, is listed before all else: a site is to fetch it first.
-pub(crate) const SMALL: u64 = 64 * 1024;
-/// What ends this soon is fetched before everything else.
-pub(crate) const URGENT: Duration = Duration::from_secs(24 * 3600);
 /// The answer to ATRN where nothing waits (RFC 2645 §5.2.2).
 const NO_MAIL: u16 = 453;
 /// Longest sleep, so that a changed schedule or clock is noticed.

@@ -8,6 +8,7 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use mail::ledger::{Inbound, IndexState, Key, Leg, Phase, RecipientState, Route, RowBody, by_held_object};
 use mail::{Domain, QueueId};
+use queue::pending::URGENT;
 use queue::port::{Command, Request, Selection};
 use serde::Deserialize;
 use store::{Portion, Store, StoreError};
@@ -16,7 +17,7 @@ use tokio::sync::oneshot;
 use super::api::{Fetched, LinkUp, UnderWay};
 use super::server::{Office, Refused};
 use super::submit::{self, OutboxNews};
-use crate::custodians::{URGENT, Wish};
+use crate::custodians::Wish;
 use crate::runtime::now;
 use crate::waiting::{LegName, each, each_of, hurry, waits};
 

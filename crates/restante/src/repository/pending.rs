@@ -2,14 +2,12 @@
 //!
 //! Read from what is committed. Whether the site itself asks was verified before; the site judges every offer anew.
 
-use mail::ledger::{Leg, RowBody, by_pending};
+use mail::ledger::{Leg, by_pending};
 use mail::{Holder, Timestamp};
-use queue::pending::{Waiting, waiting};
+use queue::pending::{Place, Taken, Waiting, waiting};
 use reference::pending::{Cursor, MAX_TRACE, PAGE_OF_A_LINK, Page, PendingList, PendingOffer};
 use smtp::command::{Command, Mail, Rcpt};
 use store::{Store, StoreError};
-
-use crate::custodians::{SMALL, URGENT};
 
 /// Rows read at a time.
 const ROWS: usize = 256;
@@ -21,54 +19,16 @@ pub(super) async fn page(
     after: Option<Cursor>,
     now: Timestamp,
 ) -> Result<PendingList, StoreError> {
-    let mut place = after.as_ref().map_or_else(Place::first, Place::parse);
+    let mut place = after.as_ref().map_or_else(|| Place::start(now), |after| Place::parse(after.as_str(), now));
     let mut page = Page::up_to(PAGE_OF_A_LINK);
     loop {
-        let rows = store.find_after(&by_pending(site), &place.after, ROWS).await?;
-        let is_last = rows.len() < ROWS;
-        for row in rows {
-            if let RowBody::Leg(leg) = &row.body
-                && comes_first(leg, now) == place.first
-                && !page.add(offers(leg, now))
-            {
-                return Ok(page.finish(place.cursor()));
-            }
-            place.after = row.key.to_string();
-        }
-        match (is_last, place.first) {
-            (true, true) => place = Place { first: false, after: String::new() },
-            (true, false) => return Ok(page.finish(None)),
-            (false, _) => {}
+        let rows = store.find_after(&by_pending(site), place.after(), ROWS).await?;
+        match place.take(&rows, rows.len() < ROWS, |leg| page.add(offers(leg, now))) {
+            Taken::Full => return Ok(page.finish(Cursor::try_from(place.cursor()).ok())),
+            Taken::More => {}
+            Taken::All => return Ok(page.finish(None)),
         }
     }
-}
-
-/// Where a page begins: among what comes first or among the rest, behind a row.
-struct Place {
-    first: bool,
-    after: String,
-}
-
-impl Place {
-    fn first() -> Self {
-        Self { first: true, after: String::new() }
-    }
-
-    /// A cursor of nobody's lists what it can: whoever asks is shown nothing that is not his.
-    fn parse(cursor: &Cursor) -> Self {
-        let (part, after) = cursor.as_str().split_once('/').unwrap_or((cursor.as_str(), ""));
-        Self { first: part == "first", after: after.to_owned() }
-    }
-
-    fn cursor(&self) -> Option<Cursor> {
-        let part = if self.first { "first" } else { "then" };
-        Cursor::try_from(format!("{part}/{}", self.after)).ok()
-    }
-}
-
-fn comes_first(leg: &Leg, now: Timestamp) -> bool {
-    let is_small = leg.object.as_ref().is_none_or(|object| object.size <= SMALL);
-    is_small || leg.issued.iter().any(|issued| issued.expires <= now.after(URGENT))
 }
 
 fn offers(leg: &Leg, now: Timestamp) -> Vec<PendingOffer> {
