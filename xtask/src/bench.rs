@@ -56,7 +56,7 @@ struct Benchmark {
     run: fn(Effort) -> Result<Vec<Figure>>,
 }
 
-const BENCHMARKS: [Benchmark; 17] = [
+const BENCHMARKS: [Benchmark; 18] = [
     Benchmark {
         name: "small",
         about: "4 KiB by value, 50 connections, beside Postfix",
@@ -124,6 +124,12 @@ const BENCHMARKS: [Benchmark; 17] = [
         about: "the same mail where the link is up once a day, beside ETRN and IMAP",
         peer: "by value",
         run: sites::a_window_a_day,
+    },
+    Benchmark {
+        name: "several",
+        about: "several messages at a time over one connection, beside one at a time and several connections",
+        peer: "otherwise",
+        run: sites::several_at_a_time,
     },
     Benchmark {
         name: "uploads",

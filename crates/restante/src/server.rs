@@ -750,11 +750,16 @@ fn repository_server_tls(
 ) -> Result<Arc<ServerConfig>> {
     let certificates = Arc::clone(certificates.context("a repository needs a certificate")?);
     let versions = repository_versions(config);
+    // Sites alone ask for several objects at a time, so nobody else is offered it.
+    let has_sites = config.domains.values().any(|domain| domain.site.is_some() || !domain.users.is_empty());
+    let mut protocols: Vec<&[u8]> = has_sites.then_some(repository::SEVERAL).into_iter().collect();
+    protocols.push(b"http/1.1");
     if config.acme.is_none() || challenges.kind() != Kind::TlsAlpn01 {
-        return Ok(tls::server_config(certificates, versions, &[b"http/1.1"])?);
+        return Ok(tls::server_config(certificates, versions, &protocols)?);
     }
+    protocols.push(tls_alpn_01::PROTOCOL);
     let answering = tls_alpn_01::Answering::new(certificates, challenges.clone());
-    Ok(tls::server_config(Arc::new(answering), versions, &[b"http/1.1", tls_alpn_01::PROTOCOL])?)
+    Ok(tls::server_config(Arc::new(answering), versions, &protocols)?)
 }
 
 fn repository_limits(config: &Config, listener: &config::Listener) -> repository::Limits {

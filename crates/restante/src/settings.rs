@@ -16,7 +16,7 @@ use queue::config::{
 use reference::{DomainFacts, KeyRecord, KeyState, Selector};
 use smtp::server;
 
-use crate::config::{Config, Delegation, DomainTbr, LocalDomain, TransferPolicy};
+use crate::config::{Config, Delegation, DomainTbr, LocalDomain, TransferPolicy, Way};
 use crate::keys::{self, KeyFileError};
 
 /// How long a key is published beyond now, and how long before: the document is made anew at every start and reload,
@@ -230,12 +230,19 @@ pub(crate) fn retrieval_config(config: &Config) -> retrieval::Config {
         codings: config.store.compression,
         allow_private: config.outgoing.allow_private_addresses,
         dane: config.outgoing.dane,
+        several_at_once: several_at_once(config),
         concurrent: config.transfer.max_retrievals,
         concurrent_per_domain: config.transfer.max_retrievals_per_domain,
         concurrent_per_network: config.transfer.max_retrievals_per_network,
         minimum_rate: config.transfer.minimum_rate,
         ..retrieval::Config::default()
     }
+}
+
+/// The custodians that messages are fetched from several at a time, over one connection to each.
+fn several_at_once(config: &Config) -> Vec<Domain> {
+    let wanted = config.custodians.iter().filter(|custodian| custodian.way == Way::Reference && custodian.http2);
+    wanted.map(|custodian| custodian.host.clone()).collect()
 }
 
 /// What may be stored.

@@ -20,16 +20,16 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_restante");
 /// Longer than anything here takes on a busy machine.
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// For a site with one connection at a time, and octets counted.
+/// For a site that fetches one message at a time, and octets counted.
 fn world() -> PartTime {
-    world_with(1)
+    world_with(1, true)
 }
 
-/// For a site with so many connections at a time.
-fn world_with(at_once: usize) -> PartTime {
+/// For a site that fetches so many messages at a time, over one connection or over as many.
+fn world_with(at_once: usize, http2: bool) -> PartTime {
     let world = PartTime::start(PROGRAM, |name, config: RestanteConfig| match name {
         "site" => {
-            let config = config.packages(PackageSet::Firewall);
+            let config = config.packages(PackageSet::Firewall).tables(&format!("http2 = {http2}"));
             config.with("transfer", "max_retrievals_per_domain", &at_once.to_string())
         }
         "custodian" => config.packages(PackageSet::Firewall),
@@ -73,17 +73,26 @@ const WINDOW: u64 = 240_000;
 
 #[test]
 fn a_slow_link_that_breaks_again_and_again_carries_next_to_nothing_twice() {
-    carries_next_to_nothing_twice(1, &[2_600_000], 4096);
+    carries_next_to_nothing_twice(1, &[2_600_000], true);
 }
 
 #[test]
-fn nor_does_it_where_several_messages_come_at_a_time() {
-    carries_next_to_nothing_twice(4, &[500_000, 600_000, 700_000, 800_000], 1024);
+fn nor_does_it_where_several_messages_come_at_a_time_over_one_connection() {
+    carries_next_to_nothing_twice(4, &SEVERAL, true);
 }
 
-/// Messages of these sizes, so many at a time, in TLS records of so many octets.
-fn carries_next_to_nothing_twice(at_once: usize, sizes: &[usize], record: u64) {
-    let mut world = world_with(at_once);
+#[test]
+fn nor_over_several_connections() {
+    carries_next_to_nothing_twice(4, &SEVERAL, false);
+}
+
+const SEVERAL: [usize; 4] = [500_000, 600_000, 700_000, 800_000];
+
+/// Messages of these sizes, so many at a time, over one connection or over as many.
+fn carries_next_to_nothing_twice(at_once: usize, sizes: &[usize], http2: bool) {
+    // Of a small record, and what it has beside: by HTTP/2 the header of a frame too.
+    let (record, header) = if http2 { (4096, 22 + 9) } else { (1024, 22) };
+    let mut world = world_with(at_once, http2);
     let batch = |link: &str| -> Vec<Vec<u8>> {
         sizes.iter().map(|size| attachment(&format!("{size} octets over a {link} link"), *size)).collect()
     };
@@ -121,13 +130,13 @@ fn carries_next_to_nothing_twice(at_once: usize, sizes: &[usize], record: u64) {
     let after = counted(&world);
     let (all, connections) = (after.octets - before.octets, after.connections - before.connections);
     let apart = u64::from(windows) * asking + connections.saturating_sub(windows.into()) * connecting;
-    // What TLS adds to each small record.
-    let records = whole / record * 22;
+    let records = whole / record * header;
     let again = all.saturating_sub(whole + apart + records);
     let percent = again as f64 * 100.0 / whole as f64;
     println!(
-        "{at_once} at a time: {windows} windows, {connections} connections: {all} octets of TCP for {whole}, {apart} of them for \
-         connections and lists, {records} for small records, {again} came again ({percent:.2} %)"
+        "{at_once} at a time{}: {windows} windows, {connections} connections: {all} octets of TCP for {whole}, {apart} of them for \
+         connections and lists, {records} for small records, {again} came again ({percent:.2} %)",
+        if http2 { " over one connection" } else { "" }
     );
     assert_each_once(&world, &messages);
     assert!(windows >= 8, "the link broke {windows} times");

@@ -19,6 +19,7 @@ use super::under_test::wire_octets;
 
 mod imap;
 mod reference;
+mod several;
 mod upload;
 mod value;
 
@@ -245,6 +246,8 @@ fn one_larger(contender: &mut dyn Contender) -> Result<f64> {
     let is_it = |file: fs::DirEntry| file.metadata().is_ok_and(|found| found.len() >= LARGER as u64);
     Ok(if files.flatten().any(is_it) { 1.0 } else { 0.0 })
 }
+
+pub(super) use several::run as several_at_a_time;
 
 fn readable(maildir: &std::path::Path) -> usize {
     let count = |part: &str| fs::read_dir(maildir.join(part)).map_or(0, Iterator::count);

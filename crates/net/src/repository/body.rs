@@ -37,6 +37,14 @@ impl<R: Repository> Body<R> {
         Self(Kind::Whole(Some(octets).filter(|o| !o.is_empty())))
     }
 
+    /// Octets of an object that are still to come; `None` for other bodies.
+    pub(super) fn left(&self) -> Option<u64> {
+        match &self.0 {
+            Kind::Whole(_) => None,
+            Kind::Object(streamed) => Some(streamed.left),
+        }
+    }
+
     /// Exactly `length` octets of `chunks`; what was handed on is told to the repository at the end.
     pub(super) fn object(chunks: Chunks, length: u64, repository: Arc<R>, grant: Grant) -> Self {
         Self(Kind::Object(Streamed { chunks, left: length, sent: 0, repository, grant }))

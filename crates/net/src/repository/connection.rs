@@ -1,15 +1,15 @@
-//! One connection: TLS, HTTP/1.1, and the way from a request to what answers it.
+//! One connection: TLS, HTTP/1.1, and the way from a request to what answers it. HTTP/2 is [`super::streams`]'s.
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mail::{Domain, Grant, Holder, mta_sts};
 use reference::body::{BodyError, JsonBody, MAX_BODY};
@@ -24,9 +24,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::body::Body;
-use super::guard::{Pace, Paced};
+use super::guard::{Gauge, Pace, Paced};
 use super::object::Wanted;
 use super::signatures::{Covered, Head, Verdict};
+use super::streams::SEVERAL;
 use super::{Busy, Limits, Replays, Repository, answer};
 use crate::acme::tls_alpn_01;
 use crate::peers::Seat;
@@ -45,7 +46,7 @@ pub(super) struct Service<R> {
 impl<R: Repository> Service<R> {
     /// Serves a connection to its end; after `shutdown` the response in progress is the last.
     pub(super) async fn run(
-        &self,
+        self: &Arc<Self>,
         acceptor: &TlsAcceptor,
         stream: TcpStream,
         seat: &Seat,
@@ -67,7 +68,10 @@ impl<R: Repository> Service<R> {
             return;
         }
         let sni = stream.get_ref().1.server_name().and_then(|name| Domain::parse(name).ok());
-        self.converse(stream, sni.as_ref(), Some(seat), shutdown).await;
+        match stream.get_ref().1.alpn_protocol() {
+            Some(SEVERAL) => self.converse_in_streams(stream, sni, Some(seat), shutdown).await,
+            _ => self.converse(stream, sni.as_ref(), Some(seat), shutdown).await,
+        }
     }
 
     /// Serves the requests of a client that asked TLS for this host.
@@ -78,10 +82,9 @@ impl<R: Repository> Service<R> {
         seat: Option<&Seat>,
         shutdown: CancellationToken,
     ) {
-        let requests = Arc::new(AtomicU32::new(0));
-        let pace = Pace { minimum_rate: self.limits.minimum_rate, grace: self.limits.rate_grace, seat };
-        let io = TokioIo::new(Paced::new(stream, pace, Arc::clone(&requests)));
-        let service = service_fn(|request| self.respond(request, sni, &requests));
+        let gauge = Arc::new(Gauge::default());
+        let io = TokioIo::new(Paced::new(stream, self.pace(seat), Arc::clone(&gauge)));
+        let service = service_fn(|request| self.respond(request, sni, &gauge));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.header_time)
@@ -101,13 +104,17 @@ impl<R: Repository> Service<R> {
         }
     }
 
+    pub(super) fn pace<'a>(&self, seat: Option<&'a Seat>) -> Pace<'a> {
+        Pace { minimum_rate: self.limits.minimum_rate, grace: self.limits.rate_grace, seat }
+    }
+
     async fn respond(
         &self,
         request: Request<Incoming>,
         sni: Option<&Domain>,
-        requests: &AtomicU32,
+        gauge: &Gauge,
     ) -> Result<Response<Body<R>>, Infallible> {
-        let number = requests.fetch_add(1, Ordering::Relaxed) + 1;
+        let number = gauge.responses.fetch_add(1, Ordering::Relaxed) + 1;
         let mut response = self.route(request, sni).await;
         if number >= self.limits.requests {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -115,7 +122,7 @@ impl<R: Repository> Service<R> {
         Ok(response)
     }
 
-    async fn route(&self, request: Request<Incoming>, sni: Option<&Domain>) -> Response<Body<R>> {
+    pub(super) async fn route(&self, request: Request<Incoming>, sni: Option<&Domain>) -> Response<Body<R>> {
         let reads = request.method() == Method::GET || request.method() == Method::HEAD;
         let posts = request.method() == Method::POST;
         let patches = request.method() == Method::PATCH;
@@ -302,11 +309,15 @@ impl Asked {
     }
 }
 
-/// The one Host field (RFC 9112 §3.2), without its port.
+/// The authority (RFC 9113 §8.3.1), or the one Host field (RFC 9112 §3.2), without its port.
 fn asked_host(request: &Request<Incoming>) -> Option<Domain> {
     let mut fields = request.headers().get_all(HOST).iter();
-    let (field, None) = (fields.next()?, fields.next()) else { return None };
-    let text = field.to_str().ok()?;
+    let text = match (request.version(), fields.next(), fields.next()) {
+        (Version::HTTP_2, None, None) => request.uri().authority()?.as_str(),
+        (Version::HTTP_2, ..) => return None,
+        (_, Some(field), None) => field.to_str().ok()?,
+        _ => return None,
+    };
     let name = text.rsplit_once(':').map_or(text, |(name, _)| name);
     Domain::parse(name).ok()
 }

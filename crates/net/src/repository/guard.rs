@@ -4,7 +4,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -26,6 +26,11 @@ pub(super) struct Pace<'a> {
 const MOST_SHARED: usize = 8;
 
 impl Pace<'_> {
+    /// The least rate, in octets a second, of a connection that shares its link with so many.
+    pub(super) fn least(&self) -> u64 {
+        (self.minimum_rate / self.shared() as u64).max(1)
+    }
+
     /// Among how many the link is shared, as far as that excuses slowness.
     fn shared(&self) -> usize {
         self.seat.map_or(1, Seat::of_peer).clamp(1, MOST_SHARED)
@@ -42,15 +47,28 @@ const FAST: u64 = 128 * 1024;
 /// TLS are half a per cent, or two.
 const SMALL_RECORD: usize = 4096;
 const SMALLEST_RECORD: usize = 1024;
+/// What TLS puts into one (RFC 8446 §5.1).
+const LARGEST_RECORD: usize = 16 * 1024;
 /// Octets that may only have gone into buffers, of TLS and of the kernel: they say nothing of the rate.
 const BUFFERED: u64 = 256 * 1024;
 
+/// What a connection and who answers on it tell each other.
+#[derive(Debug, Default)]
+pub(super) struct Gauge {
+    /// Counted up by whoever begins a response, or several that are under way at a time.
+    pub(super) responses: AtomicU32,
+    /// Octets that the peer has taken.
+    pub(super) written: AtomicU64,
+    /// Octets of a record that suits it, header and all.
+    pub(super) record: AtomicUsize,
+}
+
 /// A stream whose writes fail once its peer is slower than the pace. Only time spent waiting for the peer counts,
-/// and each response by itself: `responses` is counted up by whoever begins one.
+/// and each of [`Gauge::responses`] by itself.
 pub(super) struct Paced<'a, S> {
     inner: S,
     pace: Pace<'a>,
-    responses: Arc<AtomicU32>,
+    gauge: Arc<Gauge>,
     current: u32,
     written: u64,
     waited: Duration,
@@ -63,10 +81,10 @@ pub(super) struct Paced<'a, S> {
 }
 
 impl<'a, S> Paced<'a, S> {
-    pub(super) fn new(inner: S, pace: Pace<'a>, responses: Arc<AtomicU32>) -> Self {
+    pub(super) fn new(inner: S, pace: Pace<'a>, gauge: Arc<Gauge>) -> Self {
         let (began, waited) = (Instant::now(), Duration::ZERO);
         let timer = Box::pin(sleep_until(began));
-        Self { inner, pace, responses, current: 0, written: 0, waited, stalled_at: None, timer, began, is_fast: false }
+        Self { inner, pace, gauge, current: 0, written: 0, waited, stalled_at: None, timer, began, is_fast: false }
     }
 
     /// Books the result of a write or flush.
@@ -80,6 +98,7 @@ impl<'a, S> Paced<'a, S> {
         match poll {
             Poll::Ready(Ok(value)) => {
                 self.written += octets(&value) as u64;
+                self.gauge.written.fetch_add(octets(&value) as u64, Ordering::Relaxed);
                 if let Some(since) = self.stalled_at.take() {
                     self.waited += since.elapsed();
                 }
@@ -91,7 +110,7 @@ impl<'a, S> Paced<'a, S> {
     }
 
     fn notice_new_response(&mut self) {
-        let current = self.responses.load(Ordering::Relaxed);
+        let current = self.gauge.responses.load(Ordering::Relaxed);
         if current != self.current {
             self.current = current;
             (self.written, self.waited, self.stalled_at) = (0, Duration::ZERO, None);
@@ -103,7 +122,9 @@ impl<'a, S> Paced<'a, S> {
     fn most(&mut self) -> usize {
         self.notice_new_response();
         self.is_fast = is_fast(self.written, self.began.elapsed()).unwrap_or(self.is_fast);
-        if self.is_fast { usize::MAX } else { (SMALL_RECORD / self.pace.shared()).max(SMALLEST_RECORD) }
+        let small = (SMALL_RECORD / self.pace.shared()).max(SMALLEST_RECORD);
+        self.gauge.record.store(if self.is_fast { LARGEST_RECORD } else { small }, Ordering::Relaxed);
+        if self.is_fast { usize::MAX } else { small }
     }
 
     /// Ready with an error when the time that the octets written so far may take is over.
@@ -111,13 +132,19 @@ impl<'a, S> Paced<'a, S> {
         if self.stalled_at.is_none() {
             let since = Instant::now();
             self.stalled_at = Some(since);
-            let least = (self.pace.minimum_rate / self.pace.shared() as u64).max(1);
-            let earned = Duration::from_secs(self.written / least);
+            let earned = Duration::from_secs(self.written / self.pace.least());
             let left = (self.pace.grace + earned).saturating_sub(self.waited);
             // Whoever was fast before may still not stop for hours.
             self.timer.as_mut().reset(since + left.min(self.pace.grace * MOST_GRACES));
         }
         self.timer.as_mut().poll(cx).map(|()| io::Error::new(io::ErrorKind::TimedOut, "the client is too slow"))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Paced<'_, S> {
+    /// TLS takes what is to become a small record as a whole only if nothing waits there before it: else it would become two.
+    fn make_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_fast { Poll::Ready(Ok(())) } else { Pin::new(&mut self.inner).poll_flush(cx) }
     }
 }
 
@@ -130,7 +157,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<'_, S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<'_, S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let most = self.most().min(buf.len());
-        let poll = Pin::new(&mut self.inner).poll_write(cx, &buf[..most]);
+        let poll = match self.make_room(cx) {
+            Poll::Ready(Ok(())) => Pin::new(&mut self.inner).poll_write(cx, &buf[..most]),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        };
         self.book(cx, poll, |n| *n)
     }
 
@@ -144,7 +175,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<'_, S> {
             let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| &buf[..most.min(buf.len())]);
             return self.poll_write(cx, first);
         }
-        let poll = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        let poll = match self.make_room(cx) {
+            Poll::Ready(Ok(())) => Pin::new(&mut self.inner).poll_write_vectored(cx, bufs),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        };
         self.book(cx, poll, |n| *n)
     }
 
@@ -213,16 +248,16 @@ mod tests {
 
     #[tokio::test]
     async fn records_are_small_until_a_peer_has_shown_that_it_is_fast() {
-        let (responses, pace) =
-            (Arc::new(AtomicU32::new(1)), Pace { minimum_rate: 1, grace: Duration::from_secs(60), seat: None });
-        let mut paced = Paced::new(Line(Vec::new()), pace, Arc::clone(&responses));
+        let (gauge, pace) =
+            (Arc::new(Gauge::default()), Pace { minimum_rate: 1, grace: Duration::from_secs(60), seat: None });
+        let mut paced = Paced::new(Line(Vec::new()), pace, Arc::clone(&gauge));
         let octets = vec![0; 16 * 1024];
         while paced.written < BUFFERED {
             paced.write_all(&octets).await.unwrap();
         }
         assert!(paced.inner.0.iter().all(|size| *size == SMALL_RECORD));
         paced.is_fast = true;
-        responses.store(2, Ordering::Relaxed);
+        gauge.responses.store(2, Ordering::Relaxed);
         paced.write_all(&octets).await.unwrap();
         assert_eq!(paced.inner.0.last(), Some(&octets.len()), "also at the beginning of its next response");
     }

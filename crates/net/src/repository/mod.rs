@@ -15,8 +15,12 @@ mod range;
 mod replays;
 mod server;
 mod signatures;
+mod streams;
+#[cfg(test)]
+mod streams_tests;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod upload;
 #[cfg(test)]
 mod upload_tests;
@@ -40,6 +44,7 @@ use reference::{DomainFacts, KeyRecord};
 
 pub use replays::Replays;
 pub use server::{serve, serve_stream};
+pub use streams::SEVERAL;
 
 /// Octets of an object, in order. Chunks of 64 to 256 KiB serve best; they are written without a copy up to TLS.
 pub type Chunks = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
@@ -226,8 +231,10 @@ pub struct Limits {
     pub minimum_rate: u64,
     /// See `minimum_rate`.
     pub rate_grace: Duration,
-    /// Requests on one connection; the last one is answered with `Connection: close`.
+    /// Requests on one connection; the last one is answered with `Connection: close`, or is the last one that is begun.
     pub requests: u32,
+    /// Requests at a time on one connection, where it is HTTP/2.
+    pub streams: u32,
     /// Time that open responses get after shutdown began.
     pub drain_time: Duration,
 }
@@ -246,6 +253,7 @@ impl Default for Limits {
             minimum_rate: 4 * 1024,
             rate_grace: Duration::from_secs(30),
             requests: 10_000,
+            streams: 8,
             drain_time: Duration::from_secs(10),
         }
     }

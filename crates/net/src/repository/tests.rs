@@ -28,17 +28,17 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use super::{Busy, Chunks, Limits, Located, Replays, Repository, serve};
+use super::{Busy, Chunks, Limits, Located, Replays, Repository, SEVERAL, serve};
 use crate::acme::tls_alpn_01;
 use crate::testing::{Authority, LOCALHOST, domain, header};
 use crate::wire::now;
 
-const HOST: &str = "tbr.a.example";
+pub(super) const HOST: &str = "tbr.a.example";
 /// Nothing here takes longer, unless a check is missing.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Copy, PartialEq)]
-enum State {
+pub(super) enum State {
     Here,
     Gone,
     Unavailable,
@@ -60,11 +60,11 @@ fn coded() -> Coded {
 }
 
 /// A repository in memory.
-struct Shelf {
+pub(super) struct Shelf {
     objects: Mutex<HashMap<(Xuid, String), (State, Bytes)>>,
     served: mpsc::UnboundedSender<u64>,
-    gate: Arc<Semaphore>,
-    reading: Arc<Notify>,
+    pub(super) gate: Arc<Semaphore>,
+    pub(super) reading: Arc<Notify>,
 }
 
 impl Repository for Shelf {
@@ -160,20 +160,20 @@ impl Repository for Shelf {
     }
 }
 
-struct World {
-    port: u16,
-    authority: Authority,
-    shelf: Arc<Shelf>,
+pub(super) struct World {
+    pub(super) port: u16,
+    pub(super) authority: Authority,
+    pub(super) shelf: Arc<Shelf>,
     served: mpsc::UnboundedReceiver<u64>,
-    shutdown: CancellationToken,
-    server: JoinHandle<()>,
+    pub(super) shutdown: CancellationToken,
+    pub(super) server: JoinHandle<()>,
 }
 
-fn grant(octet: u8) -> Grant {
+pub(super) fn grant(octet: u8) -> Grant {
     Grant::new(&[octet; 16]).unwrap()
 }
 
-fn object(size: usize) -> Bytes {
+pub(super) fn object(size: usize) -> Bytes {
     (0..size).map(|n| b"abcdefghij"[n % 10]).collect()
 }
 
@@ -182,7 +182,7 @@ impl World {
         Self::with(|_| {}).await
     }
 
-    async fn with(change: impl FnOnce(&mut Limits)) -> Self {
+    pub(super) async fn with(change: impl FnOnce(&mut Limits)) -> Self {
         let authority = Authority::new();
         let listener = TcpListener::bind((LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -197,7 +197,7 @@ impl World {
         let mut limits = Limits::default();
         change(&mut limits);
         let mut tls = ServerConfig::clone(&authority.server(&[HOST, "tbr.other.example", "www.a.example"]));
-        tls.alpn_protocols = vec![b"http/1.1".to_vec(), tls_alpn_01::PROTOCOL.to_vec()];
+        tls.alpn_protocols = vec![SEVERAL.to_vec(), b"http/1.1".to_vec(), tls_alpn_01::PROTOCOL.to_vec()];
         let tls = Arc::new(tls);
         let replays = Arc::new(Replays::new(now()));
         let server = tokio::spawn(serve(listener, tls, Arc::clone(&shelf), replays, limits, shutdown.clone()));
@@ -205,7 +205,7 @@ impl World {
     }
 
     /// Puts an object on the shelf; its path.
-    fn put(&self, state: State, octets: &Bytes, by: &Grant) -> String {
+    pub(super) fn put(&self, state: State, octets: &Bytes, by: &Grant) -> String {
         let xuid = Xuid::of(octets);
         self.shelf.objects.lock().unwrap().insert((xuid, by.reveal()), (state, octets.clone()));
         path(xuid, by)

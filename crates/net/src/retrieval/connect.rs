@@ -6,8 +6,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use mail::Domain;
 use mail::tlsa::Service;
 use policy::budget::Prefix;
@@ -18,13 +16,12 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::Config;
 use super::address::{is_public, is_unicast};
 use super::batched::Batched;
-use super::exchange::Body;
 use super::places::{Place, Places};
+use super::sender::{Driver, ONE, SEVERAL, Sender};
 use super::suspend::Suspensions;
 use crate::lookup::Lookup;
 use crate::tls::{Dane, dane};
@@ -32,15 +29,9 @@ use crate::wire::{Buffered, buffered};
 
 /// Most addresses of one host that are tried.
 const MAX_ADDRESSES: usize = 6;
-/// Largest response header.
-const MAX_HEADER: usize = 32 * 1024;
-/// Most fields of a response header.
-const MAX_FIELDS: usize = 64;
 /// Octets of a TLS record that is sent. Of a record that a break cuts off nothing can be used (TBR §7.4); little but uploads is
 /// longer, and their octets are worth the 22 of TLS.
 const SMALL_RECORD: usize = 2048;
-/// Most octets read ahead of the reader.
-const READ_BUFFER: usize = 256 * 1024;
 
 /// What somebody connects for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +47,8 @@ pub(super) enum Errand {
 /// Opens connections.
 pub(super) struct Connector {
     tls: Arc<ClientConfig>,
+    /// The same for hosts that are asked for HTTP/2 first.
+    several_tls: Arc<ClientConfig>,
     lookup: Arc<dyn Lookup>,
     places: Arc<Places>,
     suspensions: Arc<Suspensions>,
@@ -69,7 +62,7 @@ pub(super) struct Connector {
 
 /// An open connection, pinned to the address that it was made to. Dropping it closes it.
 pub(super) struct Connection {
-    pub(super) sender: SendRequest<Body>,
+    pub(super) sender: Sender,
     pub(super) opened: Instant,
     /// The address that it comes from here.
     pub(super) local: Option<IpAddr>,
@@ -77,7 +70,15 @@ pub(super) struct Connection {
     pub(super) network: Option<Prefix>,
     /// Who answered.
     pub(super) met: Met,
-    _driver: AbortOnDropHandle<()>,
+    driver: Arc<Driver>,
+}
+
+impl Connection {
+    /// The same connection for requests beside those of this one, where it carries several at a time.
+    pub(super) fn share(&self) -> Option<Self> {
+        let Self { opened, local, network, met, .. } = *self;
+        Some(Self { sender: self.sender.share()?, opened, local, network, met, driver: Arc::clone(&self.driver) })
+    }
 }
 
 /// Who answered, and how.
@@ -117,11 +118,14 @@ impl Connector {
         config: &Config,
     ) -> Self {
         let mut tls = ClientConfig::clone(&tls);
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        tls.alpn_protocols = vec![ONE.to_vec()];
         tls.max_fragment_size = Some(SMALL_RECORD);
+        let mut several_tls = tls.clone();
+        several_tls.alpn_protocols = vec![SEVERAL.to_vec(), ONE.to_vec()];
         let Config { port, allow_private, bound_special_networks, dane, connect_time, stall_time, .. } = *config;
         Self {
             tls: Arc::new(tls),
+            several_tls: Arc::new(several_tls),
             lookup,
             places,
             suspensions,
@@ -134,11 +138,13 @@ impl Connector {
         }
     }
 
-    /// Opens a connection to the first address of the host that answers with the host's certificate.
+    /// Opens a connection to the first address of the host that answers with the host's certificate; one for several requests at a
+    /// time, where both want that.
     pub(super) async fn connect(
         &self,
         host: &Domain,
         errand: Errand,
+        several: bool,
     ) -> Result<(Connection, Option<Place>), ConnectError> {
         // What failed says more than what was not tried.
         let (mut last, mut failed) = (ConnectError::NoAddress(host.clone()), false);
@@ -153,7 +159,7 @@ impl Connector {
                 continue;
             }
             let place = self.place(host, errand, network).await?;
-            match self.connect_to(host, address, dane.as_ref()).await {
+            match self.connect_to(host, address, dane.as_ref(), several).await {
                 Ok(connection) => return Ok((connection, place)),
                 Err(error) => (last, failed) = (error, true),
             }
@@ -222,6 +228,7 @@ impl Connector {
         host: &Domain,
         address: IpAddr,
         dane: Option<&Arc<Dane>>,
+        several: bool,
     ) -> Result<Connection, ConnectError> {
         let failed = |text: String| ConnectError::Failed(host.clone(), text);
         let stream = timeout(self.connect_time, TcpStream::connect(SocketAddr::new(address, self.port)))
@@ -234,7 +241,8 @@ impl Connector {
         let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(self.stall_time));
         let asked = dane.map_or(host, |dane| dane.base());
         let name = ServerName::try_from(asked.as_str().to_owned()).map_err(|error| failed(error.to_string()))?;
-        let config = dane.map_or_else(|| Arc::clone(&self.tls), |records| dane::under(&self.tls, Arc::clone(records)));
+        let tls = if several { &self.several_tls } else { &self.tls };
+        let config = dane.map_or_else(|| Arc::clone(tls), |records| dane::under(tls, Arc::clone(records)));
         let stream = timeout(self.connect_time, TlsConnector::from(config).connect(name, buffered(stream)))
             .await
             .map_err(|_| ConnectError::Tls(host.clone(), format!("{address} does not finish TLS")))?
@@ -251,17 +259,10 @@ impl Connector {
     async fn speak_http(&self, stream: TlsStream<Buffered>, met: Met) -> Result<Connection, String> {
         let network = self.bounded(met.address);
         let local = stream.get_ref().0.get_ref().local_addr().ok();
-        let (sender, driver) = http1::Builder::new()
-            .max_headers(MAX_FIELDS)
-            .max_header_size(MAX_HEADER)
-            .max_buf_size(READ_BUFFER)
-            .handshake(TokioIo::new(Batched(stream)))
-            .await
-            .map_err(|error| error.to_string())?;
-        let local = local.map(|address| address.ip());
-        // Its errors come out at the request that they break.
-        let driver = tokio::spawn(async move { drop(driver.await) });
-        Ok(Connection { sender, opened: Instant::now(), local, network, met, _driver: AbortOnDropHandle::new(driver) })
+        let several = stream.get_ref().1.alpn_protocol() == Some(SEVERAL);
+        let (sender, driver) = Sender::over(Batched(stream), several).await.map_err(|error| error.to_string())?;
+        let (local, driver) = (local.map(|address| address.ip()), Arc::new(driver));
+        Ok(Connection { sender, opened: Instant::now(), local, network, met, driver })
     }
 }
 

@@ -84,23 +84,25 @@ impl Shared {
         let request = || address(build()?, host);
         let taken = self.pool.take(host, errand).await?;
         let reused = taken.reused;
-        match self.send(taken, request()?).await {
+        match self.send(host, taken, request()?).await {
             Err(_) if reused => {
                 let taken = self.pool.connect(host, errand).await?;
-                Ok(self.send(taken, request()?).await?)
+                Ok(self.send(host, taken, request()?).await?)
             }
             sent => Ok(sent?),
         }
     }
 
-    async fn send(&self, taken: Taken, request: Request<Full<Bytes>>) -> Result<Answered, String> {
+    async fn send(&self, host: &Domain, taken: Taken, request: Request<Full<Bytes>>) -> Result<Answered, String> {
         let Taken { mut connection, place, .. } = taken;
         let request = request.map(|whole| whole.map_err(|never| match never {}).boxed_unsync());
-        match timeout(self.config.head_time, connection.sender.send_request(request)).await {
-            Ok(Ok(response)) => Ok(Answered { connection, response, place }),
-            Ok(Err(error)) => Err(format!("the repository broke the connection: {error}")),
-            Err(_) => Err("the repository does not answer the request".to_owned()),
-        }
+        let text = match timeout(self.config.head_time, connection.sender.send(host, request)).await {
+            Ok(Ok(response)) => return Ok(Answered { connection, response, place }),
+            Ok(Err(error)) => format!("the repository broke the connection: {error}"),
+            Err(_) => "the repository does not answer the request".to_owned(),
+        };
+        self.pool.forget(host, &connection);
+        Err(text)
     }
 }
 

@@ -269,7 +269,10 @@ impl<'a> Retrieval<'a> {
             let chunk = match pace.next(&mut body).await {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => break,
-                Err(text) => return Attempt::Broken(text),
+                Err(text) => {
+                    self.shared.pool.forget(&self.fetch.uri.host, &connection);
+                    return Attempt::Broken(text);
+                }
             };
             let length = chunk.len() as u64;
             self.received += length;

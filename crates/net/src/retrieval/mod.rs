@@ -16,6 +16,7 @@ mod pool;
 mod post;
 mod reach;
 pub mod represent;
+mod sender;
 mod signed;
 mod suspend;
 #[cfg(test)]
@@ -77,6 +78,9 @@ pub struct Config {
     /// Do TLSA records count (TBR §5.5)? Where a host has some, its certificate must be one that they name; else one of the
     /// trusted CAs.
     pub dane: bool,
+    /// Hosts that are asked for HTTP/2: a site fetches all that waits at its custodian over one connection, several at a time. Claims, lists
+    /// and uploads have another.
+    pub several_at_once: Vec<Domain>,
     /// For a TCP connection to one address, and for its TLS handshake.
     pub connect_time: Duration,
     /// From sending a request to the end of the response's header.
@@ -120,6 +124,7 @@ impl Default for Config {
             allow_private: false,
             bound_special_networks: false,
             dane: true,
+            several_at_once: Vec::new(),
             connect_time: Duration::from_secs(10),
             head_time: Duration::from_secs(30),
             exchange_time: Duration::from_secs(60),

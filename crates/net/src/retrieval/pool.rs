@@ -1,7 +1,7 @@
-//! Idle connections, to be used again for the same host.
+//! Connections to be used again for the same host: idle ones, and those that carry several requests at a time.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mail::Domain;
@@ -18,6 +18,8 @@ const SETTLE: Duration = Duration::from_millis(100);
 pub(super) struct Pool {
     connector: Connector,
     idle: Mutex<HashMap<Domain, Vec<Idle>>>,
+    /// Of the hosts that are asked for such.
+    shared: HashMap<Domain, Shared>,
     most: usize,
     most_per_host: usize,
     idle_time: Duration,
@@ -27,6 +29,15 @@ pub(super) struct Pool {
 struct Idle {
     connection: Connection,
     since: Instant,
+}
+
+/// The connection to a host over which several objects come at a time. What is said beside, claims and lists, would wait behind them in the
+/// kernel: it has a connection of its own.
+#[derive(Default)]
+struct Shared {
+    kept: Mutex<Option<Connection>>,
+    /// Held while one is opened, so that no second one is.
+    opening: tokio::sync::Mutex<()>,
 }
 
 /// A connection, and whether it has served before: then it may break without anybody's fault.
@@ -42,6 +53,7 @@ impl Pool {
         Self {
             connector,
             idle: Mutex::default(),
+            shared: config.several_at_once.iter().map(|host| (host.clone(), Shared::default())).collect(),
             most: config.idle_connections,
             most_per_host: config.idle_per_host,
             idle_time: config.idle_time,
@@ -49,31 +61,51 @@ impl Pool {
         }
     }
 
-    /// An idle connection that still works, or a new one.
+    /// An idle connection that still works or one that carries more, or a new one.
     pub(super) async fn take(&self, host: &Domain, errand: Errand) -> Result<Taken, ConnectError> {
-        while let Some(mut connection) = self.pop(host) {
+        while let Some(mut connection) =
+            self.shared(host, errand).and_then(|s| self.share(s)).or_else(|| self.pop(host))
+        {
             let place = self.connector.place(host, errand, connection.network).await?;
-            if matches!(timeout(SETTLE, connection.sender.ready()).await, Ok(Ok(()))) {
+            if matches!(timeout(SETTLE, connection.sender.is_ready()).await, Ok(true)) {
                 return Ok(Taken { connection, reused: true, place });
             }
+            self.forget(host, &connection);
         }
         self.connect(host, errand).await
     }
 
-    /// A new connection.
+    /// A new connection; or one that somebody else has opened meanwhile for the same host, if it carries several requests.
     pub(super) async fn connect(&self, host: &Domain, errand: Errand) -> Result<Taken, ConnectError> {
-        let (connection, place) = self.connector.connect(host, errand).await?;
+        let Some(shared) = self.shared(host, errand) else {
+            let (connection, place) = self.connector.connect(host, errand, false).await?;
+            return Ok(Taken { connection, reused: false, place });
+        };
+        let connection = {
+            let _opening = shared.opening.lock().await;
+            match self.share(shared) {
+                Some(connection) => connection,
+                None => {
+                    // It is for everybody: each waits for a place of its own afterwards.
+                    let (connection, _) = self.connector.connect(host, Errand::Post, true).await?;
+                    *shared.kept() = connection.share();
+                    connection
+                }
+            }
+        };
+        let place = self.connector.place(host, errand, connection.network).await?;
         Ok(Taken { connection, reused: false, place })
     }
 
-    /// Closes every idle connection.
+    /// Closes every idle connection, and begins no further request over others.
     pub(super) fn clear(&self) {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.shared.values().for_each(|shared| *shared.kept() = None);
     }
 
     /// Takes back a connection whose last response was read to its end.
     pub(super) fn put(&self, host: &Domain, connection: Connection) {
-        if connection.sender.is_closed() {
+        if connection.sender.is_closed() || connection.share().is_some() {
             return;
         }
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,6 +118,24 @@ impl Pool {
         if total < self.most && kept.len() < self.most_per_host {
             kept.push(Idle { connection, since: Instant::now() });
         }
+    }
+
+    /// Over this connection nothing came any more: no further request is to begin on it.
+    pub(super) fn forget(&self, host: &Domain, connection: &Connection) {
+        if let Some(shared) = self.shared.get(host) {
+            let mut kept = shared.kept();
+            *kept = kept.take().filter(|kept| kept.opened != connection.opened);
+        }
+    }
+
+    fn shared(&self, host: &Domain, errand: Errand) -> Option<&Shared> {
+        self.shared.get(host).filter(|_| errand == Errand::Fetch)
+    }
+
+    fn share(&self, shared: &Shared) -> Option<Connection> {
+        let mut kept = shared.kept();
+        *kept = kept.take().filter(|kept| !kept.sender.is_closed() && kept.opened.elapsed() < self.age);
+        kept.as_ref()?.share()
     }
 
     fn pop(&self, host: &Domain) -> Option<Connection> {
@@ -103,5 +153,11 @@ impl Pool {
     fn is_fresh(&self, idle: &Idle) -> bool {
         let Idle { connection, since } = idle;
         !connection.sender.is_closed() && since.elapsed() < self.idle_time && connection.opened.elapsed() < self.age
+    }
+}
+
+impl Shared {
+    fn kept(&self) -> MutexGuard<'_, Option<Connection>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -203,7 +203,7 @@ impl Shared {
         let seconds = length / self.config.minimum_rate.max(1);
         let limit = self.config.head_time + self.config.rate_grace + Duration::from_secs(seconds);
         let answered = async {
-            let response = connection.sender.send_request(request).await;
+            let response = connection.sender.send(host, request).await;
             let response = response.map_err(|error| format!("the connection to the custodian broke: {error}"))?;
             let (head, body) = response.into_parts();
             let words = Limited::new(body, MAX_WORDS).collect().await;

@@ -393,6 +393,8 @@ pub struct Custodian {
     pub keys: BTreeMap<Selector, VerifyingKey>,
     /// How it is asked, and how mail comes then.
     pub way: Way,
+    /// By reference: is it asked for HTTP/2, so that one connection fetches several messages at a time?
+    pub http2: bool,
     /// Where its mail comes from, which it has judged.
     pub from: Vec<Network>,
 }

@@ -639,6 +639,13 @@ const CUSTODIAN: &[Field] = &[
         Optional("[\"a.example\"]"),
         "Which domains of this server wait there. If not given: all that have a key in [domain.tbr], by value all that are delivered here.",
     ),
+    field(
+        "http2",
+        "true or false",
+        Default("true"),
+        "By reference: one connection fetches up to `transfer.max_retrievals_per_domain` messages at a time (HTTP/2), where the custodian can. \
+         If not, or where it cannot, each takes a connection of its own (HTTP/1.1).",
+    ),
     field("every", "duration", Optional("\"15m\""), "Ask this long after the last time."),
     field("times", "list of times", Optional("[\"06:00\", \"18:30\"]"), "Ask at these times of the day, in UTC."),
     field(

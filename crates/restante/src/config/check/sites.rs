@@ -218,6 +218,7 @@ fn custodian(table: &Cursor<'_>, domains: &Read<'_, LocalDomain>) -> Option<Cust
     let times: Option<Vec<TimeOfDay>> = table.get("times");
     let from: Option<Vec<Network>> = table.get("from");
     let (relay, keys) = (table.get("relay"), keys(table));
+    let http2: Option<bool> = table.get("http2");
     let way = way(table, host.as_ref());
     if every.is_some_and(|every| every < SHORTEST) {
         table.mistake("every", "that is too often", "at least 1s; minutes or hours are usual");
@@ -231,7 +232,16 @@ fn custodian(table: &Cursor<'_>, domains: &Read<'_, LocalDomain>) -> Option<Cust
         Way::Etrn(_) | Way::Odmr(_) => by_value(table, named, domains),
     };
     let schedule = Schedule { every, times: times.unwrap_or_default() };
-    Some(Custodian { host: host?, domains, schedule, relay, keys: keys.unwrap_or_default(), way, from: from? })
+    Some(Custodian {
+        host: host?,
+        domains,
+        schedule,
+        relay,
+        keys: keys.unwrap_or_default(),
+        way,
+        http2: http2?,
+        from: from?,
+    })
 }
 
 fn way(table: &Cursor<'_>, host: Option<&Domain>) -> Option<Way> {
