@@ -34,7 +34,7 @@ impl Thief {
         }
         headers.extend(digest.iter().map(|digest| format!("Content-Digest: {digest}")));
         let url = format!("https://{}{path}", self.uri.host);
-        let mut command = vec!["curl", "--silent", "--show-error", "--include", "--cacert", &self.ca];
+        let mut command = vec!["curl", "--http1.1", "--silent", "--show-error", "--include", "--cacert", &self.ca];
         headers.iter().for_each(|header| command.extend(["--header", header]));
         if let Some(body) = body {
             command.extend(["--header", "Content-Type: application/json", "--data-binary", body]);
