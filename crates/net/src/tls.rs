@@ -76,6 +76,11 @@ impl Versions {
     }
 }
 
+/// HTTP/1.1 in ALPN (RFC 7301 §6).
+pub const HTTP_1: &[u8] = b"http/1.1";
+/// HTTP/2 in ALPN (RFC 9113 §3.2).
+pub const HTTP_2: &[u8] = b"h2";
+
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }

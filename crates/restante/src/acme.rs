@@ -282,7 +282,7 @@ async fn order(config: &Config, wanted: &Wanted, resolver: &Resolver, challenges
 
 fn authority(acme: &Acme, resolver: &Resolver, challenges: &Challenges) -> Result<Authority> {
     let trust = acme.ca_file.clone().map_or(Trust::System, Trust::CaFile);
-    let tls = tls::trust::client_config(&trust, Versions::From12, &[b"http/1.1"])?;
+    let tls = tls::trust::client_config(&trust, Versions::From12, &[tls::HTTP_1])?;
     Ok(Authority::new(&acme.directory, Arc::new(resolver.clone()), tls, challenges.clone()))
 }
 

@@ -386,8 +386,11 @@ impl InForce {
             certificates.replace(&files)?;
         }
         let before = self.config.get();
-        if before.outgoing != config.outgoing {
+        let is_changed = before.outgoing != config.outgoing;
+        if is_changed {
             self.smtp.replace(smtp_client::Client::new(settings, self.resolver.clone()));
+        }
+        if is_changed || settings::several_at_once(&before) != settings::several_at_once(config) {
             self.repositories.replace(tls, Arc::new(self.resolver.clone()), settings::retrieval_config(config));
         }
         for (listener, sender) in &self.listeners {
@@ -654,7 +657,7 @@ pub(crate) fn repository_client(config: &Config, trust: &Trust, resolver: &Resol
 }
 
 fn repository_tls(config: &Config, trust: &Trust) -> Result<Arc<ClientConfig>> {
-    Ok(tls::trust::client_config(trust, repository_versions(config), &[b"http/1.1"])?)
+    Ok(tls::trust::client_config(trust, repository_versions(config), &[])?)
 }
 
 /// The finder of MTA-STS policies, which keeps them in this folder. Their hosts need not speak TLS 1.3.
@@ -664,7 +667,7 @@ pub(crate) fn mta_sts(
     resolver: &Resolver,
     folder: Option<&std::path::Path>,
 ) -> Result<MtaSts> {
-    let tls = tls::trust::client_config(trust, versions(config), &[b"http/1.1"])?;
+    let tls = tls::trust::client_config(trust, versions(config), &[])?;
     let lookup: Arc<dyn Lookup> = Arc::new(resolver.clone());
     // The certificate of a policy's host is WebPKI's alone to vouch for (RFC 8461 §3.3).
     let settings = retrieval::Config { dane: false, ..settings::retrieval_config(config) };
@@ -752,8 +755,8 @@ fn repository_server_tls(
     let versions = repository_versions(config);
     // Sites alone ask for several objects at a time, so nobody else is offered it.
     let has_sites = config.domains.values().any(|domain| domain.site.is_some() || !domain.users.is_empty());
-    let mut protocols: Vec<&[u8]> = has_sites.then_some(repository::SEVERAL).into_iter().collect();
-    protocols.push(b"http/1.1");
+    let mut protocols: Vec<&[u8]> = has_sites.then_some(tls::HTTP_2).into_iter().collect();
+    protocols.push(tls::HTTP_1);
     if config.acme.is_none() || challenges.kind() != Kind::TlsAlpn01 {
         return Ok(tls::server_config(certificates, versions, &protocols)?);
     }

@@ -240,7 +240,7 @@ pub(crate) fn retrieval_config(config: &Config) -> retrieval::Config {
 }
 
 /// The custodians that messages are fetched from several at a time, over one connection to each.
-fn several_at_once(config: &Config) -> Vec<Domain> {
+pub(crate) fn several_at_once(config: &Config) -> Vec<Domain> {
     let wanted = config.custodians.iter().filter(|custodian| custodian.way == Way::Reference && custodian.http2);
     wanted.map(|custodian| custodian.host.clone()).collect()
 }

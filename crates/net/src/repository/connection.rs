@@ -27,10 +27,10 @@ use super::body::Body;
 use super::guard::{Gauge, Pace, Paced};
 use super::object::Wanted;
 use super::signatures::{Covered, Head, Verdict};
-use super::streams::SEVERAL;
 use super::{Busy, Limits, Replays, Repository, answer};
 use crate::acme::tls_alpn_01;
 use crate::peers::Seat;
+use crate::tls::HTTP_2;
 use crate::wire::now;
 
 /// A chunk goes out before the next is read: it is still in the processor's cache, and a slow client holds no more.
@@ -69,7 +69,7 @@ impl<R: Repository> Service<R> {
         }
         let sni = stream.get_ref().1.server_name().and_then(|name| Domain::parse(name).ok());
         match stream.get_ref().1.alpn_protocol() {
-            Some(SEVERAL) => self.converse_in_streams(stream, sni, Some(seat), shutdown).await,
+            Some(HTTP_2) => self.converse_in_streams(stream, sni, Some(seat), shutdown).await,
             _ => self.converse(stream, sni.as_ref(), Some(seat), shutdown).await,
         }
     }

@@ -142,9 +142,19 @@ impl<'a, S> Paced<'a, S> {
 }
 
 impl<S: AsyncWrite + Unpin> Paced<'_, S> {
-    /// TLS takes what is to become a small record as a whole only if nothing waits there before it: else it would become two.
-    fn make_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_fast { Poll::Ready(Ok(())) } else { Pin::new(&mut self.inner).poll_flush(cx) }
+    /// Writes what becomes one record. TLS takes a small one as a whole only if nothing waits there before it: else it would become two.
+    fn write(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let room = if self.is_fast { Poll::Ready(Ok(())) } else { Pin::new(&mut self.inner).poll_flush(cx) };
+        let poll = match room {
+            Poll::Ready(Ok(())) => write(Pin::new(&mut self.inner), cx),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        };
+        self.book(cx, poll, |n| *n)
     }
 }
 
@@ -157,12 +167,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<'_, S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<'_, S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let most = self.most().min(buf.len());
-        let poll = match self.make_room(cx) {
-            Poll::Ready(Ok(())) => Pin::new(&mut self.inner).poll_write(cx, &buf[..most]),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => Poll::Pending,
-        };
-        self.book(cx, poll, |n| *n)
+        self.write(cx, |inner, cx| inner.poll_write(cx, &buf[..most]))
     }
 
     fn poll_write_vectored(
@@ -175,12 +180,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<'_, S> {
             let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| &buf[..most.min(buf.len())]);
             return self.poll_write(cx, first);
         }
-        let poll = match self.make_room(cx) {
-            Poll::Ready(Ok(())) => Pin::new(&mut self.inner).poll_write_vectored(cx, bufs),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => Poll::Pending,
-        };
-        self.book(cx, poll, |n| *n)
+        self.write(cx, |inner, cx| inner.poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -44,7 +44,6 @@ use reference::{DomainFacts, KeyRecord};
 
 pub use replays::Replays;
 pub use server::{serve, serve_stream};
-pub use streams::SEVERAL;
 
 /// Octets of an object, in order. Chunks of 64 to 256 KiB serve best; they are written without a copy up to TLS.
 pub type Chunks = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
@@ -253,7 +252,7 @@ impl Default for Limits {
             minimum_rate: 4 * 1024,
             rate_grace: Duration::from_secs(30),
             requests: 10_000,
-            streams: 8,
+            streams: 16,
             drain_time: Duration::from_secs(10),
         }
     }

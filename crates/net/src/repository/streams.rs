@@ -29,9 +29,6 @@ use super::guard::{Gauge, Pace, Paced};
 use super::turns::{Turn, Turns};
 use crate::peers::Seat;
 
-/// As TLS names HTTP/2: a listener offers it that has sites.
-pub const SEVERAL: &[u8] = b"h2";
-
 /// Octets of a frame's header. A frame fills a record of TLS: of either nothing can be used that a break cuts off.
 const FRAME_HEADER: usize = 9;
 /// The smallest frame that is made.

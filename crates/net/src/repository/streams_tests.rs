@@ -9,15 +9,17 @@ use hyper::{Request, StatusCode};
 use mail::{Domain, Xuid};
 use reference::Uri;
 use rustls::ClientConfig;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::Limits;
 use super::tests::{HOST, PATIENCE, State, World, grant, object};
-use super::{Limits, SEVERAL};
 use crate::retrieval::{self, Client, Fetch, Outcome, Sink, SinkError};
 use crate::testing::{LOCALHOST, Table, domain};
+use crate::tls::HTTP_2;
 
 /// A sink in memory.
 #[derive(Default)]
@@ -57,7 +59,11 @@ async fn alone(change: impl FnOnce(&mut Limits)) -> World {
 }
 
 fn client(world: &World, several_at_once: Vec<Domain>) -> Client {
-    let config = retrieval::Config {
+    client_with(world, several_at_once, |_| {})
+}
+
+fn client_with(world: &World, several_at_once: Vec<Domain>, change: impl FnOnce(&mut retrieval::Config)) -> Client {
+    let mut config = retrieval::Config {
         port: world.port,
         allow_private: true,
         resumption_wait: Duration::from_millis(50),
@@ -65,6 +71,7 @@ fn client(world: &World, several_at_once: Vec<Domain>) -> Client {
         several_at_once,
         ..retrieval::Config::default()
     };
+    change(&mut config);
     Client::new(world.authority.client(), Table::new(), config)
 }
 
@@ -120,6 +127,26 @@ async fn the_smallest_of_what_was_asked_for_is_whole_first() {
 }
 
 #[tokio::test]
+async fn objects_do_not_come_over_the_connection_that_a_list_came_over() {
+    let world = alone(|limits| limits.connections_per_peer = 2).await;
+    let (large, small) = (object(300_000), object(20_000));
+    world.put(State::Gated, &large, &grant(1));
+    world.put(State::Here, &small, &grant(2));
+    let client = client(&world, vec![domain(HOST)]);
+    let said = async |client: &Client| client.document(&domain(HOST)).await.is_ok();
+    assert!(said(&client).await);
+    let waiting = async { fetch(&client, &large, 1).await };
+    let others = async {
+        world.shelf.reading.notified().await;
+        let both = (fetch(&client, &small, 2).await, said(&client).await);
+        world.shelf.gate.add_permits(100);
+        both
+    };
+    let (waited, others) = tokio::join!(waiting, others);
+    assert_eq!((waited, others), (Outcome::Done { octets: 300_000 }, (Outcome::Done { octets: 20_000 }, true)));
+}
+
+#[tokio::test]
 async fn a_host_that_is_not_asked_for_it_takes_one_request_at_a_time() {
     let world = alone(|limits| limits.connections_per_peer = 2).await;
     let (large, small) = (object(300_000), object(20_000));
@@ -148,10 +175,47 @@ async fn a_retrieval_goes_on_over_another_connection() {
     }
 }
 
+/// Leads to this world's server, so fast and no faster; the port.
+async fn slowed(world: &World, octets: usize, pause: Duration) -> u16 {
+    let listener = TcpListener::bind((LOCALHOST, 0)).await.unwrap();
+    let (port, to) = (listener.local_addr().unwrap().port(), world.port);
+    tokio::spawn(async move {
+        let (client, _) = listener.accept().await.unwrap();
+        let (mut from_client, mut to_client) = client.into_split();
+        let (mut from_server, mut to_server) = TcpStream::connect((LOCALHOST, to)).await.unwrap().into_split();
+        tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+        let mut chunk = vec![0; octets];
+        while let Ok(read @ 1..) = from_server.read(&mut chunk).await {
+            to_client.write_all(&chunk[..read]).await.unwrap();
+            tokio::time::sleep(pause).await;
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn what_waits_behind_smaller_objects_is_not_given_up() {
+    let world = alone(|_| {}).await;
+    let (large, small) = (object(40_000_000), object(20_000_000));
+    world.put(State::Here, &large, &grant(1));
+    world.put(State::Here, &small, &grant(2));
+    // The smaller one takes longer than a silence may last.
+    let port = slowed(&world, 64 * 1024, Duration::from_millis(4)).await;
+    let client = client_with(&world, vec![domain(HOST)], |config| {
+        (config.port, config.resumptions, config.stall_time) = (port, 0, Duration::from_millis(300));
+    });
+    let smaller = async {
+        world.shelf.reading.notified().await;
+        fetch(&client, &small, 2).await
+    };
+    let (larger, smaller) = tokio::join!(fetch(&client, &large, 1), smaller);
+    assert_eq!((larger, smaller), (Outcome::Done { octets: 40_000_000 }, Outcome::Done { octets: 20_000_000 }));
+}
+
 /// A client of another make, and what drives its connection until that ends.
 async fn other(world: &World, window: u32) -> (SendRequest<Bytes>, JoinHandle<Result<(), h2::Error>>) {
     let mut tls = ClientConfig::clone(&world.authority.client());
-    tls.alpn_protocols = vec![SEVERAL.to_vec()];
+    tls.alpn_protocols = vec![HTTP_2.to_vec()];
     let stream = TcpStream::connect((LOCALHOST, world.port)).await.unwrap();
     let stream = TlsConnector::from(Arc::new(tls)).connect(HOST.try_into().unwrap(), stream).await.unwrap();
     let mut builder = h2::client::Builder::new();

@@ -28,9 +28,10 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use super::{Busy, Chunks, Limits, Located, Replays, Repository, SEVERAL, serve};
+use super::{Busy, Chunks, Limits, Located, Replays, Repository, serve};
 use crate::acme::tls_alpn_01;
 use crate::testing::{Authority, LOCALHOST, domain, header};
+use crate::tls::{HTTP_1, HTTP_2};
 use crate::wire::now;
 
 pub(super) const HOST: &str = "tbr.a.example";
@@ -197,7 +198,7 @@ impl World {
         let mut limits = Limits::default();
         change(&mut limits);
         let mut tls = ServerConfig::clone(&authority.server(&[HOST, "tbr.other.example", "www.a.example"]));
-        tls.alpn_protocols = vec![SEVERAL.to_vec(), b"http/1.1".to_vec(), tls_alpn_01::PROTOCOL.to_vec()];
+        tls.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1.to_vec(), tls_alpn_01::PROTOCOL.to_vec()];
         let tls = Arc::new(tls);
         let replays = Arc::new(Replays::new(now()));
         let server = tokio::spawn(serve(listener, tls, Arc::clone(&shelf), replays, limits, shutdown.clone()));

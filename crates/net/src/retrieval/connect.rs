@@ -4,6 +4,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use mail::Domain;
@@ -21,10 +22,11 @@ use super::Config;
 use super::address::{is_public, is_unicast};
 use super::batched::Batched;
 use super::places::{Place, Places};
-use super::sender::{Driver, ONE, SEVERAL, Sender};
+use super::reach::Reached;
+use super::sender::{Driver, Sender};
 use super::suspend::Suspensions;
 use crate::lookup::Lookup;
-use crate::tls::{Dane, dane};
+use crate::tls::{Dane, HTTP_1, HTTP_2, dane};
 use crate::wire::{Buffered, buffered};
 
 /// Most addresses of one host that are tried.
@@ -69,7 +71,9 @@ pub(super) struct Connection {
     /// The network that it leads to, if that is one of those that are bounded.
     pub(super) network: Option<Prefix>,
     /// Who answered.
-    pub(super) met: Met,
+    pub(super) met: Reached,
+    /// Octets of objects that have come over it.
+    pub(super) taken: Arc<AtomicU64>,
     driver: Arc<Driver>,
 }
 
@@ -77,16 +81,9 @@ impl Connection {
     /// The same connection for requests beside those of this one, where it carries several at a time.
     pub(super) fn share(&self) -> Option<Self> {
         let Self { opened, local, network, met, .. } = *self;
-        Some(Self { sender: self.sender.share()?, opened, local, network, met, driver: Arc::clone(&self.driver) })
+        let (sender, taken, driver) = (self.sender.share()?, Arc::clone(&self.taken), Arc::clone(&self.driver));
+        Some(Self { sender, opened, local, network, met, taken, driver })
     }
-}
-
-/// Who answered, and how.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Met {
-    pub(super) address: IpAddr,
-    pub(super) tls: &'static str,
-    pub(super) by_dane: bool,
 }
 
 /// Why there is no connection. All of it may be better later.
@@ -118,10 +115,10 @@ impl Connector {
         config: &Config,
     ) -> Self {
         let mut tls = ClientConfig::clone(&tls);
-        tls.alpn_protocols = vec![ONE.to_vec()];
+        tls.alpn_protocols = vec![HTTP_1.to_vec()];
         tls.max_fragment_size = Some(SMALL_RECORD);
         let mut several_tls = tls.clone();
-        several_tls.alpn_protocols = vec![SEVERAL.to_vec(), ONE.to_vec()];
+        several_tls.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1.to_vec()];
         let Config { port, allow_private, bound_special_networks, dane, connect_time, stall_time, .. } = *config;
         Self {
             tls: Arc::new(tls),
@@ -252,17 +249,17 @@ impl Connector {
             constrained.map_err(|error| ConnectError::Certificate(host.clone(), format!("{address}: {error}")))?;
         }
         let by_dane = dane.is_some_and(|records| !records.needs_web_pki());
-        let met = Met { address, tls: version(&stream), by_dane };
+        let met = Reached { address, tls: version(&stream), by_dane };
         self.speak_http(stream, met).await.map_err(failed)
     }
 
-    async fn speak_http(&self, stream: TlsStream<Buffered>, met: Met) -> Result<Connection, String> {
+    async fn speak_http(&self, stream: TlsStream<Buffered>, met: Reached) -> Result<Connection, String> {
         let network = self.bounded(met.address);
         let local = stream.get_ref().0.get_ref().local_addr().ok();
-        let several = stream.get_ref().1.alpn_protocol() == Some(SEVERAL);
+        let several = stream.get_ref().1.alpn_protocol() == Some(HTTP_2);
         let (sender, driver) = Sender::over(Batched(stream), several).await.map_err(|error| error.to_string())?;
         let (local, driver) = (local.map(|address| address.ip()), Arc::new(driver));
-        Ok(Connection { sender, opened: Instant::now(), local, network, met, driver })
+        Ok(Connection { sender, opened: Instant::now(), local, network, met, taken: Arc::default(), driver })
     }
 }
 

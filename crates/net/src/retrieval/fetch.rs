@@ -3,8 +3,10 @@
 //! Octets may come under a content coding; ranges and lengths then mean the coded ones, and the sink decodes. What a response
 //! says of itself is read in `represent`.
 
+use std::mem;
 use std::net::IpAddr;
 use std::slice;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +20,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
-use super::connect::Errand;
+use super::connect::{Connection, Errand};
 use super::exchange::{Answered, Broken, unwritable};
 use super::link::{Link, is_ours};
 use super::places::Turn;
@@ -181,21 +183,21 @@ impl<'a> Retrieval<'a> {
             return Attempt::Complete;
         }
         let takes_codings = self.takes_codings(sink);
-        let answered = match self.exchange(takes_codings).await {
+        let answered = self.exchange(takes_codings).await;
+        let was_begun = mem::replace(&mut self.is_begun, true);
+        let answered = match answered {
             Ok(answered) => answered,
             Err(broken) => {
                 (self.is_turned_away, self.network) = (broken.is_tls, None);
-                if broken.is_left_alone && !self.is_begun {
+                if broken.is_left_alone && !was_begun {
                     return Attempt::Final(Outcome::LeftAlone { text: broken.text });
                 }
-                self.is_begun = true;
                 if broken.is_lasting {
                     return Attempt::Final(temporary(broken.text));
                 }
                 return Attempt::Broken(broken.text);
             }
         };
-        self.is_begun = true;
         self.is_turned_away = answered.response.status() == StatusCode::FORBIDDEN;
         self.network = answered.connection.network;
         match answered.response.status() {
@@ -264,7 +266,7 @@ impl<'a> Retrieval<'a> {
         let (head, mut body) = response.into_parts();
         let all = self.representation.as_ref().and_then(|r| r.size);
         let most = all.unwrap_or_else(|| represent::most_coded(self.fetch.size));
-        let mut pace = Pace::new(self.shared, connection.local, turn);
+        let mut pace = Pace::new(self.shared, &connection, turn);
         loop {
             let chunk = match pace.next(&mut body).await {
                 Ok(Some(chunk)) => chunk,
@@ -307,7 +309,8 @@ fn refused_by_sink(error: SinkError) -> Attempt {
 }
 
 /// Holds a body to the minimum rate, and notices when nothing comes any more. Only time spent waiting for the repository
-/// counts. All retrievals of the domain together have to be that fast: they may share a slow link.
+/// counts. All retrievals of the domain together have to be that fast: they may share a slow link, or a connection over which one
+/// object comes after the other.
 struct Pace<'a> {
     minimum_rate: u64,
     turn: &'a Turn,
@@ -317,16 +320,21 @@ struct Pace<'a> {
     patience: Duration,
     /// Where the connection comes from here.
     local: Option<IpAddr>,
+    /// What has come over the connection, and how much of that is known here.
+    taken: &'a AtomicU64,
+    seen: u64,
     link: &'a Link,
     renewals: watch::Receiver<u64>,
 }
 
 impl<'a> Pace<'a> {
-    fn new(shared: &'a Shared, local: Option<IpAddr>, turn: &'a Turn) -> Self {
+    fn new(shared: &'a Shared, connection: &'a Connection, turn: &'a Turn) -> Self {
         let Config { minimum_rate, rate_grace, stall_time, .. } = shared.config;
         let (minimum_rate, renewals) = (minimum_rate.max(1), shared.link.watch());
         let (left, patience, link) = (rate_grace, stall_time, &shared.link);
-        Self { minimum_rate, turn, left, stall_time, patience, local, link, renewals }
+        let (local, taken) = (connection.local, &*connection.taken);
+        let seen = taken.load(Ordering::Relaxed);
+        Self { minimum_rate, turn, left, stall_time, patience, local, taken, seen, link, renewals }
     }
 
     /// The next octets; `None` at the end.
@@ -334,9 +342,14 @@ impl<'a> Pace<'a> {
         loop {
             let since = Instant::now();
             let frame = tokio::select! {
-                frame = timeout(self.left.min(self.patience), body.frame()) => {
-                    frame.map_err(|_| "the repository is too slow, or cannot be reached any more".to_owned())?
-                }
+                frame = timeout(self.left.min(self.patience), body.frame()) => match frame {
+                    Ok(frame) => frame,
+                    Err(_) => {
+                        self.wait_less(since.elapsed());
+                        self.others_came_first()?;
+                        continue;
+                    }
+                },
                 _ = self.renewals.changed() => {
                     self.wait_less(since.elapsed());
                     if self.local.is_some_and(|address| !is_ours(address)) {
@@ -352,12 +365,31 @@ impl<'a> Pace<'a> {
             let frame = frame.map_err(|error| format!("the connection to the repository broke: {error}"))?;
             // Trailers say nothing here.
             if let Ok(chunk) = frame.into_data() {
-                let share = self.minimum_rate as f64 / self.turn.at_once() as f64;
-                self.left += Duration::from_secs_f64(chunk.len() as f64 / share);
-                self.patience = self.stall_time;
+                let octets = chunk.len() as u64;
+                self.taken.fetch_add(octets, Ordering::Relaxed);
+                self.seen += octets;
+                self.heard(octets, self.turn.at_once());
                 return Ok(Some(chunk));
             }
         }
+    }
+
+    /// Nothing of this object came in time. Of others over the same connection something may have: the smaller ones come first.
+    fn others_came_first(&mut self) -> Result<(), String> {
+        let all = self.taken.load(Ordering::Relaxed);
+        let others = all - mem::replace(&mut self.seen, all);
+        if others == 0 {
+            return Err("the repository is too slow, or cannot be reached any more".to_owned());
+        }
+        self.heard(others, 1);
+        Ok(())
+    }
+
+    /// So much came, of one of so many.
+    fn heard(&mut self, octets: u64, at_once: usize) {
+        let share = self.minimum_rate as f64 / at_once as f64;
+        self.left += Duration::from_secs_f64(octets as f64 / share);
+        self.patience = self.stall_time;
     }
 
     fn wait_less(&mut self, waited: Duration) {

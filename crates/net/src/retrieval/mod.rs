@@ -110,7 +110,7 @@ pub struct Config {
     pub idle_connections: usize,
     /// Idle connections kept to one host.
     pub idle_per_host: usize,
-    /// How long an idle connection is kept.
+    /// How long an idle connection is kept, unless it is one of `several_at_once`: that host closes it.
     pub idle_time: Duration,
     /// How long a connection is used at most, so that addresses are looked up again.
     pub connection_age: Duration,

@@ -1,6 +1,7 @@
 //! Connections to be used again for the same host: idle ones, and those that carry several requests at a time.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ struct Shared {
     kept: Mutex<Option<Connection>>,
     /// Held while one is opened, so that no second one is.
     opening: tokio::sync::Mutex<()>,
+    /// The host did not want that the last time: its idle connections serve for objects too.
+    is_http1: AtomicBool,
 }
 
 /// A connection, and whether it has served before: then it may break without anybody's fault.
@@ -63,9 +66,7 @@ impl Pool {
 
     /// An idle connection that still works or one that carries more, or a new one.
     pub(super) async fn take(&self, host: &Domain, errand: Errand) -> Result<Taken, ConnectError> {
-        while let Some(mut connection) =
-            self.shared(host, errand).and_then(|s| self.share(s)).or_else(|| self.pop(host))
-        {
+        while let Some(mut connection) = self.kept(host, errand) {
             let place = self.connector.place(host, errand, connection.network).await?;
             if matches!(timeout(SETTLE, connection.sender.is_ready()).await, Ok(true)) {
                 return Ok(Taken { connection, reused: true, place });
@@ -89,6 +90,7 @@ impl Pool {
                     // It is for everybody: each waits for a place of its own afterwards.
                     let (connection, _) = self.connector.connect(host, Errand::Post, true).await?;
                     *shared.kept() = connection.share();
+                    shared.is_http1.store(!connection.sender.carries_several(), Ordering::Relaxed);
                     connection
                 }
             }
@@ -105,7 +107,7 @@ impl Pool {
 
     /// Takes back a connection whose last response was read to its end.
     pub(super) fn put(&self, host: &Domain, connection: Connection) {
-        if connection.sender.is_closed() || connection.share().is_some() {
+        if connection.sender.is_closed() || connection.sender.carries_several() {
             return;
         }
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -125,6 +127,13 @@ impl Pool {
         if let Some(shared) = self.shared.get(host) {
             let mut kept = shared.kept();
             *kept = kept.take().filter(|kept| kept.opened != connection.opened);
+        }
+    }
+
+    fn kept(&self, host: &Domain, errand: Errand) -> Option<Connection> {
+        match self.shared(host, errand) {
+            Some(shared) if !shared.is_http1.load(Ordering::Relaxed) => self.share(shared),
+            _ => self.pop(host),
         }
     }
 

@@ -10,7 +10,7 @@ use super::Client;
 use super::connect::{ConnectError, Errand};
 
 /// A host that a retrieval could go to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reached {
     /// The address that answered.
     pub address: IpAddr,
@@ -54,9 +54,8 @@ impl Client {
     /// [`Unreached`].
     pub async fn reach(&self, host: &Domain) -> Result<Reached, Unreached> {
         let taken = self.shared().pool.connect(host, Errand::Other).await;
-        let met =
-            taken.map_err(|error| Unreached { obstacle: obstacle(&error), text: error.to_string() })?.connection.met;
-        Ok(Reached { address: met.address, tls: met.tls, by_dane: met.by_dane })
+        let taken = taken.map_err(|error| Unreached { obstacle: obstacle(&error), text: error.to_string() })?;
+        Ok(taken.connection.met)
     }
 }
 

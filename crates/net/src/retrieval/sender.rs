@@ -12,11 +12,6 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::exchange::Body;
 
-/// As TLS names HTTP/2.
-pub(super) const SEVERAL: &[u8] = b"h2";
-/// And HTTP/1.1.
-pub(super) const ONE: &[u8] = b"http/1.1";
-
 /// Largest response header.
 const MAX_HEADER: usize = 32 * 1024;
 /// Most fields of a response header.
@@ -75,6 +70,11 @@ impl Sender {
             Self::One(sender) => sender.is_closed(),
             Self::Several(sender) => sender.is_closed(),
         }
+    }
+
+    /// Does it carry several requests at a time?
+    pub(super) fn carries_several(&self) -> bool {
+        matches!(self, Self::Several(_))
     }
 
     /// Another one for requests beside those of this one, where that can be.

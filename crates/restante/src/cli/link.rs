@@ -228,9 +228,13 @@ impl Report {
             };
             let Some(earlier) = self.fetched.iter_mut().find(is_same) else { continue };
             new += fetched.pending;
-            let Fetched { pending, octets, known, .. } = *earlier;
+            let Fetched { pending, octets, known, later, refused, more, .. } = *earlier;
             let (pending, octets) = (pending + fetched.pending, octets + fetched.octets);
-            *earlier = Fetched { pending, octets, known: known + fetched.known, ..fetched };
+            // A custodian that cannot be asked any more takes nothing back of what it has said.
+            let is_unheard = fetched.error.is_some() && !fetched.more;
+            let (later, more) = if is_unheard { (later, more) } else { (fetched.later, fetched.more) };
+            let (known, refused) = (known + fetched.known, refused.max(fetched.refused));
+            *earlier = Fetched { pending, octets, known, later, refused, more, ..fetched };
         }
         new
     }
@@ -287,4 +291,37 @@ fn line(fetched: &Fetched) -> String {
         line.push_str(&format!("; {error}"));
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fetched(later: u64, refused: u64, more: bool, error: Option<&str>) -> Fetched {
+        Fetched {
+            custodian: "tbr.site.example".parse().unwrap(),
+            domain: "site.example".parse().unwrap(),
+            pending: 1,
+            octets: 1,
+            known: 0,
+            later,
+            refused,
+            more,
+            said: None,
+            error: error.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn a_question_that_got_no_answer_takes_nothing_back() {
+        let mut report = Report { fetched: vec![fetched(5, 2, false, None)], ..Report::default() };
+        report.merge(vec![fetched(0, 0, false, Some("no connection"))]);
+        assert_eq!((report.fetched[0].later, report.fetched[0].refused, report.fetched[0].pending), (5, 2, 2));
+        assert!(report.wants_more() && report.fetched[0].error.is_some());
+        report.merge(vec![fetched(0, 0, true, Some("broken off"))]);
+        assert!(report.wants_more(), "its list goes on");
+        report.merge(vec![fetched(0, 0, false, None)]);
+        assert!(!report.wants_more());
+        assert_eq!(report.fetched[0].refused, 2);
+    }
 }

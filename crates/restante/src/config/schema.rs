@@ -643,7 +643,7 @@ const CUSTODIAN: &[Field] = &[
         "http2",
         "true or false",
         Default("true"),
-        "By reference: one connection fetches up to `transfer.max_retrievals_per_domain` messages at a time (HTTP/2), where the custodian can. \
+        "By reference: one connection fetches up to `transfer.max_retrievals_per_domain` messages at a time (HTTP/2; a custodian takes 16 at most), where the custodian can. \
          If not, or where it cannot, each takes a connection of its own (HTTP/1.1).",
     ),
     field("every", "duration", Optional("\"15m\""), "Ask this long after the last time."),

@@ -44,11 +44,7 @@ pub(super) struct Ours {
 
 impl Ours {
     pub(super) fn start() -> Result<Self> {
-        let world = PartTime::start(&program("restante")?, |name, config| match name {
-            // As docs/offline.md says for slow links.
-            "site" => config.with("transfer", "max_retrievals_per_domain", "1"),
-            _ => config,
-        })?;
+        let world = PartTime::start(&program("restante")?, |_, config| config)?;
         Ok(Self { hook: Hook::default(), world })
     }
 }
